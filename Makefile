@@ -1,0 +1,166 @@
+# From a bare checkout: `make lab` opens the notebooks, `make test` proves that everything works, `make demo` runs
+# one order in the terminal. `make` alone prints the list. Works with GNU make 3.81 and bash 3.2, as macOS has them.
+#
+#   make lab PYTHON=python3.12        which Python makes .venv (3.11 or newer)
+#   make lab LAB_ARGS='--port 9999'   more options for JupyterLab
+#   make test PYTEST_ARGS='-k store'  more options for pytest
+
+SHELL := bash
+PYTHON ?= python3
+LAB_ARGS ?=
+PYTEST_ARGS ?=
+
+# With its commands on the PATH, a notebook's `!order-lifecycle …` and JupyterLab's own terminals use .venv as well.
+# The scripts below reach bash as environment variables, and stay out of what it starts.
+IN_VENV := env -u SETUP -u LAB -u PINS -u GOALS -u NAMED_PYTHON -u MAKEFLAGS -u MAKELEVEL PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.PHONY: help setup lab test demo pins clean
+.DEFAULT_GOAL := help
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv and install the project with its pinned dependencies
+	@bash -c "$$SETUP"
+
+lab: setup ## open JupyterLab on the notebooks
+	@bash -c "$$LAB"
+
+test: setup ## check style and types, then run every test, notebooks included
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	$(IN_VENV) .venv/bin/pytest $(PYTEST_ARGS)
+
+demo: setup ## run one order in the terminal, from nothing to shipped
+	@$(IN_VENV) .venv/bin/order-lifecycle demo
+
+pins: ## resolve the dependencies anew and write constraints.txt
+	@bash -c "$$PINS"
+
+clean: ## remove .venv and what tools left behind (orders in .order-lifecycle/ stay)
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Was PYTHON given, on the command line or in the environment? Then it is that one or none.
+NAMED_PYTHON := $(if $(filter-out file,$(origin PYTHON)),$(PYTHON))
+GOALS := $(MAKECMDGOALS)
+export NAMED_PYTHON GOALS
+
+define FIND_PYTHON
+set -euo pipefail
+fail() { printf 'make: %s\n' "$$*" >&2; exit 1; }
+version() { "$$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
+new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+try="$(PYTHON)"
+find_python() { # sets $$python to the interpreter itself, not a shim or another environment's link to it
+    local candidate
+    for candidate in "$$try" $${NAMED_PYTHON:-python3.13 python3.12 python3.11 python3.14 python}; do
+        if new_enough "$$candidate"; then
+            python=$$("$$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')
+            return
+        fi
+    done
+    found=$$(version "$$try")
+    found=$${found:+is $$found}
+    fail "this needs Python 3.11 or newer, and $$try $${found:-cannot be run}:" \
+        "install one, or say where it is: make $$GOALS PYTHON=/path/to/python3.12"
+}
+endef
+
+# pip's own words go to .venv/install.log and are shown when it fails; the terminal has one line for every 20 packages.
+define SETUP
+$(FIND_PYTHON)
+ready=.venv/.ready # written last, with the folder that the scripts in .venv are made for
+here() { [ "$$(cat $$ready 2>/dev/null || true)" = "$$PWD" ]; }
+wanted() { [ -z "$$NAMED_PYTHON" ] || [ "$$(version "$$NAMED_PYTHON")" = "$$(version .venv/bin/python)" ]; }
+
+if [ -x .venv/bin/python ] && here && wanted &&
+    [ $$ready -nt pyproject.toml ] && [ $$ready -nt constraints.txt ]; then
+    echo ".venv is up to date"
+    exit 0
+fi
+
+uv=$$(command -v uv || true)
+if ! { new_enough .venv/bin/python && { [ ! -e $$ready ] || here; } && wanted &&
+    .venv/bin/python -m pip --version; } >/dev/null 2>&1; then
+    find_python
+    [ -n "$$uv" ] || "$$python" -c 'import ensurepip, venv' 2>/dev/null ||
+        fail "$$python has no venv module: install it (Debian, Ubuntu: apt install python3-venv)," \
+            "or say which Python to use: make $$GOALS PYTHON=/path/to/python3.12"
+    echo "Making .venv with Python $$(version "$$python")"
+    rm -rf .venv
+    if [ -n "$$uv" ]; then
+        uv venv --quiet --seed --python "$$python" .venv
+    else
+        "$$python" -m venv .venv
+    fi
+fi
+
+progress() {
+    local line n=0
+    while IFS= read -r line; do
+        case $$line in
+        Collecting\ * | Processing\ *)
+            n=$$((n + 1))
+            [ $$((n % 20)) != 0 ] || echo "  $$n packages found"
+            ;;
+        Installing\ collected\ packages:*) [ $$n = 0 ] || echo "  unpacking all $$n" ;;
+        esac
+    done
+}
+echo "Installing the project and its pinned dependencies into .venv (a minute or so, the first time)"
+rm -f $$ready
+what=(--constraint constraints.txt --editable '.[dev]')
+if [ -n "$$uv" ]; then
+    uv pip install --python .venv/bin/python "$${what[@]}" >.venv/install.log 2>&1
+else
+    .venv/bin/python -m pip --disable-pip-version-check --no-input install --progress-bar off "$${what[@]}" 2>&1 |
+        tee .venv/install.log | progress
+fi || {
+    tail -n 20 .venv/install.log >&2
+    fail "the installation failed; the whole of what was said is in .venv/install.log"
+}
+
+# A pinned JupyterLab need not ask whether it may look for news and updates.
+mkdir -p .venv/share/jupyter/lab/settings
+echo '{"@jupyterlab/apputils-extension:notification": {"checkForUpdates": false, "fetchNews": "false"}}' \
+    >.venv/share/jupyter/lab/settings/overrides.json
+echo "$$PWD" >$$ready
+echo "Ready: $$(.venv/bin/python --version) in .venv"
+endef
+export SETUP
+
+# The notebooks' kernel is .venv's Python even where another `python3` kernel is installed for the user.
+define LAB
+options=--ip=127.0.0.1
+if [ "$$(id -u)" = 0 ]; then
+    options="$$options --allow-root --no-browser"
+elif [ "$$(uname)" != Darwin ] && [ -z "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; then
+    options="$$options --no-browser"
+fi
+[ ! -e notebooks/00_start_here.ipynb ] || options="$$options --LabApp.default_url=/lab/tree/00_start_here.ipynb"
+echo "Starting JupyterLab on notebooks/ (Ctrl-C stops it)"
+exec $(IN_VENV) JUPYTER_PREFER_ENV_PATH=1 .venv/bin/jupyter-lab --log-level=WARN $$options $(LAB_ARGS) notebooks
+endef
+export LAB
+
+# uv resolves for all Pythons and systems at once, starting from the oldest Python that pyproject.toml allows.
+define PINS
+$(FIND_PYTHON)
+find_python
+work=$$(mktemp -d)
+trap 'rm -rf "$$work"' EXIT
+echo "Resolving (with uv, in an environment of its own)"
+"$$python" -m venv "$$work/venv"
+"$$work/venv/bin/python" -m pip --disable-pip-version-check --quiet install uv
+"$$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --extra dev \
+    --no-header --no-annotate --output-file "$$work/pins" pyproject.toml >/dev/null
+{
+    echo "# The version of everything that is installed, on every Python and system. Written by \`make pins\`."
+    cat "$$work/pins"
+} >"$$work/constraints.txt"
+cp "$$work/constraints.txt" constraints.txt
+echo "constraints.txt has $$(grep -c == constraints.txt) pins; run \`make test\` before you commit it"
+endef
+export PINS

@@ -1,0 +1,41 @@
+"""How Alembic reaches the database: `alembic upgrade head` from the top folder, or the stack when it starts."""
+
+from __future__ import annotations
+
+from logging.config import fileConfig
+
+from alembic import context
+from alembic.util import CommandError
+
+from order_lifecycle.db.models import Base
+from order_lifecycle.db.store import connect
+from order_lifecycle.settings import Settings
+
+
+def database_url() -> str:
+    given = context.config.attributes.get("database_url")
+    if given is not None:
+        return str(given)
+    settings = Settings().resolved()
+    if settings.database_url is None:
+        raise CommandError(
+            f"no database: DATABASE_URL is not set, and no stack runs in {settings.order_lifecycle_home}. "
+            "Start one with `order-lifecycle up`, or set DATABASE_URL (see .env.example)"
+        )
+    return settings.database_url.get_secret_value()
+
+
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
+    with context.begin_transaction():
+        context.run_migrations()
+else:
+    url = database_url()
+    if "database_url" not in context.config.attributes and context.config.config_file_name:
+        fileConfig(context.config.config_file_name, disable_existing_loggers=False)
+    engine = connect(url)
+    with engine.connect() as connection:
+        context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+        with context.begin_transaction():
+            context.run_migrations()
+    engine.dispose()

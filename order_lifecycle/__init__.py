@@ -1,0 +1,1 @@
+"""A real order on a real Temporal server and a real PostgreSQL: see README.md and notebooks/."""

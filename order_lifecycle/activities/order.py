@@ -1,0 +1,63 @@
+"""What OrderWorkflow may do to the world. Each is safe to repeat: Temporal runs an activity at least once."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from temporalio import activity
+
+from order_lifecycle.activities.outside import Activities
+from order_lifecycle.domain import Address, EventType, Order, OrderState
+
+
+class OrderActivities(Activities):
+    @activity.defn
+    def receive_order(self, order: Order) -> OrderState:
+        """Write the order down."""
+        self._call_outside()
+        return self._store.receive(order, _run_id())
+
+    @activity.defn
+    def validate_order(self, order: Order) -> OrderState:
+        """Check the order against the outside world, and ask for its review."""
+        self._call_outside()
+        return self._store.validate(order)
+
+    @activity.defn
+    def approve_order(self, order_id: str) -> OrderState:
+        """Record that a person approved."""
+        return self._store.advance(order_id, EventType.ORDER_APPROVED)
+
+    @activity.defn
+    def charge_payment(self, order: Order) -> Decimal:
+        """Charge the sum of the items. Returns the amount."""
+        # Here stands the call to a payment provider, which gets payment_id as its idempotency key too.
+        self._call_outside()
+        return self._store.charge(order.id, order.payment_id)
+
+    @activity.defn
+    def ship_order(self, order_id: str) -> OrderState:
+        """Record that the parcel is on its way: the end of the story."""
+        self._call_outside()
+        return self._store.advance(order_id, EventType.ORDER_SHIPPED)
+
+    @activity.defn
+    def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
+        """Record the order's `number`-th new address. Raises Refused if the carrier already has the parcel."""
+        return self._store.change_address(order_id, number, address)
+
+    @activity.defn
+    def close_order(self, order: Order, end: OrderState, reason: str) -> OrderState:
+        """End the order as cancelled or failed, and refund what was charged: the compensation. Returns the state that
+        the order then really has, which is another one if the carrier already has the parcel."""
+        self._call_outside()
+        return self._store.close(order, _run_id(), end, reason)
+
+    @activity.defn
+    def note_event(self, order_id: str, event: EventType, number: int, text: str) -> None:
+        """Record something that changed nothing, such as a signal that came too late."""
+        self._store.note(order_id, event, number, {"reason": text})
+
+
+def _run_id() -> str:
+    return activity.info().workflow_run_id or ""

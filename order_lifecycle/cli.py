@@ -1,0 +1,376 @@
+"""The command line: `order-lifecycle …` and `python -m order_lifecycle …`.
+
+Exit status: 0; 1 when the system says no (an unknown order, too late, no server); 2 for bad input.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+
+from order_lifecycle import process
+from order_lifecycle.domain import (
+    TERMINAL,
+    BadInput,
+    OrderState,
+    OrderStatus,
+    Verdict,
+    parse_address,
+    parse_order,
+    parse_order_id,
+)
+from order_lifecycle.settings import Settings
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A real order on a real Temporal server: start it, approve it, change its address, cancel it, look at it.",
+    epilog="Begin with `order-lifecycle demo`, or with `order-lifecycle up` and, in a second terminal, "
+    "`order-lifecycle worker all`.",
+)
+
+OrderId = Annotated[str, typer.Argument(help="The order's name, for example abc-001.", show_default=False)]
+AddressJson = Annotated[
+    str,
+    typer.Option("--address", help='JSON: {"address": …, "city": …, "state": …, "zipcode": …}', show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
+AsSignal = Annotated[bool, typer.Option("--signal", help="Send a signal, which carries no answer, not an Update.")]
+
+
+class No(Exception):
+    """The system says no. The message is what the user reads."""
+
+
+# --- the original's commands -----------------------------------------------------------------------------------------
+
+
+@app.command()
+def start(
+    order_id: OrderId,
+    payment_id: Annotated[str, typer.Argument(help="The idempotency key of its payment.", show_default=False)],
+    items: Annotated[str, typer.Option(help='JSON: [{"name": …, "qty": …, "price": …}, …]', show_default=False)],
+    address: AddressJson,
+    as_json: AsJson = False,
+) -> None:
+    """Start an order. It then waits for `approve`."""
+    order = parse_order(order_id, payment_id, items, address)
+
+    async def main() -> None:
+        from temporalio.exceptions import WorkflowAlreadyStartedError
+
+        from order_lifecycle.client import connect, start_order
+
+        settings = Settings().resolved()
+        try:
+            handle = await start_order(await connect(settings), order, settings.policy())
+        except WorkflowAlreadyStartedError:
+            raise No(f"order {order_id} exists already: `order-lifecycle status {order_id}`") from None
+        link = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows/{handle.id}"
+        answer = {"order_id": order_id, "workflow_id": handle.id, "ui": link if settings.temporal_ui_url else None}
+        tell(answer, as_json, f"started order {order_id}" + (f": {link}" if settings.temporal_ui_url else ""))
+
+    run(main())
+
+
+@app.command()
+def approve(order_id: OrderId, signal: AsSignal = False, as_json: AsJson = False) -> None:
+    """Approve an order that waits for its review."""
+    say_to(order_id, "approve", "approve_order", [], signal, as_json)
+
+
+@app.command()
+def update_address(order_id: OrderId, address: AddressJson, signal: AsSignal = False, as_json: AsJson = False) -> None:
+    """Send an order elsewhere. Refused once the carrier has it."""
+    say_to(order_id, "change_address", "update_address", [parse_address(address)], signal, as_json)
+
+
+@app.command()
+def cancel(
+    order_id: OrderId,
+    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "cancelled by the customer",
+    signal: AsSignal = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel an order, and give back what was charged. Refused once the carrier has it."""
+    say_to(order_id, "cancel", "cancel_order", [reason], signal, as_json)
+
+
+@app.command()
+def status(
+    order_id: OrderId,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the order until it has ended.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show where an order is, what it waits for, and what failed last."""
+
+    async def main() -> None:
+        from order_lifecycle.client import connect
+        from order_lifecycle.report import look_at
+
+        client = await connect()
+        before = None
+        while True:
+            report = await answer_from(look_at(client, parse_order_id(order_id)), order_id)
+            if report != before:
+                tell(report.model_dump(mode="json"), as_json, report.as_text())
+                before = report
+            if not watch or report.ended:
+                return
+            await asyncio.sleep(0.3)  # between two looks
+
+    run(main())
+
+
+def say_to(order_id: str, update: str, signal_name: str, arguments: list[Any], signal: bool, as_json: bool) -> None:
+    """Send an Update and tell its answer, or send the signal of the same meaning."""
+    parse_order_id(order_id)
+
+    async def main() -> None:
+        from order_lifecycle.client import connect, workflow_id
+
+        handle = (await connect()).get_workflow_handle(workflow_id(order_id))
+        if signal:
+            await answer_from(handle.signal(signal_name, args=arguments), order_id)
+            tell({"order_id": order_id, "signal": signal_name}, as_json, f"sent {signal_name} to order {order_id}")
+            return
+        verdict = await answer_from(
+            handle.execute_update(update, args=arguments, result_type=Verdict), order_id
+        )
+        tell(verdict.model_dump(mode="json"), as_json, f"order {order_id}: {verdict.message}")
+
+    run(main())
+
+
+async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
+    """The order's answer. Raises No if it says no, is not there, has ended, or if nobody works on it."""
+    from temporalio.client import (
+        WorkflowUpdateFailedError,
+        WorkflowUpdateRPCTimeoutOrCancelledError,
+    )
+    from temporalio.service import RPCError, RPCStatusCode
+
+    try:
+        async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
+            return await call
+    except WorkflowUpdateFailedError as error:
+        raise No(getattr(error.cause, "message", str(error.cause))) from None
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
+        raise No(
+            f"order {order_id} did not answer within {ANSWER_WITHIN.total_seconds():g} s: is a worker running? "
+            "`order-lifecycle worker all` starts both"
+        ) from None
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        if "completed" in error.message:
+            raise No(f"order {order_id} has ended: `order-lifecycle status {order_id}`") from None
+        raise No(f"there is no order {order_id}: `order-lifecycle list` shows those that there are") from None
+
+
+ANSWER_WITHIN = timedelta(seconds=10)
+
+
+# --- looking at everything -------------------------------------------------------------------------------------------
+
+
+@app.command(name="list")
+def list_orders(
+    state: Annotated[OrderState | None, typer.Option(help="Only orders in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the orders, as Temporal knows them."""
+
+    async def main() -> None:
+        from order_lifecycle.client import connect
+        from order_lifecycle.report import list_orders
+
+        found = await list_orders(await connect(), state, limit)
+        rows = [row.model_dump(mode="json") for row in found]
+        tell(rows, as_json, lambda: show_table("orders" + (f" that are {state}" if state else ""), rows))
+
+    run(main())
+
+
+class Table(StrEnum):
+    ORDERS = "orders"
+    PAYMENTS = "payments"
+    EVENTS = "events"
+
+
+@app.command()
+def tables(
+    order_id: Annotated[str | None, typer.Argument(help="Only the rows of this order.", show_default=False)] = None,
+    table: Annotated[list[Table] | None, typer.Option(help="Only this table.", show_default=False)] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the rows of the database: orders, payments, events."""
+    from order_lifecycle.db.store import Store, connect
+
+    settings = Settings().resolved()
+    if settings.database_url is None:
+        refuse("no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`", 1)
+    store = Store(connect(settings.database_url.get_secret_value()))
+    found = {name: store.rows(name, order_id) for name in table or Table}
+    if as_json:
+        tell(found, as_json, "")
+    else:
+        for name, rows in found.items():
+            show_table(name, rows)
+
+
+def show_table(title: str, rows: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+    shown = RichTable(title=f"{title} ({len(rows)})", title_justify="left")
+    for column in rows[0] if rows else ():
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*(_cell(value) for value in row.values()))
+    Console().print(shown)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False)
+    return value.strftime("%H:%M:%S.%f")[:-3] if hasattr(value, "strftime") else "" if value is None else str(value)
+
+
+# --- running things --------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    home: Annotated[Path | None, typer.Option(help="Where the data is kept.  [default: .order-lifecycle]")] = None,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing.")] = False,
+    port: Annotated[int | None, typer.Option(help="Temporal's port.  [default: 7233, or a free one]")] = None,
+    ui_port: Annotated[int | None, typer.Option(help="The Web UI's port.  [default: 8233, or a free one]")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
+    lifeline: Annotated[bool, typer.Option("--lifeline", help="Stop when standard input ends.")] = False,
+) -> None:
+    """Start Temporal and PostgreSQL, and stop them on Ctrl-C. What TEMPORAL_HOST and DATABASE_URL name is not started."""
+    from order_lifecycle.stack.supervisor import up
+
+    if ephemeral and home is not None:
+        refuse("--home keeps data and --ephemeral does not: choose one", 2)
+    settings = Settings()
+    where = None if ephemeral else home or settings.order_lifecycle_home
+    raise typer.Exit(
+        up(where, temporal_port=port, ui_port=ui_port, as_json=as_json, lifeline=lifeline, settings=settings)
+    )
+
+
+class WorkerName(StrEnum):
+    ORDER = "order"
+    SHIPPING = "shipping"
+    ALL = "all"
+
+
+@app.command()
+def worker(name: Annotated[WorkerName, typer.Argument(help="Which one.", show_default=False)]) -> None:
+    """Run a worker until Ctrl-C; `all` runs both, each in a process of its own."""
+    import subprocess
+
+    kinds = ["order", "shipping"] if name is WorkerName.ALL else [name.value]
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-m", f"order_lifecycle.workers.{kind}_worker", "--lifeline"],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        for kind in kinds
+    ]
+
+    async def until_asked() -> None:
+        stop = process.stop_requests()
+        while not stop.is_set() and all(child.poll() is None for child in children):
+            try:
+                await asyncio.wait_for(stop.wait(), 0.2)
+            except TimeoutError:
+                continue
+
+    asyncio.run(until_asked())
+    for child in children:
+        child.terminate()
+    raise typer.Exit(max(abs(child.wait()) for child in children))
+
+
+@app.command()
+def demo() -> None:
+    """Run one order in the terminal, from nothing to shipped, and show what it left behind."""
+    from order_lifecycle.demo import demo
+
+    run(demo(show_table))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at everything that is needed: what is reachable, which versions, what is missing, and what to do."""
+    from order_lifecycle.doctor import examine
+
+    async def main() -> None:
+        found = await examine()
+        tell(
+            [finding.model_dump() for finding in found],
+            as_json,
+            "\n".join(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.what}: {finding.says}" for finding in found),
+        )
+        if not all(finding.ok for finding in found):
+            raise typer.Exit(1)
+
+    run(main())
+
+
+# --- how a command ends ----------------------------------------------------------------------------------------------
+
+
+def run(command: Coroutine[Any, Any, None]) -> None:
+    process.run(command)
+
+
+def tell(answer: Any, as_json: bool, text: str | Callable[[], object]) -> None:
+    if as_json:
+        print(json.dumps(answer, default=str, ensure_ascii=False))
+    elif isinstance(text, str):
+        print(text)
+    else:
+        text()
+
+
+def refuse(why: str, exit_status: int) -> typer.Exit:
+    print(why, file=sys.stderr)
+    raise typer.Exit(exit_status)
+
+
+def main() -> None:
+    """The entry point. No traceback for what a user can mend."""
+    from sqlalchemy.exc import OperationalError
+
+    try:
+        app()
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except OperationalError as error:
+        print(f"the database does not answer: {str(error.orig).strip()}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        from order_lifecycle.client import NoServer
+
+        if not isinstance(error, No | NoServer):
+            raise
+        print(error, file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,102 @@
+"""How this project connects to Temporal, from wherever it does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError, RPCStatusCode
+
+from order_lifecycle.domain import Order, OrderResult, Policy, total
+from order_lifecycle.settings import Settings
+from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+
+
+class NoServer(Exception):
+    """Nothing answers. The message says where it was looked for, and the way out."""
+
+
+async def connect(settings: Settings | None = None) -> Client:
+    """A client of the Temporal server that `settings` name. Raises NoServer.
+
+    TLS, an API key and whatever else a company's cluster or Temporal Cloud needs come from Temporal's own variables
+    (TEMPORAL_TLS…, TEMPORAL_API_KEY: https://docs.temporal.io/develop/environment-configuration).
+    """
+    settings = (settings or Settings()).resolved()
+    if settings.temporal_host is None:
+        raise NoServer(
+            f"no Temporal server: TEMPORAL_HOST is not set, and no stack runs in {settings.order_lifecycle_home}. "
+            "Start one with `order-lifecycle up`"
+        )
+    options = ClientConfig.load_client_connect_config()
+    options["target_host"] = settings.temporal_host
+    options["namespace"] = settings.temporal_namespace
+    try:
+        async with asyncio.timeout(10):
+            return await Client.connect(**options, data_converter=pydantic_data_converter)
+    except (RuntimeError, TimeoutError) as error:
+        raise NoServer(
+            f"no Temporal server answers at {settings.temporal_host} ({str(error) or 'time-out'}). "
+            "Is it running? `order-lifecycle doctor` looks at everything"
+        ) from None
+
+
+async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) -> Client | None:
+    """Like `connect`, but wait until there is a server to connect to and a database to use, and say so once.
+    None if `stop` is set before."""
+    said = ""
+    while not stop.is_set():
+        try:
+            if Settings().resolved().database_url is None:
+                raise NoServer("no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`")
+            return await connect()
+        except NoServer as error:
+            if str(error) != said:
+                said = str(error)
+                say(f"waiting: {said}")
+        try:
+            await asyncio.wait_for(stop.wait(), 0.5)
+        except TimeoutError:
+            continue
+    return None
+
+
+async def register_search_attributes(client: Client) -> None:
+    """Make the server know OrderState and OrderTotal, by which orders can be listed. Safe to repeat.
+
+    A server that does not know them refuses every order's first step. Where the right to add them is somebody else's,
+    as on Temporal Cloud, they have to be there already, and this changes nothing."""
+    wanted = AddSearchAttributesRequest(namespace=client.namespace)
+    wanted.search_attributes["OrderState"] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
+    wanted.search_attributes["OrderTotal"] = IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE
+    try:
+        await client.operator_service.add_search_attributes(wanted)
+    except RPCError as error:
+        if error.status not in (
+            RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED
+        ):
+            raise
+
+
+def workflow_id(order_id: str) -> str:
+    """Under this name Temporal knows an order, and it lets no second one have it."""
+    return f"order-{order_id}"
+
+
+async def start_order(client: Client, order: Order, policy: Policy) -> WorkflowHandle[OrderWorkflow, OrderResult]:
+    """Start the life of an order. Raises temporalio.exceptions.WorkflowAlreadyStartedError if there is one of its name,
+    running or ended."""
+    return await client.start_workflow(
+        OrderWorkflow.run,
+        args=[order, policy],
+        id=workflow_id(order.id),
+        task_queue=ORDER_QUEUE,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        static_summary=f"order {order.id}: {len(order.items)} items, {total(order.items)}",
+    )

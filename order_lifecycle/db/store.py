@@ -1,0 +1,223 @@
+"""Every change of an order's state with its event, in one transaction that is safe to repeat.
+
+The rule that everything here follows: an UPDATE names the state that it starts from. Of two attempts at the same
+step, or of a step and a cancel that race, PostgreSQL's row lock lets one pass and the other then finds the state
+already changed. Nothing is ever read first and written later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Engine, Numeric, cast, create_engine, func, literal, make_url, select
+from sqlalchemy import update
+from sqlalchemy.dialects.postgresql import insert
+
+from order_lifecycle.db.models import Base, EventRow, OrderRow, PaymentRow
+from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, Address, EventType, Order, OrderState, PaymentStatus, Refused
+
+
+def connect(database_url: str, pool_size: int = 5) -> Engine:
+    """An engine for `postgresql://…`. Nothing is sent until it is first used.
+
+    `pool_size`: as many connections as threads that use it. A statement has 5 s, and so has a connection: an activity
+    that waits for longer is better retried.
+    """
+    return create_engine(
+        make_url(database_url).set(drivername="postgresql+psycopg2"),
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_pre_ping=True,  # so that the first query after a restart of PostgreSQL finds a living connection
+        hide_parameters=True,  # an error message names no customer's address
+        connect_args={"connect_timeout": 5, "options": "-c statement_timeout=5000"},
+    )
+
+
+class Store:
+    """The orders, payments and events of one database.
+
+    Every method may raise `sqlalchemy.exc.OperationalError` (the database cannot be reached: try again) and, where it
+    says so, `Refused` (it can be reached, and the answer is no).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    # --- one method for each kind of step ---------------------------------------------------------------------------
+
+    def receive(self, order: Order, run_id: str) -> OrderState:
+        """Write the order down. Raises Refused if another workflow run (`run_id`) has written one of that name."""
+        with self._engine.begin() as tx:
+            _receive(tx, order, run_id)
+        return OrderState.RECEIVED
+
+    def advance(self, order_id: str, event: EventType, payload: dict[str, Any] | None = None) -> OrderState:
+        """Move the order along by the step that `event` records. Raises Refused if it is not in the state before."""
+        with self._engine.begin() as tx:
+            return _advance(tx, order_id, event, payload or {})
+
+    def validate(self, order: Order) -> OrderState:
+        """Received to validated to awaiting review. Raises Refused if the payment id belongs to another order."""
+        with self._engine.begin() as tx:
+            owner = select(PaymentRow.order_id).where(PaymentRow.payment_id == order.payment_id)
+            if tx.scalar(owner) not in (None, order.id):
+                raise Refused(f"payment {order.payment_id} belongs to another order")
+            _advance(tx, order.id, EventType.ORDER_VALIDATED, {})
+            return _advance(tx, order.id, EventType.REVIEW_REQUESTED, {})
+
+    def charge(self, order_id: str, payment_id: str) -> Decimal:
+        """Charge the sum of the order's items, once, and return it. `payment_id` is the idempotency key: whoever
+        repeats the call gets the same answer and moves no money. Raises Refused if the order is not approved (it
+        was cancelled meanwhile, say), or if `payment_id` belongs to another order."""
+        item = func.jsonb_array_elements(OrderRow.items).table_valued("value")
+        price = cast(item.c.value.op("->>")("price"), Numeric)
+        due = select(func.sum(cast(item.c.value.op("->>")("qty"), Numeric) * price)).scalar_subquery()
+        with self._engine.begin() as tx:
+            if _move(tx, order_id, EventType.PAYMENT_CHARGED):
+                charge = select(literal(payment_id), OrderRow.id, literal(PaymentStatus.CHARGED.value), due)
+                tx.execute(
+                    insert(PaymentRow)
+                    .from_select(["payment_id", "order_id", "status", "amount"], charge.where(OrderRow.id == order_id))
+                    .on_conflict_do_nothing()
+                )
+            charged = select(PaymentRow.amount).where(
+                PaymentRow.payment_id == payment_id, PaymentRow.order_id == order_id
+            )
+            amount = tx.scalar(charged)
+            if amount is None:
+                raise Refused(f"payment {payment_id} belongs to another order")
+            _record(tx, order_id, EventType.PAYMENT_CHARGED, {"payment_id": payment_id, "amount": str(amount)})
+            return amount
+
+    def address(self, order_id: str) -> Address:
+        """Where the order goes to now."""
+        with self._engine.connect() as tx:
+            return Address.model_validate(tx.scalar(select(OrderRow.address_json).where(OrderRow.id == order_id)))
+
+    def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
+        """The order's `number`-th change of address. Raises Refused once the carrier has the parcel, or the order
+        has ended."""
+        with self._engine.begin() as tx:
+            changed = tx.scalar(
+                update(OrderRow)
+                .where(OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH))
+                .values(address_json=address.model_dump(), updated_at=func.now())
+                .returning(OrderRow.state)
+            )
+            if changed is None and not _happened(tx, order_id, EventType.ADDRESS_CHANGED, number):
+                raise Refused(f"too late to change the address: the order is {_state(tx, order_id)}")
+            _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), number)
+            return _state(tx, order_id)
+
+    def dispatch(self, order_id: str, address: Address) -> bool:
+        """Packed to dispatched, provided that the parcel still goes to `address`. False if it no longer does."""
+        with self._engine.begin() as tx:
+            same_address = OrderRow.address_json == address.model_dump()
+            if _move(tx, order_id, EventType.CARRIER_DISPATCHED, same_address):
+                _record(tx, order_id, EventType.CARRIER_DISPATCHED, {"address": address.model_dump()})
+            return _happened(tx, order_id, EventType.CARRIER_DISPATCHED)
+
+    def close(self, order: Order, run_id: str, end: OrderState, reason: str) -> OrderState:
+        """End the order as cancelled or failed and give back what was charged, in one transaction, so that no charge
+        can come between. Returns the state that the order then has: `end`, or, if the carrier already has the
+        parcel, the one that says so.
+
+        An order that was not even received is received first: what ends must have begun."""
+        event = EventType.ORDER_CANCELLED if end is OrderState.CANCELLED else EventType.ORDER_FAILED
+        with self._engine.begin() as tx:
+            _receive(tx, order, run_id)
+            closed = tx.execute(
+                update(OrderRow)
+                .where(OrderRow.id == order.id, OrderRow.state.in_(BEFORE_DISPATCH))
+                .values(state=end, updated_at=func.now())
+            )
+            if closed.rowcount:
+                refunded = tx.execute(
+                    update(PaymentRow)
+                    .where(PaymentRow.order_id == order.id, PaymentRow.status == PaymentStatus.CHARGED)
+                    .values(status=PaymentStatus.REFUNDED)
+                    .returning(PaymentRow.payment_id, PaymentRow.amount)
+                ).first()
+                if refunded:
+                    payload = {"payment_id": refunded.payment_id, "amount": str(refunded.amount)}
+                    _record(tx, order.id, EventType.PAYMENT_REFUNDED, payload)
+                _record(tx, order.id, event, {"reason": reason})
+            return _state(tx, order.id)
+
+    def note(self, order_id: str, event: EventType, number: int, payload: dict[str, Any]) -> None:
+        """Record what happened to an order and changed nothing: a late signal, a failed dispatch."""
+        with self._engine.begin() as tx:
+            _record(tx, order_id, event, payload, number)
+
+    # --- reading ----------------------------------------------------------------------------------------------------
+
+    def rows(self, name: str, order_id: str | None = None) -> Sequence[dict[str, Any]]:
+        """The rows of the table `name`, oldest first; of one order only, if asked."""
+        model = Base.metadata.tables[name]
+        query = select(model).order_by(model.c.get("ts", model.c.get("created_at")), *model.primary_key)
+        if order_id is not None:
+            query = query.where(model.c.get("order_id", model.c.get("id")) == order_id)
+        with self._engine.connect() as tx:
+            return [dict(row) for row in tx.execute(query).mappings()]
+
+
+# --- the parts, each inside somebody's transaction -------------------------------------------------------------------
+
+
+def _receive(tx: Connection, order: Order, run_id: str) -> None:
+    content = order.model_dump(mode="json")
+    new = insert(OrderRow).values(
+        id=order.id, state=OrderState.RECEIVED, items=content["items"], address_json=content["address"]
+    )
+    if tx.execute(new.on_conflict_do_nothing()).rowcount:
+        payload = {"payment_id": order.payment_id, "run_id": run_id}
+        _record(tx, order.id, EventType.ORDER_RECEIVED, payload)
+        return
+    first = select(EventRow.payload_json["run_id"].astext).where(
+        EventRow.order_id == order.id, EventRow.step == EventType.ORDER_RECEIVED
+    )
+    if tx.scalar(first) != run_id:
+        raise Refused(f"order {order.id} is already in this database ({_state(tx, order.id)}), from another run")
+
+
+def _move(tx: Connection, order_id: str, event: EventType, *also: ColumnElement[bool]) -> bool:
+    """Whether this call moved the order. If it did not, an earlier attempt did or `also` did not hold; in any other
+    state the step is refused."""
+    before, after = MOVES[event]
+    move = update(OrderRow).where(OrderRow.id == order_id, OrderRow.state == before, *also)
+    if tx.execute(move.values(state=after, updated_at=func.now())).rowcount:
+        return True
+    if not _happened(tx, order_id, event) and not (also and _state(tx, order_id) is before):
+        raise Refused(f"{event} needs an order that is {before}, and {order_id} is {_state(tx, order_id)}")
+    return False
+
+
+def _advance(tx: Connection, order_id: str, event: EventType, payload: dict[str, Any]) -> OrderState:
+    if _move(tx, order_id, event):
+        _record(tx, order_id, event, payload)
+    return MOVES[event][1]
+
+
+def _step(event: EventType, number: int | None) -> str:
+    return event if number is None else f"{event}#{number}"
+
+
+def _record(
+    tx: Connection, order_id: str, event: EventType, payload: dict[str, Any], number: int | None = None
+) -> None:
+    row = insert(EventRow).values(order_id=order_id, type=event, step=_step(event, number), payload_json=payload)
+    tx.execute(row.on_conflict_do_nothing())
+
+
+def _happened(tx: Connection, order_id: str, event: EventType, number: int | None = None) -> bool:
+    found = select(EventRow.id).where(EventRow.order_id == order_id, EventRow.step == _step(event, number))
+    return tx.scalar(found) is not None
+
+
+def _state(tx: Connection, order_id: str) -> OrderState:
+    state = tx.scalar(select(OrderRow.state).where(OrderRow.id == order_id))
+    if state is None:
+        raise Refused(f"order {order_id} is not in the database")
+    return OrderState(state)

@@ -1,0 +1,242 @@
+"""What an order is, which states it goes through, and the rules that it is started with.
+
+Pure: no I/O, no Temporal. Every order that enters, by whichever door, is validated here, once.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+
+# --- states, and the steps that lead from one to the next ------------------------------------------------------------
+
+
+class OrderState(StrEnum):
+    RECEIVED = "received"
+    VALIDATED = "validated"
+    AWAITING_REVIEW = "awaiting_review"
+    APPROVED = "approved"
+    CHARGED = "charged"
+    PACKED = "packed"
+    DISPATCHED = "dispatched"
+    SHIPPED = "shipped"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+class PaymentStatus(StrEnum):
+    CHARGED = "charged"
+    REFUNDED = "refunded"
+
+
+class EventType(StrEnum):
+    """A row of the audit trail. The first eight are the happy path, in order."""
+
+    ORDER_RECEIVED = "order_received"
+    ORDER_VALIDATED = "order_validated"
+    REVIEW_REQUESTED = "review_requested"
+    ORDER_APPROVED = "order_approved"
+    PAYMENT_CHARGED = "payment_charged"
+    PACKAGE_PREPARED = "package_prepared"
+    CARRIER_DISPATCHED = "carrier_dispatched"
+    ORDER_SHIPPED = "order_shipped"
+    ADDRESS_CHANGED = "address_changed"
+    DISPATCH_FAILED = "dispatch_failed"
+    PAYMENT_REFUNDED = "payment_refunded"
+    ORDER_CANCELLED = "order_cancelled"
+    ORDER_FAILED = "order_failed"
+    LATE_SIGNAL = "late_signal"
+
+
+# The event that records each move of the happy path: event -> (state before, state after).
+MOVES: dict[EventType, tuple[OrderState, OrderState]] = {
+    EventType.ORDER_VALIDATED: (OrderState.RECEIVED, OrderState.VALIDATED),
+    EventType.REVIEW_REQUESTED: (OrderState.VALIDATED, OrderState.AWAITING_REVIEW),
+    EventType.ORDER_APPROVED: (OrderState.AWAITING_REVIEW, OrderState.APPROVED),
+    EventType.PAYMENT_CHARGED: (OrderState.APPROVED, OrderState.CHARGED),
+    EventType.PACKAGE_PREPARED: (OrderState.CHARGED, OrderState.PACKED),
+    EventType.CARRIER_DISPATCHED: (OrderState.PACKED, OrderState.DISPATCHED),
+    EventType.ORDER_SHIPPED: (OrderState.DISPATCHED, OrderState.SHIPPED),
+}
+
+# Until the carrier has the parcel, an order can be cancelled, can fail, and can be sent to another address.
+BEFORE_DISPATCH = frozenset(before for before, _ in MOVES.values()) - {OrderState.DISPATCHED}
+TERMINAL = frozenset({OrderState.SHIPPED, OrderState.CANCELLED, OrderState.FAILED})
+
+
+class Refused(Exception):
+    """The order's state or the rules do not allow what was asked, and trying again cannot change that."""
+
+
+# --- an order, as a caller gives it ----------------------------------------------------------------------------------
+
+
+def _plain_text(text: str) -> str:
+    # PostgreSQL cannot store NUL, UTF-8 cannot encode a lone surrogate, and the rest disturbs a terminal.
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+Text = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_plain_text)
+]
+# It becomes part of a workflow id, so no character that a URL or a shell would have to quote.
+Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+Money = Annotated[Decimal, Field(ge=0, max_digits=10, decimal_places=2)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Item(_Model):
+    name: Text
+    qty: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    price: Money
+
+
+class Address(_Model):
+    address: Text
+    city: Text
+    state: Text
+    zipcode: Text
+
+
+def _payable(items: list[Item]) -> list[Item]:
+    if not 1 <= len(items) <= 100:
+        raise ValueError(f"an order has 1 to 100 items, not {len(items)}")
+    if total(items) >= 10**8:
+        raise ValueError("the total must be below 100000000.00, which is what a payment can hold")
+    return items
+
+
+Items = Annotated[list[Item], AfterValidator(_payable)]
+
+
+def total(items: list[Item]) -> Decimal:
+    """What the items cost together: the sum of quantity times price."""
+    return sum((item.qty * item.price for item in items), Decimal("0.00"))
+
+
+class Order(_Model):
+    id: Id
+    payment_id: Id = Field(description="the idempotency key of its one payment")
+    items: Items
+    address: Address
+
+
+# --- what goes in and out of a workflow besides ----------------------------------------------------------------------
+
+
+class Policy(_Model):
+    """The rules an order is started with. They travel with the order, so that a change of the settings never
+    changes an order that is already running."""
+
+    review_timeout: timedelta = timedelta(days=3)
+    attempt_timeout: timedelta = Field(timedelta(seconds=2), description="for one attempt of one step")
+    retry_interval: timedelta = Field(timedelta(milliseconds=10), description="before the first retry of a step")
+    budget: timedelta = Field(timedelta(hours=1), description="for all the work on an order; reviews do not count")
+    shipping_tries: int = 3
+
+
+class OrderResult(_Model):
+    order_id: str
+    state: OrderState
+    reason: str | None = None
+
+
+class OrderStatus(_Model):
+    """The answer to the query `status`: what the workflow knows of itself."""
+
+    order_id: str
+    state: OrderState | None = Field(description="None until the order is in the database")
+    step: str
+    waiting_for: str | None
+    address: Address
+    total: Decimal
+    review_deadline: datetime | None
+    shipping_tries: int
+    errors: tuple[str, ...]
+
+
+class Verdict(_Model):
+    """The answer to an Update that was accepted."""
+
+    order_id: str
+    state: OrderState
+    message: str
+
+
+class ShippingRequest(_Model):
+    order_id: str
+    attempt: int
+    policy: Policy
+    budget_left: timedelta
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+class BadInput(ValueError):
+    """What was given is not an order. The message is one line that names the field."""
+
+
+V = TypeVar("V")
+
+
+def parse_order(order_id: str, payment_id: str, items_json: str, address_json: str) -> Order:
+    """An order from the four strings of the command line. Raises BadInput."""
+    fields = {"id": order_id, "payment_id": payment_id}
+    given = {"items": parse_json("items", items_json), "address": parse_json("address", address_json)}
+    return checked("", lambda: Order.model_validate(fields | given))
+
+
+def parse_address(address_json: str) -> Address:
+    """An address from JSON. Raises BadInput."""
+    value = parse_json("address", address_json)
+    return checked("address", lambda: Address.model_validate(value))
+
+
+def parse_order_id(order_id: str) -> str:
+    """An order id that can exist. Raises BadInput."""
+    return checked("id", lambda: TypeAdapter(Id).validate_python(order_id))
+
+
+def checked(field: str, build: Callable[[], V]) -> V:
+    """What `build` returns; BadInput, with the first field that is wrong, where it raises a ValidationError."""
+    try:
+        return build()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = field
+        for part in first["loc"]:
+            where += f"[{part}]" if isinstance(part, int) else f".{part}" if where else str(part)
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        raise BadInput(f"{where or 'order'}: {first['msg'].removeprefix('Value error, ')}{more}") from None
+
+
+def parse_json(field: str, text: str) -> Any:
+    """JSON in which numbers keep every digit and nothing is read twice. Raises BadInput."""
+
+    def no_constant(name: str) -> None:
+        raise ValueError(f"{name} is not a number")
+
+    def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(keys := dict(pairs)) < len(pairs):
+            raise ValueError("a key stands there twice")
+        return keys
+
+    try:
+        return json.loads(
+            text, parse_float=Decimal, parse_constant=no_constant, object_pairs_hook=no_key_twice
+        )
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{field}: not JSON: {error}") from None

@@ -1,0 +1,164 @@
+"""The processes of a notebook: a stack of its own, and workers that can be stopped and killed.
+
+Each runs in a session of its own, so that an Interrupt of a cell does not reach it, and each reads its standard input,
+which is a pipe that only this process holds open: however this process ends, the pipe ends, and so do they.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import ConfigDict
+
+from order_lifecycle.settings import Addresses
+
+T = TypeVar("T")
+
+
+class LabError(Exception):
+    """Something that a notebook started did not do as it should. The message ends with what it last said."""
+
+
+class Process:
+    """A real process that this one started."""
+
+    def __init__(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
+        self.name = name
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,
+            env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.status is None
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status, or None while it runs."""
+        return self._popen.poll()
+
+    def tail(self, lines: int = 10) -> str:
+        """The last lines that it wrote."""
+        # pread, because the position in the file is shared with the process that writes to it.
+        text = os.pread(self._log.fileno(), 1_000_000, 0).decode(errors="replace")
+        return "\n".join(text.splitlines()[-lines:])
+
+    def stop(self, at_most: float = 15.0) -> None:
+        """Ask it to end (SIGTERM), and wait until it has. Raises LabError if it has not after `at_most` seconds."""
+        self._popen.terminate()
+        self._wait_for_end(at_most)
+
+    def kill(self) -> None:
+        """End it at once (SIGKILL), as a crash or a power cut would: it cannot clean up."""
+        self._popen.kill()
+        self._wait_for_end(5.0)
+
+    def _wait_for_end(self, at_most: float) -> None:
+        wait_for(lambda: not self.alive, f"{self.name} to end", at_most, self)
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def first_line(self, at_most: float) -> str:
+        """The first line of its standard output."""
+        assert self._popen.stdout is not None
+        os.set_blocking(self._popen.stdout.fileno(), False)
+        got = b""
+
+        def line_is_there() -> bool:
+            nonlocal got
+            assert self._popen.stdout is not None
+            got += self._popen.stdout.read() or b""
+            return got.endswith(b"\n")
+
+        wait_for(line_is_there, f"{self.name} to be ready", at_most, self)
+        return got.decode()
+
+    def __repr__(self) -> str:
+        return f"<{self.name}: {'running' if self.alive else 'ended'}>"
+
+
+class World(Addresses):
+    """Where this notebook's servers are."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    process: Process
+
+    def __repr__(self) -> str:
+        return f"<world: Temporal at {self.temporal_host}>"
+
+
+_world: World | None = None
+
+
+def up() -> World:
+    """Start a Temporal server and a PostgreSQL for this notebook alone, both empty, and wait until they are ready.
+
+    With TEMPORAL_HOST and DATABASE_URL set, those servers are used, and nothing in them is cleared. A second call
+    answers with the world that there is. The addresses go to the environment of this process too, so that
+    `!order-lifecycle …` in a cell finds them. Raises LabError.
+    """
+    global _world
+    # A stack with nothing to start ends at once, with 0: then the servers are somebody else's.
+    if _world is not None and _world.process.status in (None, 0):
+        return _world
+    if _world is not None:  # it has died, and its addresses with it
+        for name in ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL"):
+            os.environ.pop(name, None)
+    process = Process("stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline"])
+    addresses = Addresses.model_validate_json(process.first_line(at_most=60))
+    _world = World(**addresses.model_dump(), process=process)
+    os.environ["TEMPORAL_HOST"] = _world.temporal_host
+    os.environ["DATABASE_URL"] = _world.database_url
+    if _world.ui_url:
+        os.environ["TEMPORAL_UI_URL"] = _world.ui_url
+    return _world
+
+
+def start_worker(
+    kind: Literal["order", "shipping"], *, fail: float = 0, hang: float = 0, seed: int = 0, always_fail: str | None = None
+) -> Process:
+    """Start a worker in a process of its own, and wait until it polls its task queue.
+
+    `fail` and `hang`: the share of calls to the outside world that do (see `order_lifecycle.faults`); `always_fail`: a
+    step that never works. Raises LabError.
+    """
+    faults = [f"--faults-fail={fail}", f"--faults-hang={hang}", f"--faults-seed={seed}"]
+    if always_fail is not None:
+        faults.append(f"--always-fail={always_fail}")
+    worker = Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *faults])
+    wait_for(lambda: "polling" in worker.tail(1000), f"the {kind} worker to poll its queue", 30, worker)
+    return worker
+
+
+def wait_for(condition: Callable[[], T], what: str, at_most: float, process: Process | None = None) -> T:
+    """What `condition` returns, as soon as it is true. Raises LabError after `at_most` seconds, or when `process`
+    ended first."""
+    deadline = time.monotonic() + at_most
+    while not (result := condition()):
+        ended = process is not None and not process.alive
+        if (ended and not condition()) or time.monotonic() > deadline:
+            why = f"it ended with exit status {process.status}" if process and ended else f"not after {at_most:g} s"
+            last = f". It last said:\n{process.tail()}" if process else ""
+            raise LabError(f"waited for {what}: {why}{last}")
+        time.sleep(0.02)  # between two looks
+    return result
+
+

@@ -1,0 +1,70 @@
+"""How every process of this project begins and ends: signals, the lifeline, and a clean exit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+# A process that used a Temporal client can crash while Python shuts down (exit code 134 or 139, after all work is
+# done: https://github.com/temporalio/sdk-python/issues/300). 0.1 s more of the event loop lets the SDK's own threads
+# end first: 0 crashes in 50 runs, against about 1 in 10.
+_LAST_MOMENT = 0.1
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """`asyncio.run`, for a process that uses a Temporal client: it ends without the crash described above.
+
+    Inside a notebook's kernel, where a loop runs already (`%run -m order_lifecycle …`), the loop is patched by
+    nest-asyncio2 so that it can be entered a second time.
+    """
+
+    async def with_a_last_moment() -> T:
+        try:
+            return await main
+        finally:
+            await asyncio.sleep(_LAST_MOMENT)
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(with_a_last_moment())
+    import nest_asyncio2
+
+    nest_asyncio2.apply()
+    return asyncio.run(with_a_last_moment())
+
+
+def stop_requests(lifeline: bool = False) -> asyncio.Event:
+    """An event that is set when this process is asked to stop: by SIGTERM, by Ctrl-C or, with `lifeline`, by the
+    end of its standard input. To be called in the main thread, in a running loop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if lifeline:
+        when_input_ends(lambda: loop.call_soon_threadsafe(stop.set))
+    return stop
+
+
+def when_input_ends(then: Callable[[], object], at_most: float = 10.0) -> None:
+    """Call `then` when standard input ends, which it does when the process at the other end of the pipe is gone,
+    however it went; and end this process by force if it is still there `at_most` seconds later."""
+
+    def watch() -> None:
+        # os.read, not sys.stdin: a daemon thread that holds the lock of sys.stdin stops the interpreter from exiting.
+        while os.read(0, 1024):
+            pass
+        then()
+        time.sleep(at_most)
+        print(f"not stopped {at_most:g} s after the lifeline ended: exiting now", file=sys.stderr, flush=True)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="lifeline", daemon=True).start()

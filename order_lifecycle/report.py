@@ -1,0 +1,139 @@
+"""What can be known of an order from outside: from itself, by its query, and from the server, which also sees the
+attempts that are under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from pydantic import BaseModel
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from order_lifecycle.client import workflow_id
+from order_lifecycle.domain import OrderState, OrderStatus
+from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
+
+# How long a worker has to answer a query before we say that none does.
+QUERY_WITHIN = timedelta(seconds=5)
+
+
+class Pending(BaseModel):
+    """An activity that is scheduled or under way, as the server knows it."""
+
+    step: str
+    attempt: int
+    running: bool
+    last_failure: str | None
+
+
+class Report(BaseModel):
+    order_id: str
+    workflow: str
+    state: OrderState | None
+    status: OrderStatus | None
+    pending: list[Pending]
+
+    @property
+    def ended(self) -> bool:
+        return self.workflow != "running"
+
+    def as_text(self) -> str:
+        return "\n".join([f"order {self.order_id}: {self.state or 'not received yet'}", *self._lines()])
+
+    def _lines(self) -> Iterator[str]:
+        status = self.status
+        if status is None:
+            yield "  no worker answered; this is what the server knows. `order-lifecycle worker all` starts both"
+        elif not self.ended:
+            yield f"  step       {status.step}"
+            yield f"  waits for  {status.waiting_for}" + self._deadline(status)
+        yield f"  workflow   {self.workflow}"
+        for pending in self.pending:
+            failure = f", last failure: {pending.last_failure}" if pending.last_failure else ""
+            yield f"  attempt    {pending.step}, number {pending.attempt}{failure}"
+        if status is not None:
+            yield f"  address    {', '.join(status.address.model_dump().values())}"
+            yield f"  total      {status.total}"
+            if status.shipping_tries:
+                yield f"  shipping   try {status.shipping_tries}"
+            for error in status.errors:
+                yield f"  failed     {error}"
+
+    @staticmethod
+    def _deadline(status: OrderStatus) -> str:
+        if status.review_deadline is None:
+            return ""
+        left = max(status.review_deadline - datetime.now(UTC), timedelta(0))
+        return f", until {status.review_deadline:%Y-%m-%d %H:%M} UTC ({str(left).split('.')[0]} left)"
+
+
+async def look_at(client: Client, order_id: str) -> Report:
+    """Raises RPCError (NOT_FOUND) if there is no such order."""
+    handle = client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
+    description, status = await asyncio.gather(handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_WITHIN)))
+    pending = list(description.raw_description.pending_activities)
+    for child in description.raw_description.pending_children:
+        pending += (await client.get_workflow_handle(child.workflow_id).describe()).raw_description.pending_activities
+    return Report(
+        order_id=order_id,
+        workflow=_workflow_status(description),
+        state=status.state if status else description.typed_search_attributes.get(ORDER_STATE),
+        status=status,
+        pending=[_pending(activity) for activity in pending],
+    )
+
+
+async def _ask(query: object) -> OrderStatus | None:
+    try:
+        return await query  # type: ignore[misc, no-any-return]
+    except RPCError as error:
+        # Without a worker, a query gets no answer in time, or the server says at once that nobody polls.
+        if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.FAILED_PRECONDITION):
+            return None
+        raise
+    except WorkflowQueryFailedError:
+        return None
+
+
+def _workflow_status(description: WorkflowExecutionDescription) -> str:
+    status = description.status or WorkflowExecutionStatus.RUNNING
+    return status.name.lower()
+
+
+def _pending(activity: PendingActivityInfo) -> Pending:
+    return Pending(
+        step=activity.activity_type.name,
+        attempt=activity.attempt,
+        running=activity.HasField("last_started_time"),
+        last_failure=activity.last_failure.message or None,
+    )
+
+
+class Listed(BaseModel):
+    order_id: str
+    state: str | None
+    total: str | None
+    workflow: str
+    started: datetime
+
+
+async def list_orders(client: Client, state: OrderState | None, limit: int) -> list[Listed]:
+    """The newest orders, at most `limit`, as Temporal's visibility store has them (which lags a little behind)."""
+    query = "WorkflowType = 'OrderWorkflow'" + (f" AND OrderState = '{state.value}'" if state else "")
+    found = []
+    async for execution in client.list_workflows(query, limit=limit):
+        attributes = execution.typed_search_attributes
+        total = attributes.get(ORDER_TOTAL)
+        found.append(
+            Listed(
+                order_id=execution.id.removeprefix("order-"),
+                state=attributes.get(ORDER_STATE),
+                total=None if total is None else f"{total:.2f}",
+                workflow=(execution.status or WorkflowExecutionStatus.RUNNING).name.lower(),
+                started=execution.start_time,
+            )
+        )
+    return found

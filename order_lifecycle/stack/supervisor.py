@@ -1,0 +1,116 @@
+"""`order-lifecycle up`: the process that the servers run under."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from types import FrameType
+
+from order_lifecycle import process
+from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.postgres import Postgres
+from order_lifecycle.stack.server import StackError, StopRequested
+from order_lifecycle.stack.stack import Stack
+from order_lifecycle.stack.temporal import Temporal
+
+WATCH = 0.2  # s between two looks at the servers
+
+
+def up(
+    home: Path | None,
+    *,
+    temporal_port: int | None = None,
+    ui_port: int | None = None,
+    as_json: bool = False,
+    lifeline: bool = False,
+    settings: Settings | None = None,
+) -> int:
+    """Run a stack until somebody asks to stop, by Ctrl-C, SIGTERM, SIGHUP or, with `lifeline`, by the end of standard
+    input. Parameters as for `Stack`. To be called in the main thread.
+
+    Prints to standard output where everything is, with `as_json` as one line of JSON; the rest goes to standard error.
+    Returns the exit status: 0, or 1 if the stack cannot start or a server ended by itself. With nothing to start (all
+    addresses are in the settings) it migrates, prints, and returns at once.
+    """
+    began = time.monotonic()
+    with _stop_requests(lifeline) as stop_requests:
+        stack = Stack(
+            home,
+            temporal_port=temporal_port,
+            ui_port=ui_port,
+            settings=settings,
+            stop_requests=stop_requests,
+            progress=_tell,
+        )
+        try:
+            with stack as addresses:
+                print(addresses.model_dump_json() if as_json else _for_people(addresses, stack), flush=True)
+                if not stack.servers:
+                    return 0
+                _tell(f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.")
+                return _watch(stack, stop_requests)
+        except StackError as error:
+            _tell(str(error))
+            return 1
+        except StopRequested as reason:
+            _tell(f"Stopped while starting: {reason}.")
+            return 0
+
+
+def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
+    while True:
+        with suppress(Empty):
+            _tell(f"Stopping: {stop_requests.get(timeout=WATCH)}.")
+            return 0
+        if dead := stack.died():
+            _tell(f"{dead.name} ended by itself, so the rest is stopped too: {dead.how_it_ended()}")
+            return 1
+
+
+@contextmanager
+def _stop_requests(lifeline: bool) -> Iterator[SimpleQueue[str]]:
+    """A queue that gets a line, saying why, when this process is asked to stop."""
+    # Not an Event: a signal handler that sets one deadlocks if the signal comes while wait() holds its lock.
+    requests: SimpleQueue[str] = SimpleQueue()
+
+    def asked(number: int, frame: FrameType | None) -> None:
+        requests.put("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # it is, under nohup
+            signal.signal(number, asked)
+    if lifeline:
+        process.when_input_ends(lambda: requests.put("standard input has ended"))
+    try:
+        yield requests
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _for_people(addresses: Addresses, stack: Stack) -> str:
+    from sqlalchemy import make_url  # loaded already, for the migrations
+
+    ours = {server.name for server in stack.servers}
+    database = make_url(addresses.database_url).render_as_string(hide_password=True)
+    password = f"the password is in {addresses.home}/password"
+    kept = "removed at the end" if stack.ephemeral else "kept"
+    return "\n".join(
+        [
+            f"Temporal    {addresses.temporal_host}" + ("" if Temporal.name in ours else "  (from TEMPORAL_HOST)"),
+            f"Web UI      {addresses.ui_url or '(TEMPORAL_UI_URL is not set)'}",
+            f"PostgreSQL  {database}  ({password if Postgres.name in ours else 'from DATABASE_URL'})",
+            f"Data        {addresses.home}  ({kept})",
+        ]
+    )
+
+
+def _tell(line: str) -> None:
+    with suppress(OSError):  # whoever read this is gone; the servers are stopped all the same
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,93 @@
+"""What both workers do: wait for the servers, poll a task queue, and end when they are asked to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any
+
+import typer
+from temporalio.worker import Worker
+
+from order_lifecycle import process
+from order_lifecycle.activities.outside import Activities
+from order_lifecycle.client import connect_when_there, register_search_attributes
+from order_lifecycle.db.store import Store, connect
+from order_lifecycle.faults import Faults
+from order_lifecycle.settings import Settings
+
+# An activity spends its time waiting: for the outside world, then for the database. A hanging call to the outside
+# holds a thread, not a connection, so there are more of the former.
+THREADS = 100
+CONNECTIONS = 10
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What tells one worker from another."""
+
+    name: str
+    task_queue: str
+    workflow: type
+    activities: Callable[[Store, Faults], Activities]
+
+
+async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
+    """Be a worker until this process is asked to stop."""
+    stop = process.stop_requests(lifeline)
+
+    def say(text: str) -> None:
+        print(f"{kind.name} worker: {text}", file=sys.stderr, flush=True)
+
+    client = await connect_when_there(say, stop)
+    url = Settings().resolved().database_url
+    if client is None or url is None:
+        return
+    await register_search_attributes(client)
+    engine = connect(url.get_secret_value(), pool_size=CONNECTIONS)
+    activities = kind.activities(Store(engine), faults)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="activity") as threads:
+        worker = Worker(
+            client,
+            task_queue=kind.task_queue,
+            workflows=[kind.workflow],
+            activities=_methods(activities),
+            activity_executor=threads,
+            max_concurrent_activities=THREADS,
+            # After a kill -9 of this worker, a query or signal for a workflow in its cache waits this long before
+            # another worker gets it (the default is 10 s).
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+            graceful_shutdown_timeout=timedelta(seconds=3),
+        )
+        async with worker:
+            say(f"polling {kind.task_queue} at {client.service_client.config.target_host}, process {os.getpid()}")
+            await stop.wait()
+            say("stopping: finishing what has begun")
+    engine.dispose()
+    say("stopped")
+
+
+def _methods(activities: Activities) -> list[Callable[..., Any]]:
+    found = (getattr(activities, name) for name in dir(activities))
+    return [method for method in found if hasattr(method, "__temporal_activity_definition")]
+
+
+def command(kind: Kind) -> Callable[..., None]:
+    """The command line of `python -m order_lifecycle.workers.…`."""
+
+    def main(
+        lifeline: Annotated[bool, typer.Option(help="Stop when standard input ends.")] = False,
+        faults_fail: Annotated[float, typer.Option(min=0, max=1, help="Share of outside calls that fail.")] = 0.0,
+        faults_hang: Annotated[float, typer.Option(min=0, max=1, help="Share of outside calls that hang.")] = 0.0,
+        faults_seed: Annotated[int, typer.Option(help="Another seed, other faults.")] = 0,
+        always_fail: Annotated[list[str] | None, typer.Option(help="A step that never works.")] = None,
+    ) -> None:
+        faults = Faults(faults_fail, faults_hang, faults_seed, frozenset(always_fail or ()))
+        process.run(serve(kind, faults, lifeline))
+
+    main.__doc__ = f"Run a worker for the task queue {kind.task_queue}, until Ctrl-C or SIGTERM."
+    return main

@@ -1,0 +1,309 @@
+"""The story of an order, from top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from order_lifecycle.activities.order import OrderActivities
+    from order_lifecycle.domain import (
+        BEFORE_DISPATCH,
+        TERMINAL,
+        Address,
+        EventType,
+        Order,
+        OrderResult,
+        OrderState,
+        OrderStatus,
+        Policy,
+        ShippingRequest,
+        Verdict,
+        total,
+    )
+    from order_lifecycle.workflows.attempts import attempts, reason
+    from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
+
+ORDER_QUEUE = "order-tq"
+ORDER_STATE = SearchAttributeKey.for_keyword("OrderState")
+ORDER_TOTAL = SearchAttributeKey.for_float("OrderTotal")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+# Without failure_exception_types, a bug (a TypeError, say) would fail the workflow task, which Temporal then retries
+# for ever: the order would neither end nor listen.
+@workflow.defn(failure_exception_types=[Exception])
+class OrderWorkflow:
+    # --- the story ---------------------------------------------------------------------------------------------------
+
+    @workflow.run
+    async def run(self, order: Order, policy: Policy = Policy()) -> OrderResult:
+        """Live until the order has ended, and say how it did. Fails if the order failed."""
+        life = asyncio.create_task(self._live())
+        # Temporal's own cancellation arrives here and nowhere else, as an exception in this wait. It becomes a
+        # request like the others, so that it cannot interrupt a refund.
+        cancelled_by_temporal = False
+        while not life.done():
+            try:
+                await workflow.wait_condition(life.done)
+            except asyncio.CancelledError:
+                cancelled_by_temporal = True
+                self._request_cancel("the workflow was cancelled")
+        await life
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        if self._state is OrderState.FAILED:
+            raise ApplicationError(self._end_reason or "failed", type="OrderFailed", non_retryable=True)
+        if self._state is OrderState.CANCELLED and cancelled_by_temporal:
+            raise asyncio.CancelledError
+        return OrderResult(order_id=order.id, state=OrderState(self._state), reason=self._end_reason)
+
+    async def _live(self) -> None:
+        """Fulfil the order, until it is done, a cancel arrives, or a step fails for good."""
+        story = asyncio.create_task(self._fulfil())
+        await workflow.wait_condition(lambda: story.done() or self._cancel_reason is not None)
+        story.cancel()
+        try:
+            await story
+        # CancelledError is a BaseException: `except Exception` alone would let a cancelled order keep its charge.
+        except (Exception, asyncio.CancelledError) as error:
+            if self._cancel_reason is not None:
+                await self._close(OrderState.CANCELLED, self._cancel_reason)
+            else:
+                await self._close(OrderState.FAILED, reason(error))
+
+    async def _fulfil(self) -> None:
+        """Received, validated, reviewed, approved, charged, packed, dispatched, shipped."""
+        self._moved_to(await self._step(OrderActivities.receive_order, self._order))
+        self._moved_to(await self._step(OrderActivities.validate_order, self._order))
+        await self._review()
+        self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))
+        await self._step(OrderActivities.charge_payment, self._order)
+        self._moved_to(OrderState.CHARGED)
+        await self._ship()
+        self._moved_to(OrderState.DISPATCHED)
+        self._moved_to(await self._step(OrderActivities.ship_order, self._order.id))
+
+    async def _review(self) -> None:
+        """Wait for a person: hours or days, through restarts of the workers and of the server."""
+        began = workflow.now()
+        self._review_deadline = began + self._policy.review_timeout
+        self._waiting_for = "approve_order"
+        try:
+            await workflow.wait_condition(
+                lambda: self._approved, timeout=self._policy.review_timeout, timeout_summary="review deadline"
+            )
+        except TimeoutError:
+            self._request_cancel("review expired")
+            raise
+        self._until += workflow.now() - began
+
+    async def _ship(self) -> None:
+        """Try to ship, a bounded number of times, each try a child workflow of its own."""
+        for number in range(1, self._policy.shipping_tries + 1):
+            self._shipping_tries = number
+            if await self._shipped_by_try(number):
+                return
+            await self._step(
+                OrderActivities.note_event, self._order.id, EventType.DISPATCH_FAILED, number, self._errors[-1]
+            )
+        raise ApplicationError(f"shipping failed {number} times, last: {self._errors[-1]}", type="ShippingFailed")
+
+    async def _shipped_by_try(self, number: int) -> bool:
+        child_id = f"ship-{self._order.id}-{number}"
+        self._step_name, self._waiting_for = "shipping", f"child workflow {child_id}"
+        tries_left = self._policy.shipping_tries - number + 1
+        request = ShippingRequest(
+            order_id=self._order.id,
+            attempt=number,
+            policy=self._policy,
+            budget_left=(self._until - workflow.now()) / tries_left,
+        )
+        try:
+            return await workflow.execute_child_workflow(
+                ShippingWorkflow.run,
+                request,
+                id=child_id,
+                task_queue=SHIPPING_QUEUE,
+                # Ask the child to stop and go on at once: its worker may be down. What it did until then, the
+                # database knows.
+                cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
+                static_summary=f"ship order {self._order.id}, try {number}",
+            )
+        except ChildWorkflowError as error:
+            if is_cancelled_exception(error):
+                raise
+            self.dispatch_failed(reason(error))
+            return False
+
+    async def _close(self, end: OrderState, why: str) -> None:
+        """The other endings: cancelled or failed, with what was charged refunded. This is tried until it succeeds."""
+        self._step_name = self._waiting_for = "close_order"
+        state = await self._run(OrderActivities.close_order, self._order, end, why, until=None)
+        if state is end:
+            self._end_reason = why
+        else:
+            # The carrier was quicker, and the database is the judge. The order goes on to its good end.
+            self._cancel_reason = None
+            self._moved_to(OrderState.DISPATCHED)
+            await self._note_late(f"{end}: {why}")
+            state = await self._run(OrderActivities.ship_order, self._order.id, until=None)
+        self._moved_to(state)
+
+    # --- what the outside may say: signals, which carry no answer ----------------------------------------------------
+
+    @workflow.signal
+    async def approve_order(self) -> None:
+        if self._too_late_to("approve"):
+            await self._note_late("approve_order")
+        self._approved = True
+
+    @workflow.signal
+    async def cancel_order(self, why: str = "cancelled by signal") -> None:
+        if self._too_late_to("cancel"):
+            await self._note_late("cancel_order")
+        else:
+            self._request_cancel(why)
+
+    @workflow.signal
+    async def update_address(self, address: Address) -> None:
+        try:
+            await self._change_address(address)
+        except ActivityError:
+            await self._note_late("update_address")
+
+    @workflow.signal
+    def dispatch_failed(self, why: str) -> None:
+        """From the child to its parent."""
+        self._errors = [*self._errors[-9:], why]
+
+    # --- and Updates, which are answered: accepted, or refused with the reason ---------------------------------------
+
+    @workflow.update
+    async def approve(self) -> Verdict:
+        self._approved = True
+        return self._verdict("approved")
+
+    @approve.validator
+    def _may_approve(self) -> None:
+        self._refuse_if(self._too_late_to("approve"))
+        self._refuse_if("already approved" if self._approved else None)
+
+    @workflow.update
+    async def cancel(self, why: str = "cancelled by update") -> Verdict:
+        self._request_cancel(why)
+        await workflow.wait_condition(lambda: self._cancel_reason is None or self._ended())
+        self._refuse_if(self._too_late_to("cancel") if self._state is not OrderState.CANCELLED else None)
+        return self._verdict(f"cancelled: {self._end_reason}")
+
+    @cancel.validator
+    def _may_cancel(self, why: str = "cancelled by update") -> None:
+        self._refuse_if(self._too_late_to("cancel"))
+        self._refuse_if("already being cancelled" if self._cancel_reason is not None else None)
+
+    @workflow.update
+    async def change_address(self, address: Address) -> Verdict:
+        try:
+            await self._change_address(address)
+        except ActivityError as error:
+            raise ApplicationError(reason(error), type="Refused", non_retryable=True) from error
+        return self._verdict(f"goes to {address.address}, {address.city}")
+
+    @change_address.validator
+    def _may_change_address(self, address: Address) -> None:
+        self._refuse_if(self._too_late_to("change the address"))
+
+    # --- and what it may ask -----------------------------------------------------------------------------------------
+
+    @workflow.query
+    def status(self) -> OrderStatus:
+        return OrderStatus(
+            order_id=self._order.id,
+            state=self._state,
+            step=self._step_name,
+            waiting_for=None if self._ended() else self._waiting_for,
+            address=self._address,
+            total=total(self._order.items),
+            review_deadline=self._review_deadline if self._state is OrderState.AWAITING_REVIEW else None,
+            shipping_tries=self._shipping_tries,
+            errors=tuple(self._errors),
+        )
+
+    # --- the small print ---------------------------------------------------------------------------------------------
+
+    @workflow.init
+    def __init__(self, order: Order, policy: Policy = Policy()) -> None:
+        self._order = order
+        self._policy = policy
+        self._state: OrderState | None = None
+        self._step_name = "starting"
+        self._waiting_for = "an order worker"
+        self._address = order.address
+        self._approved = False
+        self._cancel_reason: str | None = None
+        self._end_reason: str | None = None
+        self._review_deadline: datetime | None = None
+        self._until = workflow.now() + policy.budget
+        self._shipping_tries = 0
+        self._errors: list[str] = []
+        self._address_changes = 0
+        self._late_signals = 0
+        # One change of address at a time: a handler that awaits can be overtaken by the next.
+        self._address_lock = asyncio.Lock()
+
+    async def _step(
+        self, activity: Callable[Concatenate[OrderActivities, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The next step of the story."""
+        self._step_name = self._waiting_for = activity.__name__
+        return await self._run(activity, *args, until=self._until)
+
+    async def _run(self, activity: Callable[..., T], *args: Any, until: datetime | None) -> T:
+        return await workflow.execute_activity_method(activity, args=args, **attempts(self._policy, until))
+
+    def _moved_to(self, state: OrderState) -> None:
+        self._state = state
+        workflow.upsert_search_attributes(
+            [ORDER_STATE.value_set(state), ORDER_TOTAL.value_set(float(total(self._order.items)))]
+        )
+
+    async def _change_address(self, address: Address) -> None:
+        async with self._address_lock:
+            await workflow.wait_condition(lambda: self._state is not None)
+            self._address_changes += 1
+            await self._run(
+                OrderActivities.change_address, self._order.id, self._address_changes, address, until=self._until
+            )
+            self._address = address
+
+    async def _note_late(self, what: str) -> None:
+        self._late_signals += 1
+        await self._run(
+            OrderActivities.note_event, self._order.id, EventType.LATE_SIGNAL, self._late_signals, what, until=None
+        )
+
+    def _request_cancel(self, why: str) -> None:
+        if self._cancel_reason is None and not self._ended():
+            self._cancel_reason = why
+
+    def _too_late_to(self, what: str) -> str | None:
+        if self._state is None or self._state in BEFORE_DISPATCH:
+            return None
+        return f"too late to {what}: order {self._order.id} is {self._state}"
+
+    def _refuse_if(self, why: str | None) -> None:
+        if why is not None:
+            raise ApplicationError(why, type="Refused", non_retryable=True)
+
+    def _ended(self) -> bool:
+        return self._state in TERMINAL
+
+    def _verdict(self, message: str) -> Verdict:
+        return Verdict(order_id=self._order.id, state=self._state or OrderState.RECEIVED, message=message)

@@ -1,0 +1,185 @@
+"""Fixtures for all tests: a real stack for each test process, an empty database for each test, and nothing of the
+settings of whoever runs the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import NullPool, create_engine, make_url, text
+
+from order_lifecycle.settings import Addresses, Settings
+
+# Gone for this process and for all that it starts, notebooks' kernels included.
+for variable in [name for name in os.environ if name.lower() in Settings.model_fields]:
+    del os.environ[variable]
+
+UP = """
+import json, pathlib, sys
+from order_lifecycle.stack import up
+home, options = json.loads(sys.argv[1])
+sys.exit(up(home and pathlib.Path(home), **options))
+"""
+
+
+class Up:
+    """A supervisor with its stack, as a child process in a session of its own, with a lifeline to us."""
+
+    def __init__(
+        self,
+        home: Path | None,
+        folder: Path,
+        before: Sequence[str] = (),
+        environment: dict[str, str] | None = None,
+        **options: Any,
+    ) -> None:
+        """`folder`: an existing one, its current folder. `before`: what starts its command. `options`: as for
+        order_lifecycle.stack.up."""
+        arguments = json.dumps([home and str(home), {"as_json": True, "lifeline": True, **options}])
+        self._said = folder / f"stderr-{uuid.uuid4().hex}"
+        with self._said.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [*before, sys.executable, "-c", UP, arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                cwd=folder,
+                env=environment,
+                start_new_session=True,
+            )
+        self._seen: list[psutil.Process] = []
+
+    def said(self) -> str:
+        """All that it said to standard error."""
+        return self._said.read_text()
+
+    def addresses(self) -> Addresses:
+        """What it prints as soon as everything is ready."""
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line, f"it ended with {self.process.wait()}:\n{self.said()}"
+        self.processes()
+        return Addresses(**json.loads(line))
+
+    def processes(self) -> list[psutil.Process]:
+        """It and all that runs below it."""
+        it = psutil.Process(self.process.pid)
+        self._seen = [it, *it.children(recursive=True)]
+        return self._seen
+
+    def end(self, how: Callable[[], object] | None = None) -> int:
+        """End it, by the lifeline if no other way is given, and check that nothing of it is alive 5 s later.
+        Returns its exit status."""
+        (how or self.let_go)()
+        status = self.process.wait(15)
+        self.let_go()
+        assert psutil.wait_procs(self._seen, timeout=5)[1] == []
+        return status
+
+    def let_go(self) -> None:
+        """What the kernel does for us when we are killed."""
+        assert self.process.stdin
+        self.process.stdin.close()
+
+    def signal_its_group(self, number: signal.Signals) -> None:
+        """As a terminal does it."""
+        os.killpg(self.process.pid, number)
+
+
+@contextmanager
+def running(home: Path | None, folder: Path, **options: Any) -> Iterator[Up]:
+    it = Up(home, folder, **options)
+    try:
+        yield it
+    finally:
+        if it.process.returncode is None:
+            it.end()
+        assert it.process.stdout
+        it.process.stdout.close()
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
+    """`up(home, **options)` starts a stack of the test's own (see order_lifecycle.stack.up); it ends with the test."""
+    with ExitStack() as all_of_them:
+        yield lambda home, folder=tmp_path, **options: all_of_them.enter_context(running(home, folder, **options))
+
+
+@pytest.fixture(autouse=True)
+def an_empty_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No `.env` is found, and no stack that runs in the project's folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+# A copy of the stack's database, made while it was empty: to copy it again takes 10 ms, to migrate a hundred.
+MIGRATED = "migrated"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    """A stack for all tests of this process. Its Temporal is shared, so that a test needs order ids of its own; for a
+    database of its own it takes `database_url`."""
+    with running(None, tmp_path_factory.mktemp("stack")) as supervisor:
+        addresses = supervisor.addresses()
+        _administer(addresses, f"CREATE DATABASE {MIGRATED} TEMPLATE {make_url(addresses.database_url).database}")
+        yield addresses
+
+
+@pytest.fixture
+def database_url(stack: Addresses) -> Iterator[str]:
+    """An empty, migrated database for one test."""
+    with _database(stack, MIGRATED) as url:
+        yield url
+
+
+@pytest.fixture
+def bare_database_url(stack: Addresses) -> Iterator[str]:
+    """A database for one test, without a schema."""
+    with _database(stack, "template0") as url:
+        yield url
+
+
+@pytest.fixture
+def settings(stack: Addresses, database_url: str) -> Settings:
+    """The stack's Temporal, and a database for one test."""
+    return Settings(
+        temporal_host=stack.temporal_host, temporal_ui_url=stack.ui_url, database_url=SecretStr(database_url)
+    )
+
+
+@pytest.fixture
+def environment(settings: Settings) -> dict[str, str]:
+    """The same `settings`, for a child process."""
+    assert settings.temporal_host
+    assert settings.database_url
+    addresses = {
+        "TEMPORAL_HOST": settings.temporal_host,
+        "TEMPORAL_UI_URL": settings.temporal_ui_url or "",
+        "DATABASE_URL": settings.database_url.get_secret_value(),
+    }
+    return {**os.environ, **addresses}
+
+
+@contextmanager
+def _database(stack: Addresses, template: str) -> Iterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    _administer(stack, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield make_url(stack.database_url).set(database=name).render_as_string(hide_password=False)
+    _administer(stack, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administer(stack: Addresses, statement: str) -> None:
+    url = make_url(stack.database_url).set(database="postgres")
+    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+        connection.execute(text(statement))

@@ -1,0 +1,71 @@
+"""However a stack ends, nothing of it is left."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ASKED: dict[str, Callable[[Any], object]] = {
+    "Ctrl-C": lambda it: it.signal_its_group(signal.SIGINT),
+    "SIGTERM": lambda it: it.process.send_signal(signal.SIGTERM),
+    "SIGHUP": lambda it: it.process.send_signal(signal.SIGHUP),
+    "standard input has ended": lambda it: it.let_go(),
+}
+
+
+@pytest.mark.parametrize("way", ASKED)
+def test_asked_to_stop(up: Callable[..., Any], way: str) -> None:
+    it = up(None)
+    home = Path(it.addresses().home)
+    assert home.exists()
+    assert it.end(lambda: ASKED[way](it)) == 0
+    assert f"Stopping: {way}." in it.said()
+    assert not home.exists()
+
+
+def test_ctrl_c_while_it_starts(up: Callable[..., Any], tmp_path: Path) -> None:
+    it = up(tmp_path / "home")
+    give_up = time.monotonic() + 20
+    while not (tmp_path / "home" / "postgres.new" / "PG_VERSION").exists():  # in the middle of initdb
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    assert {"temporal", "initdb"} <= {process.name() for process in it.processes()}
+    assert it.end(lambda: it.signal_its_group(signal.SIGINT)) == 0
+    assert "Stopped while starting: Ctrl-C." in it.said()
+
+
+def test_parent_killed(up: Callable[..., Any]) -> None:
+    holds_its_lifeline = """
+import subprocess, sys
+subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True).wait()
+"""
+    it = up(None, before=[sys.executable, "-c", holds_its_lifeline])
+    home = Path(it.addresses().home)
+    it.end(it.process.kill)
+    assert not home.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+def test_supervisor_killed(up: Callable[..., Any]) -> None:
+    it = up(None)
+    home = Path(it.addresses().home)
+    it.end(it.process.kill)
+    assert home.exists()
+    up(None).addresses()
+    assert not home.exists()  # the next one has cleaned up
+
+
+@pytest.mark.parametrize(("program", "name"), [("postgres", "PostgreSQL"), ("temporal", "Temporal")])
+def test_a_server_that_dies_is_noticed(up: Callable[..., Any], program: str, name: str) -> None:
+    it = up(None)
+    it.addresses()
+    server: psutil.Process = next(process for process in it.processes() if process.name() == program)
+    assert it.end(server.kill) == 1
+    assert f"{name} ended by itself, so the rest is stopped too: killed by SIGKILL; the end of its log:" in it.said()

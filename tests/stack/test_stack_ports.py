@@ -1,0 +1,141 @@
+"""Which ports, and which servers at all."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import inspect, make_url
+
+from order_lifecycle.db.store import connect
+from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack import Stack, StackError
+from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.postgres import Postgres
+from order_lifecycle.stack.server import Ports, stop
+from order_lifecycle.stack.temporal import Temporal
+
+
+@pytest.fixture
+def occupy() -> Iterator[Callable[[int], int]]:
+    """`occupy(port)` listens at a port until the test ends, if nobody else does; 0 is any port."""
+    with ExitStack() as sockets:
+
+        def listen(port: int) -> int:
+            listener = sockets.enter_context(socket.socket())
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                listener.listen()
+            return port or int(listener.getsockname()[1])
+
+        yield listen
+
+
+def free_port() -> int:
+    return Ports().choose()
+
+
+@pytest.mark.parametrize(("name", "option"), [("temporal_port", "--port"), ("ui_port", "--ui-port")])
+def test_a_port_that_was_asked_for_is_in_use(occupy: Callable[[int], int], name: str, option: str) -> None:
+    port = occupy(0)
+    ports: dict[str, Any] = {name: port}
+    with (
+        pytest.raises(StackError, match=f"Port {port} is in use. Choose another with {option} PORT"),
+        Stack(None, **ports),
+    ):
+        pass
+
+
+def test_one_port_for_two() -> None:
+    port = free_port()
+    with (
+        pytest.raises(StackError, match=f"cannot both have port {port}"),
+        Stack(None, temporal_port=port, ui_port=port),
+    ):
+        pass
+
+
+def test_the_next_free_ports_where_nobody_asked(occupy: Callable[[int], int], tmp_path: Path) -> None:
+    for port in (7233, 5434):
+        occupy(port)
+    ui_port = free_port()
+    with Stack(tmp_path / "home", ui_port=ui_port) as addresses:
+        assert 7233 < int(addresses.temporal_host.removeprefix("127.0.0.1:")) < 7333
+        assert 5434 < (make_url(addresses.database_url).port or 0) < 5534
+        assert addresses.ui_url == f"http://127.0.0.1:{ui_port}"
+
+
+@pytest.mark.parametrize("server", [lambda home, ports: Temporal(home, ports, None, None), Postgres])
+def test_a_port_taken_before_the_server_has_it(
+    occupy: Callable[[int], int], server: Callable[[Home, Ports], Temporal | Postgres]
+) -> None:
+    class Unlucky(Ports):
+        """Somebody else gets hold of the first port."""
+
+        def choose(self, *arguments: Any, **options: Any) -> int:
+            port = super().choose(*arguments, **options)
+            if not stolen:
+                stolen.append(occupy(port))
+            return port
+
+    stolen: list[int] = []
+    with closing(Home(None)) as home:
+        it = server(home, Unlucky())
+        it.start()
+        try:
+            it.wait_until_ready(lambda: time.sleep(0.02))
+            assert stolen
+            assert it.port not in stolen
+        finally:
+            stop([it])
+
+
+def test_temporal_is_given(stack: Addresses) -> None:
+    it = Stack(None, settings=Settings(temporal_host=stack.temporal_host, temporal_ui_url=stack.ui_url))
+    with it as addresses:
+        assert [server.name for server in it.servers] == ["PostgreSQL"]
+        assert (addresses.temporal_host, addresses.ui_url) == (stack.temporal_host, stack.ui_url)
+        assert addresses.database_url != stack.database_url
+        assert inspect(connect(addresses.database_url)).has_table("orders")
+
+
+def test_the_database_is_given_and_gets_migrated(bare_database_url: str) -> None:
+    said: list[str] = []
+    it = Stack(None, settings=Settings(database_url=bare_database_url), progress=said.append)
+    with it as addresses:
+        assert [server.name for server in it.servers] == ["Temporal"]
+        assert addresses.database_url == bare_database_url
+        assert inspect(connect(bare_database_url)).has_table("orders")
+        assert "migrated from nothing" in said[-1]
+
+
+def test_both_are_given(up: Callable[..., Any], environment: dict[str, str], stack: Addresses) -> None:
+    it = up(None, environment=environment)
+    addresses = Addresses.model_validate_json(it.process.stdout.readline())
+    assert it.process.wait() == 0
+    assert addresses.temporal_host == stack.temporal_host
+    assert addresses.database_url == environment["DATABASE_URL"]
+
+
+def test_for_people_the_password_is_masked(up: Callable[..., Any], environment: dict[str, str]) -> None:
+    printed = up(None, as_json=False, environment=environment).process.stdout.read().decode()
+    assert environment["TEMPORAL_HOST"] in printed
+    assert "orders:***@" in printed
+    assert make_url(environment["DATABASE_URL"]).password not in printed
+
+
+def test_a_given_database_that_is_not_there() -> None:
+    url = f"postgresql://me:secret@127.0.0.1:{free_port()}/orders"
+    settings = Settings(temporal_host="127.0.0.1:1", database_url=url)
+    with (
+        pytest.raises(StackError, match=r"cannot be migrated: .*Connection refused") as refusal,
+        Stack(None, settings=settings),
+    ):
+        pass
+    assert "secret" not in str(refusal.value)

