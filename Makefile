@@ -30,7 +30,8 @@ test: setup ## check style and types, then run every test, notebooks included
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	$(IN_VENV) .venv/bin/pytest $(PYTEST_ARGS)
+	@echo .venv/bin/pytest
+	@$(IN_VENV) .venv/bin/pytest $(PYTEST_ARGS)
 
 demo: setup ## run one order in the terminal, from nothing to shipped
 	@$(IN_VENV) .venv/bin/order-lifecycle demo

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -18,16 +18,15 @@ import typer
 
 from order_lifecycle import process
 from order_lifecycle.domain import (
-    TERMINAL,
+    Address,
     BadInput,
     OrderState,
-    OrderStatus,
     Verdict,
     parse_address,
     parse_order,
     parse_order_id,
 )
-from order_lifecycle.settings import Settings
+from order_lifecycle.settings import NoServer, Settings
 
 T = TypeVar("T")
 
@@ -145,9 +144,7 @@ def say_to(order_id: str, update: str, signal_name: str, arguments: list[Any], s
             await answer_from(handle.signal(signal_name, args=arguments), order_id)
             tell({"order_id": order_id, "signal": signal_name}, as_json, f"sent {signal_name} to order {order_id}")
             return
-        verdict = await answer_from(
-            handle.execute_update(update, args=arguments, result_type=Verdict), order_id
-        )
+        verdict = await answer_from(handle.execute_update(update, args=arguments, result_type=Verdict), order_id)
         tell(verdict.model_dump(mode="json"), as_json, f"order {order_id}: {verdict.message}")
 
     run(main())
@@ -175,7 +172,7 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         if "completed" in error.message:
-            raise No(f"order {order_id} has ended: `order-lifecycle status {order_id}`") from None
+            raise No(f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`") from None
         raise No(f"there is no order {order_id}: `order-lifecycle list` shows those that there are") from None
 
 
@@ -217,13 +214,20 @@ def tables(
     as_json: AsJson = False,
 ) -> None:
     """Show the rows of the database: orders, payments, events."""
+    from sqlalchemy.exc import OperationalError, ProgrammingError
+
     from order_lifecycle.db.store import Store, connect
 
     settings = Settings().resolved()
     if settings.database_url is None:
-        refuse("no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`", 1)
+        raise No("no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`")
     store = Store(connect(settings.database_url.get_secret_value()))
-    found = {name: store.rows(name, order_id) for name in table or Table}
+    try:
+        found = {name.value: store.rows(name, order_id) for name in table or Table}
+    except OperationalError as error:
+        raise No(f"the database does not answer: {str(error.orig).strip()}") from None
+    except ProgrammingError:
+        raise No("the database has no such tables yet: run `alembic upgrade head`") from None
     if as_json:
         tell(found, as_json, "")
     else:
@@ -231,22 +235,32 @@ def tables(
             show_table(name, rows)
 
 
-def show_table(title: str, rows: Any) -> None:
+def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
 
-    shown = RichTable(title=f"{title} ({len(rows)})", title_justify="left")
-    for column in rows[0] if rows else ():
-        shown.add_column(column, overflow="fold")
+    shown = RichTable(title=f"{title} ({len(rows)})", title_justify="left", box=box.SIMPLE_HEAD)
+    # An event's `step` is its type with a number, so it says nothing new to a reader.
+    columns = [column for column in (rows[0] if rows else ()) if column != "step"]
+    for column in columns:
+        long = column in ("items", "address_json", "payload_json")
+        shown.add_column(column, overflow="fold", no_wrap=not long)
     for row in rows:
-        shown.add_row(*(_cell(value) for value in row.values()))
+        shown.add_row(*(_cell(row[column]) for column in columns))
     Console().print(shown)
 
 
 def _cell(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False)
-    return value.strftime("%H:%M:%S.%f")[:-3] if hasattr(value, "strftime") else "" if value is None else str(value)
+    if isinstance(value, dict):
+        # JSONB keeps no order of the keys; an address reads better in its own.
+        keys = sorted(
+            value, key=lambda key: list(Address.model_fields).index(key) if key in Address.model_fields else -1
+        )
+        return ", ".join(_cell(value[key]) for key in keys if key != "run_id")
+    if isinstance(value, list):
+        return "; ".join(_cell(part) for part in value)
+    return value.strftime("%H:%M:%S.%f")[:-3] if isinstance(value, datetime) else str(value or "")
 
 
 # --- running things --------------------------------------------------------------------------------------------------
@@ -261,11 +275,11 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
     lifeline: Annotated[bool, typer.Option("--lifeline", help="Stop when standard input ends.")] = False,
 ) -> None:
-    """Start Temporal and PostgreSQL, and stop them on Ctrl-C. What TEMPORAL_HOST and DATABASE_URL name is not started."""
+    """Start Temporal and PostgreSQL; Ctrl-C stops them. What TEMPORAL_HOST or DATABASE_URL names is not started."""
     from order_lifecycle.stack.supervisor import up
 
     if ephemeral and home is not None:
-        refuse("--home keeps data and --ephemeral does not: choose one", 2)
+        raise BadInput("--home keeps data and --ephemeral does not: choose one")
     settings = Settings()
     where = None if ephemeral else home or settings.order_lifecycle_home
     raise typer.Exit(
@@ -350,27 +364,13 @@ def tell(answer: Any, as_json: bool, text: str | Callable[[], object]) -> None:
         text()
 
 
-def refuse(why: str, exit_status: int) -> typer.Exit:
-    print(why, file=sys.stderr)
-    raise typer.Exit(exit_status)
-
-
 def main() -> None:
     """The entry point. No traceback for what a user can mend."""
-    from sqlalchemy.exc import OperationalError
-
     try:
         app()
     except BadInput as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except OperationalError as error:
-        print(f"the database does not answer: {str(error.orig).strip()}", file=sys.stderr)
-        sys.exit(1)
-    except Exception as error:
-        from order_lifecycle.client import NoServer
-
-        if not isinstance(error, No | NoServer):
-            raise
+    except (No, NoServer) as error:
         print(error, file=sys.stderr)
         sys.exit(1)

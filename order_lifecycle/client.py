@@ -14,12 +14,8 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.domain import Order, OrderResult, Policy, total
-from order_lifecycle.settings import Settings
+from order_lifecycle.settings import NoServer, Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
-
-
-class NoServer(Exception):
-    """Nothing answers. The message says where it was looked for, and the way out."""
 
 
 async def connect(settings: Settings | None = None) -> Client:
@@ -54,7 +50,9 @@ async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) ->
     while not stop.is_set():
         try:
             if Settings().resolved().database_url is None:
-                raise NoServer("no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`")
+                raise NoServer(
+                    "no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`"
+                )
             return await connect()
         except NoServer as error:
             if str(error) != said:
@@ -79,7 +77,9 @@ async def register_search_attributes(client: Client) -> None:
         await client.operator_service.add_search_attributes(wanted)
     except RPCError as error:
         if error.status not in (
-            RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED
+            RPCStatusCode.ALREADY_EXISTS,
+            RPCStatusCode.PERMISSION_DENIED,
+            RPCStatusCode.UNIMPLEMENTED,
         ):
             raise
 

@@ -29,7 +29,7 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
     say("starting a Temporal server and a PostgreSQL, both empty")
     world = up()
     say(f"Temporal is at {world.temporal_host}, its Web UI at {world.ui_url}")
-    workers = [start_worker("order"), start_worker("shipping")]
+    workers = await asyncio.gather(*(asyncio.to_thread(start_worker, kind) for kind in ("order", "shipping")))
     say("two workers poll their task queues: order-tq and shipping-tq")
 
     store = Store(connect_to_database(world.database_url))

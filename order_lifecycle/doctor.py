@@ -13,9 +13,9 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, GetSystemInfoRequest
 from temporalio.client import Client
 
-from order_lifecycle.client import NoServer, connect
+from order_lifecycle.client import connect
 from order_lifecycle.db.store import connect as connect_to_database
-from order_lifecycle.settings import Settings
+from order_lifecycle.settings import NoServer, Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE
 
@@ -52,7 +52,9 @@ def _package(name: str) -> Finding:
     try:
         return Finding(what=name, ok=True, says=version(name))
     except PackageNotFoundError:
-        return Finding(what=name, ok=False, says="not installed: run `make lab`, or `pip install -e . -c constraints.txt`")
+        return Finding(
+            what=name, ok=False, says="not installed: run `make lab`, or `pip install -e . -c constraints.txt`"
+        )
 
 
 def _database(settings: Settings) -> Finding:
@@ -82,7 +84,9 @@ async def _workers(client: Client, queue: str, kind: str) -> Finding:
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
     pollers = (await client.workflow_service.describe_task_queue(request)).pollers
-    says = f"{len(pollers)} polled {queue} in the last minutes" if pollers else (
-        f"none polls {queue}: start one with `order-lifecycle worker {kind}`"
+    says = (
+        f"{len(pollers)} polled {queue} in the last minutes"
+        if pollers
+        else (f"none polls {queue}: start one with `order-lifecycle worker {kind}`")
     )
     return Finding(what=f"{kind} worker", ok=bool(pollers), says=says)

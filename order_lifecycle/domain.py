@@ -165,6 +165,7 @@ class OrderStatus(_Model):
     review_deadline: datetime | None
     shipping_tries: int
     errors: tuple[str, ...]
+    reason: str | None = Field(None, description="why the order was cancelled or failed")
 
 
 class Verdict(_Model):
@@ -235,8 +236,6 @@ def parse_json(field: str, text: str) -> Any:
         return keys
 
     try:
-        return json.loads(
-            text, parse_float=Decimal, parse_constant=no_constant, object_pairs_hook=no_key_twice
-        )
+        return json.loads(text, parse_float=Decimal, parse_constant=no_constant, object_pairs_hook=no_key_twice)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{field}: not JSON: {error}") from None

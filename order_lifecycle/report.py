@@ -32,7 +32,7 @@ class Pending(BaseModel):
 class Report(BaseModel):
     order_id: str
     workflow: str
-    state: OrderState | None
+    state: str | None
     status: OrderStatus | None
     pending: list[Pending]
 
@@ -55,6 +55,8 @@ class Report(BaseModel):
             failure = f", last failure: {pending.last_failure}" if pending.last_failure else ""
             yield f"  attempt    {pending.step}, number {pending.attempt}{failure}"
         if status is not None:
+            if status.reason:
+                yield f"  reason     {status.reason}"
             yield f"  address    {', '.join(status.address.model_dump().values())}"
             yield f"  total      {status.total}"
             if status.shipping_tries:
@@ -73,7 +75,9 @@ class Report(BaseModel):
 async def look_at(client: Client, order_id: str) -> Report:
     """Raises RPCError (NOT_FOUND) if there is no such order."""
     handle = client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
-    description, status = await asyncio.gather(handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_WITHIN)))
+    description, status = await asyncio.gather(
+        handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_WITHIN))
+    )
     pending = list(description.raw_description.pending_activities)
     for child in description.raw_description.pending_children:
         pending += (await client.get_workflow_handle(child.workflow_id).describe()).raw_description.pending_activities
@@ -91,7 +95,11 @@ async def _ask(query: object) -> OrderStatus | None:
         return await query  # type: ignore[misc, no-any-return]
     except RPCError as error:
         # Without a worker, a query gets no answer in time, or the server says at once that nobody polls.
-        if error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED, RPCStatusCode.FAILED_PRECONDITION):
+        if error.status in (
+            RPCStatusCode.DEADLINE_EXCEEDED,
+            RPCStatusCode.CANCELLED,
+            RPCStatusCode.FAILED_PRECONDITION,
+        ):
             return None
         raise
     except WorkflowQueryFailedError:

@@ -14,6 +14,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from order_lifecycle.domain import Policy
 
 
+class NoServer(Exception):
+    """Nothing answers. The message says where it was looked for, and the way out."""
+
+
 class Addresses(BaseModel):
     """Where a stack can be reached. `order-lifecycle up --json` prints it as one line."""
 
@@ -40,6 +44,8 @@ class Settings(BaseSettings):
     review_timeout_seconds: float = Field(
         Policy().review_timeout.total_seconds(), gt=0, description="how long an order waits for its review"
     )
+
+    log_json: bool = Field(False, description="workers write their logs as JSON, one object a line")
 
     def policy(self) -> Policy:
         """The rules that a new order is started with."""

@@ -103,7 +103,8 @@ def running(home: Path | None, folder: Path, **options: Any) -> Iterator[Up]:
     try:
         yield it
     finally:
-        if it.process.returncode is None:
+        it.let_go()
+        if it.process.poll() is None:
             it.end()
         assert it.process.stdout
         it.process.stdout.close()

@@ -126,5 +126,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     for table in ("events", "payments", "orders"):
         op.drop_table(table)
-    for function in ("check_money_of_payment()", "check_money_of_order()", "check_money(text)", "order_moves_are_legal()"):
+    for function in (
+        "check_money_of_payment()",
+        "check_money_of_order()",
+        "check_money(text)",
+        "order_moves_are_legal()",
+    ):
         op.execute(f"DROP FUNCTION {function}")

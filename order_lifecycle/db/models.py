@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, Numeric, Text, func
 from sqlalchemy.dialects.postgresql import JSONB
@@ -15,7 +15,7 @@ from order_lifecycle.domain import EventType, OrderState, PaymentStatus
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {
+    type_annotation_map: ClassVar = {
         datetime: DateTime(timezone=True),
         Decimal: Numeric(10, 2),
         str: Text,

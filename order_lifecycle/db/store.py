@@ -11,8 +11,19 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Numeric, cast, create_engine, func, literal, make_url, select
-from sqlalchemy import update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Numeric,
+    cast,
+    create_engine,
+    func,
+    literal,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from order_lifecycle.db.models import Base, EventRow, OrderRow, PaymentRow
@@ -155,10 +166,10 @@ class Store:
 
     def rows(self, name: str, order_id: str | None = None) -> Sequence[dict[str, Any]]:
         """The rows of the table `name`, oldest first; of one order only, if asked."""
-        model = Base.metadata.tables[name]
-        query = select(model).order_by(model.c.get("ts", model.c.get("created_at")), *model.primary_key)
+        rows = Base.metadata.tables[name].c
+        query = select(*rows).order_by(rows["ts" if name == "events" else "created_at"], rows[0])
         if order_id is not None:
-            query = query.where(model.c.get("order_id", model.c.get("id")) == order_id)
+            query = query.where(rows["id" if name == "orders" else "order_id"] == order_id)
         with self._engine.connect() as tx:
             return [dict(row) for row in tx.execute(query).mappings()]
 

@@ -10,20 +10,12 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import ConfigDict
 
+from order_lifecycle.lab.waiting import LabError, wait_here
 from order_lifecycle.settings import Addresses
-
-T = TypeVar("T")
-
-
-class LabError(Exception):
-    """Something that a notebook started did not do as it should. The message ends with what it last said."""
 
 
 class Process:
@@ -71,10 +63,14 @@ class Process:
         self._wait_for_end(5.0)
 
     def _wait_for_end(self, at_most: float) -> None:
-        wait_for(lambda: not self.alive, f"{self.name} to end", at_most, self)
+        wait_here(lambda: not self.alive, f"the {self.name} to end", at_most)
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 pipe.close()
+
+    def last_words(self) -> str | None:
+        """How it ended and what it last said, or None while it runs."""
+        return None if self.alive else f"it ended with exit status {self.status}, and last said:\n{self.tail()}"
 
     def first_line(self, at_most: float) -> str:
         """The first line of its standard output."""
@@ -88,7 +84,7 @@ class Process:
             got += self._popen.stdout.read() or b""
             return got.endswith(b"\n")
 
-        wait_for(line_is_there, f"{self.name} to be ready", at_most, self)
+        wait_here(line_is_there, f"the {self.name} to be ready", at_most, self.last_words)
         return got.decode()
 
     def __repr__(self) -> str:
@@ -132,33 +128,32 @@ def up() -> World:
     return _world
 
 
+def here() -> World:
+    """The world of this notebook. Raises LabError if there is none."""
+    if _world is None:
+        raise LabError("there are no servers yet: run the cell with lab.up() first")
+    if _world.process.status not in (None, 0):
+        raise LabError("this notebook's servers have ended: choose Restart Kernel and Run All Cells")
+    return _world
+
+
 def start_worker(
-    kind: Literal["order", "shipping"], *, fail: float = 0, hang: float = 0, seed: int = 0, always_fail: str | None = None
+    kind: Literal["order", "shipping"],
+    *,
+    fail: float = 0,
+    hang: float = 0,
+    seed: int = 0,
+    always_fail: str | None = None,
 ) -> Process:
     """Start a worker in a process of its own, and wait until it polls its task queue.
 
     `fail` and `hang`: the share of calls to the outside world that do (see `order_lifecycle.faults`); `always_fail`: a
-    step that never works. Raises LabError.
+    step that never works. The worker ends when nothing refers to it any more, so give it a name. Raises LabError.
     """
+    here()
     faults = [f"--faults-fail={fail}", f"--faults-hang={hang}", f"--faults-seed={seed}"]
     if always_fail is not None:
         faults.append(f"--always-fail={always_fail}")
     worker = Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *faults])
-    wait_for(lambda: "polling" in worker.tail(1000), f"the {kind} worker to poll its queue", 30, worker)
+    wait_here(lambda: "polling" in worker.tail(1000), f"the {kind} worker to poll its queue", 30, worker.last_words)
     return worker
-
-
-def wait_for(condition: Callable[[], T], what: str, at_most: float, process: Process | None = None) -> T:
-    """What `condition` returns, as soon as it is true. Raises LabError after `at_most` seconds, or when `process`
-    ended first."""
-    deadline = time.monotonic() + at_most
-    while not (result := condition()):
-        ended = process is not None and not process.alive
-        if (ended and not condition()) or time.monotonic() > deadline:
-            why = f"it ended with exit status {process.status}" if process and ended else f"not after {at_most:g} s"
-            last = f". It last said:\n{process.tail()}" if process else ""
-            raise LabError(f"waited for {what}: {why}{last}")
-        time.sleep(0.02)  # between two looks
-    return result
-
-

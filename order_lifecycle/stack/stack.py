@@ -67,12 +67,14 @@ class Stack:
         temporal = Temporal(home, ports, *self._temporal_ports)
         postgres = Postgres(home, ports)
         cleanup.callback(stop, self.servers)
-        if not (given.temporal_host and given.database_url):
-            self._progress("Starting …")
-        for server, address in ((temporal, given.temporal_host), (postgres, given.database_url)):
-            if not address:
-                self.servers.append(server)
-                server.start()
+        if not given.temporal_host:
+            self.servers.append(temporal)
+        if not given.database_url:
+            self.servers.append(postgres)
+        if self.servers:
+            self._progress(f"Starting {' and '.join(server.name for server in self.servers)} …")
+        for server in self.servers:
+            server.start()
 
         from order_lifecycle.stack.migrate import migrate  # takes its time: the servers start meanwhile
 

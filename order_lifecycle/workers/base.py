@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from temporalio.worker import Worker
 
-from order_lifecycle import process
+from order_lifecycle import logs, process
 from order_lifecycle.activities.outside import Activities
 from order_lifecycle.client import connect_when_there, register_search_attributes
 from order_lifecycle.db.store import Store, connect
@@ -40,8 +40,10 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
     """Be a worker until this process is asked to stop."""
     stop = process.stop_requests(lifeline)
 
+    logs.configure(as_json=Settings().log_json)
+
     def say(text: str) -> None:
-        print(f"{kind.name} worker: {text}", file=sys.stderr, flush=True)
+        logging.getLogger(__name__).info("%s worker: %s", kind.name, text)
 
     client = await connect_when_there(say, stop)
     url = Settings().resolved().database_url
@@ -55,7 +57,7 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
             client,
             task_queue=kind.task_queue,
             workflows=[kind.workflow],
-            activities=_methods(activities),
+            activities=activity_methods(activities),
             activity_executor=threads,
             max_concurrent_activities=THREADS,
             # After a kill -9 of this worker, a query or signal for a workflow in its cache waits this long before
@@ -71,7 +73,7 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
     say("stopped")
 
 
-def _methods(activities: Activities) -> list[Callable[..., Any]]:
+def activity_methods(activities: Activities) -> list[Callable[..., Any]]:
     found = (getattr(activities, name) for name in dir(activities))
     return [method for method in found if hasattr(method, "__temporal_activity_definition")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -42,6 +42,29 @@ T = TypeVar("T")
 # for ever: the order would neither end nor listen.
 @workflow.defn(failure_exception_types=[Exception])
 class OrderWorkflow:
+    # --- what it remembers: all of it is rebuilt from the history, on whichever worker goes on with it ----------------
+
+    @workflow.init
+    def __init__(self, order: Order, policy: Policy = Policy()) -> None:
+        self._order = order
+        self._policy = policy
+        self._state: OrderState | None = None
+        self._step_name = "starting"
+        self._waiting_for = "an order worker"
+        self._address = order.address
+        self._approved = False
+        self._cancel_reason: str | None = None
+        self._end_reason: str | None = None
+        self._review_deadline: datetime | None = None
+        # When the order's work must be done. Time spent on its review is added.
+        self._until = workflow.now() + policy.budget
+        self._shipping_tries = 0
+        self._errors: list[str] = []
+        self._address_changes = 0
+        self._late_signals = 0
+        # One change of address at a time: a handler that awaits can be overtaken by the next.
+        self._address_lock = asyncio.Lock()
+
     # --- the story ---------------------------------------------------------------------------------------------------
 
     @workflow.run
@@ -63,7 +86,8 @@ class OrderWorkflow:
             raise ApplicationError(self._end_reason or "failed", type="OrderFailed", non_retryable=True)
         if self._state is OrderState.CANCELLED and cancelled_by_temporal:
             raise asyncio.CancelledError
-        return OrderResult(order_id=order.id, state=OrderState(self._state), reason=self._end_reason)
+        assert self._state is not None
+        return OrderResult(order_id=order.id, state=self._state, reason=self._end_reason)
 
     async def _live(self) -> None:
         """Fulfil the order, until it is done, a cancel arrives, or a step fails for good."""
@@ -234,29 +258,10 @@ class OrderWorkflow:
             review_deadline=self._review_deadline if self._state is OrderState.AWAITING_REVIEW else None,
             shipping_tries=self._shipping_tries,
             errors=tuple(self._errors),
+            reason=self._end_reason,
         )
 
     # --- the small print ---------------------------------------------------------------------------------------------
-
-    @workflow.init
-    def __init__(self, order: Order, policy: Policy = Policy()) -> None:
-        self._order = order
-        self._policy = policy
-        self._state: OrderState | None = None
-        self._step_name = "starting"
-        self._waiting_for = "an order worker"
-        self._address = order.address
-        self._approved = False
-        self._cancel_reason: str | None = None
-        self._end_reason: str | None = None
-        self._review_deadline: datetime | None = None
-        self._until = workflow.now() + policy.budget
-        self._shipping_tries = 0
-        self._errors: list[str] = []
-        self._address_changes = 0
-        self._late_signals = 0
-        # One change of address at a time: a handler that awaits can be overtaken by the next.
-        self._address_lock = asyncio.Lock()
 
     async def _step(
         self, activity: Callable[Concatenate[OrderActivities, P], T], *args: P.args, **kwargs: P.kwargs
@@ -269,7 +274,8 @@ class OrderWorkflow:
         return await workflow.execute_activity_method(activity, args=args, **attempts(self._policy, until))
 
     def _moved_to(self, state: OrderState) -> None:
-        self._state = state
+        before, self._state = self._state, state
+        workflow.logger.info("order moved", extra={"before": before and before.value, "after": state.value})
         workflow.upsert_search_attributes(
             [ORDER_STATE.value_set(state), ORDER_TOTAL.value_set(float(total(self._order.items)))]
         )

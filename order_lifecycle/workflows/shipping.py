@@ -15,6 +15,10 @@ SHIPPING_QUEUE = "shipping-tq"
 
 @workflow.defn(failure_exception_types=[Exception])
 class ShippingWorkflow:
+    @workflow.init
+    def __init__(self, request: ShippingRequest) -> None:
+        self._step = "starting"
+
     @workflow.run
     async def run(self, request: ShippingRequest) -> bool:
         """Pack the parcel and hand it to the carrier. True if the carrier has it; if not, the parent was told why."""
@@ -46,7 +50,3 @@ class ShippingWorkflow:
     def status(self) -> str:
         """The step that is being tried now."""
         return self._step
-
-    @workflow.init
-    def __init__(self, request: ShippingRequest) -> None:
-        self._step = "starting"

@@ -12,11 +12,12 @@ from typing import Any
 import psutil
 import pytest
 
+from order_lifecycle.stack.home import Home
+
 ASKED: dict[str, Callable[[Any], object]] = {
     "Ctrl-C": lambda it: it.signal_its_group(signal.SIGINT),
     "SIGTERM": lambda it: it.process.send_signal(signal.SIGTERM),
     "SIGHUP": lambda it: it.process.send_signal(signal.SIGHUP),
-    "standard input has ended": lambda it: it.let_go(),
 }
 
 
@@ -49,6 +50,7 @@ subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True).wa
     it = up(None, before=[sys.executable, "-c", holds_its_lifeline])
     home = Path(it.addresses().home)
     it.end(it.process.kill)
+    assert "Stopping: standard input has ended." in it.said()
     assert not home.exists()
 
 
@@ -58,7 +60,7 @@ def test_supervisor_killed(up: Callable[..., Any]) -> None:
     home = Path(it.addresses().home)
     it.end(it.process.kill)
     assert home.exists()
-    up(None).addresses()
+    Home(None).close()
     assert not home.exists()  # the next one has cleaned up
 
 

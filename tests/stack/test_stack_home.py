@@ -124,6 +124,7 @@ def test_a_folder_that_is_no_home_is_refused(home_is: Callable[[Path], None], se
     home = tmp_path / "home"
     home.mkdir()
     home_is(home)
+    before = psutil.Process().children()
     with pytest.raises(StackError, match=sentence), Stack(home):
         pass
-    assert psutil.Process().children() == []
+    assert psutil.Process().children() == before

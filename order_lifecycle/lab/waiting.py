@@ -1,0 +1,116 @@
+"""Waiting, as a notebook does it: until something is true, for at most so long, visibly, and so that Interrupt works."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from temporalio.client import WorkflowHandle
+
+from order_lifecycle.domain import TERMINAL, OrderState, OrderStatus
+from order_lifecycle.workflows.order import OrderWorkflow
+
+T = TypeVar("T")
+
+LOOK_EVERY = 0.05  # s between two looks
+SHOW_AFTER = 1.0  # s; who waits for longer wants to know for what
+NO_PROGRESS = "ORDER_LIFECYCLE_NO_PROGRESS"  # set where nobody watches and outputs are compared
+
+
+class LabError(Exception):
+    """Something in the notebook is not as it should be. The message says what, and the way out."""
+
+
+async def wait_until(condition: Callable[[], T | Awaitable[T]], what: str, at_most: float = 10.0) -> T:
+    """What `condition` returns, as soon as it is true. It may be an ordinary function or an async one.
+
+    `what`: what is waited for, in words, for the progress that is shown and for the LabError that is raised when it
+    has not come after `at_most` seconds.
+    """
+    with progress(what) as tell:
+        try:
+            async with asyncio.timeout(at_most):
+                while True:
+                    result = condition()
+                    value: T = await result if inspect.isawaitable(result) else result
+                    if value:
+                        return value
+                    tell()
+                    await asyncio.sleep(LOOK_EVERY)
+        except TimeoutError:
+            raise LabError(f"waited {at_most:g} s for {what}, in vain: are the workers running?") from None
+
+
+async def wait_for_state(handle: WorkflowHandle[Any, Any], state: str, at_most: float = 10.0) -> OrderStatus:
+    """The answer to the query `status`, as soon as the order says that it is in `state`. Raises LabError if it has
+    ended otherwise, or has not come there after `at_most` seconds."""
+    wanted = OrderState(state)
+
+    async def there() -> OrderStatus | None:
+        status = await handle.query(OrderWorkflow.status)
+        if status.state in TERMINAL and status.state is not wanted:
+            raise LabError(f"{handle.id} has ended as {status.state}, so it will not be {wanted}: start a new order")
+        return status if status.state is wanted else None
+
+    status = await wait_until(there, f"{handle.id} to be {wanted}", at_most)
+    assert status is not None
+    return status
+
+
+def wait_here(
+    condition: Callable[[], T], what: str, at_most: float, gone: Callable[[], str | None] = lambda: None
+) -> T:
+    """Like `wait_until`, for what is not async. `gone` says why waiting is of no use any more, or None."""
+    deadline = time.monotonic() + at_most
+    with progress(what) as tell:
+        while not (result := condition()):
+            why = gone()
+            # What ended may have done its part before it did.
+            if (why and not condition()) or time.monotonic() > deadline:
+                raise LabError(f"waited for {what}: {why or f'not after {at_most:g} s'}")
+            tell()
+            time.sleep(min(LOOK_EVERY, 0.02))  # between two looks
+    return result
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[], None]]:
+    """Inside, call what this gives you now and then: after a second it shows what is waited for, and since when.
+    At the end what was shown is gone."""
+    began = time.monotonic()
+    shown: Any = None
+
+    def tell() -> None:
+        nonlocal shown
+        seconds = time.monotonic() - began
+        if seconds < SHOW_AFTER or not _somebody_watches():
+            return
+        text = {"text/plain": f"waiting for {what} … {seconds:.0f} s"}
+        if shown is None:
+            from IPython.display import display
+
+            shown = display(text, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        elif seconds - told[0] >= SHOW_AFTER:
+            shown.update(text, raw=True)
+        else:
+            return
+        told[0] = seconds
+
+    told = [0.0]
+    try:
+        yield tell
+    finally:
+        if shown is not None:
+            shown.update({"text/plain": ""}, raw=True)
+
+
+def _somebody_watches() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return hasattr(shell, "kernel") and NO_PROGRESS not in os.environ

@@ -1,0 +1,73 @@
+"""Logs of the workers: readable lines, or with LOG_JSON=true one JSON object a line, for a log collector.
+
+What a workflow logs is written once, when it happens, and not again when its history is replayed
+(`workflow.logger` sees to that).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+from temporalio import activity, workflow
+from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+
+# Failures of a step that are part of an order's life. They are told in a line; any other one keeps its traceback.
+EXPECTED = frozenset({"Refused", "OutsideError", "OutsideTimeout", "AddressChanged", "OperationalError"})
+
+WANTED = ("order", "workflow_id", "step", "attempt", "before", "after")
+
+
+def configure(as_json: bool) -> None:
+    """Send all logging of this process to standard error, structured."""
+    shared: list[Any] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
+        structlog.stdlib.ExtraAdder(),
+        _tell_in_our_words,
+    ]
+    last = (
+        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False)]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        )
+    )
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    # Temporal's context arrives as fields of the line; the message need not repeat it.
+    workflow.logger.workflow_info_on_message = False
+    activity.logger.activity_info_on_message = False
+    # The SDK's core is written in Rust and logs by itself, unless it is told to hand its lines over.
+    core = LoggingConfig(
+        filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
+        forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio.core")),
+    )
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=core)))
+
+
+def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
+    """Keep of Temporal's own context what identifies the order, its step and the attempt."""
+    context = line.pop("temporal_workflow", {})
+    context.pop("attempt", None)  # of the workflow, of which there is one
+    context = {**context, **line.pop("temporal_activity", {})}
+    line.pop("__temporal_error_identifier", None)
+    if "activity_type" in context:
+        context["step"] = context["activity_type"]
+    workflow_id = str(context.get("workflow_id", ""))
+    if workflow_id.startswith("order-"):
+        context["order"] = workflow_id.removeprefix("order-")
+    for name in WANTED:
+        if name in context:
+            line.setdefault(name, context[name])
+    failure = line["_record"].exc_info
+    if failure and failure[0] is not None and failure[0].__name__ in EXPECTED:
+        line.pop("exc_info", None)
+        line["_record"].exc_info = None
+        line["error"] = f"{failure[0].__name__}: {str(failure[1]).splitlines()[0]}"
+    return line

@@ -1,0 +1,311 @@
+"""What enters as an order, and what is refused, with a message that a person can use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from order_lifecycle.domain import (
+    BEFORE_DISPATCH,
+    MOVES,
+    TERMINAL,
+    Address,
+    BadInput,
+    EventType,
+    Item,
+    Order,
+    OrderState,
+    parse_address,
+    parse_order,
+    parse_order_id,
+    total,
+)
+
+# As the quick start has them.
+ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
+ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'
+
+
+def parse(items: str = ITEMS, address: str = ADDRESS, order_id: str = "abc-001", payment_id: str = "123") -> Order:
+    return parse_order(order_id, payment_id, items, address)
+
+
+def says_no(call: Callable[[], object]) -> str:
+    """The message, which must be fit for a terminal: one short line of plain characters."""
+    with pytest.raises(BadInput) as refused:
+        call()
+    message = str(refused.value)
+    assert message.isprintable()
+    assert len(message) < 250
+    return message
+
+
+def item(**changed: Any) -> dict[str, Any]:
+    return {"name": "apple", "qty": 1, "price": 5, **changed}
+
+
+def an_item(field: str, value: str) -> str:
+    """Items as JSON, with one that has `value` (JSON as well) in `field`."""
+    rest = {name: json.dumps(of) for name, of in item().items() if name != field}
+    return "[{%s}]" % ", ".join(f'"{name}": {of}' for name, of in [*rest.items(), (field, value)])
+
+
+# --- what is an order ------------------------------------------------------------------------------------------------
+
+
+def test_the_order_of_the_quick_start() -> None:
+    assert parse() == Order(
+        id="abc-001",
+        payment_id="123",
+        items=[Item(name="apple", qty=1, price=Decimal("5.00"))],
+        address=Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210"),
+    )
+
+
+def test_an_order_cannot_be_changed_after_its_check() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        parse().id = ""
+
+
+@pytest.mark.parametrize("price", ["5", "5.0", "5.00", '"5.00"', "50e-1", "5E0", "0.5e1"])
+def test_a_price_is_kept_in_cents_however_it_is_written(price: str) -> None:
+    assert str(parse(an_item("price", price)).items[0].price) == "5.00"
+
+
+@pytest.mark.parametrize("price", ["0", "-0.0", "0.01", "1e2", "99999999.99"])
+def test_the_extremes_of_a_price(price: str) -> None:
+    order = parse(an_item("price", price))
+    assert total(order.items) == Decimal(price)
+    assert str(total(order.items)) == f"{abs(Decimal(price)):.2f}"
+
+
+@pytest.mark.parametrize("name", ["Äpfel, 苹果 🍏", "x" * 100, "  apple  ", "'; DROP TABLE orders; --", "O'Neill & <b>"])
+def test_names_are_any_text(name: str) -> None:
+    assert parse(json.dumps([item(name=name)])).items[0].name == name.strip()
+
+
+@pytest.mark.parametrize("order_id", ["a", "7", "abc-001", "A.b_c-1", "x" * 64])
+def test_ids(order_id: str) -> None:
+    assert parse(order_id=order_id, payment_id=order_id).id == parse_order_id(order_id) == order_id
+
+
+def test_the_total_is_exact() -> None:
+    # As floats: 0.30000000000000004 and 99999999.98999999.
+    assert str(total([Item(name="x", qty=3, price=Decimal("0.10"))])) == "0.30"
+    assert str(total([Item(name="x", qty=9_999, price=Decimal("10001.00"))])) == "99999999.00" != str(9_999 * 10_001.01)
+    assert str(total([Item(name="x", qty=1, price=Decimal("0.01"))] * 100)) == "1.00"
+
+
+# --- and what is not -------------------------------------------------------------------------------------------------
+
+NOT_JSON = ["", " ", "apple", "[{", ITEMS + "x", "{'name': 1}", "[1,]", "\ufeff[]", "\x00", "\ud800", '["\n"]']
+
+
+@pytest.mark.parametrize("text", NOT_JSON)
+def test_json_that_does_not_parse(text: str) -> None:
+    assert says_no(lambda: parse(text)).startswith("items: not JSON: ")
+    assert says_no(lambda: parse(address=text)).startswith("address: not JSON: ")
+
+
+@pytest.mark.parametrize("items", ["[]", json.dumps([item()] * 101)])
+def test_too_few_or_too_many_items(items: str) -> None:
+    assert says_no(lambda: parse(items)).startswith("items: an order has 1 to 100 items, not ")
+
+
+@pytest.mark.parametrize("items", ["{}", "null", "5", '"apple"', "true", json.dumps(item())])
+def test_items_that_are_not_a_list(items: str) -> None:
+    assert says_no(lambda: parse(items)) == "items: Input should be a valid list"
+
+
+@pytest.mark.parametrize("one", ["5", "null", "[]", '"apple"', "[[]]"])
+def test_an_item_that_is_not_an_object(one: str) -> None:
+    assert says_no(lambda: parse(f"[{one}]")).startswith("items[0]: ")
+
+
+QTY = ["0", "-1", "10001", "1.5", "1.0", "1e0", '"1"', "true", "null", "[]", str(10**30)]
+
+
+@pytest.mark.parametrize("qty", QTY)
+def test_quantities_that_are_none(qty: str) -> None:
+    assert says_no(lambda: parse(an_item("qty", qty))).startswith("items[0].qty: ")
+
+
+PRICES = {
+    "three decimals": "5.001",
+    "three decimals, which may be meant as thousands": "5.000",
+    "a tenth and two tenths, as floats": "0.30000000000000004",
+    "more digits than a float has": "5.0000000000000000000000001",
+    "negative": "-0.01",
+    "too many digits": "123456789.00",
+    "too big for a float": "1e400",
+    "an exponent too big for a decimal": "1e99999999999999999999",
+    "an exponent too small for a decimal": "1e-99999999999999999999",
+    "a truth": "true",
+    "nothing": "null",
+    "a word": '"five"',
+    "not a number, as text": '"NaN"',
+    "infinite, as text": '"Infinity"',
+    "a list": "[5]",
+}
+
+
+@pytest.mark.parametrize("price", PRICES.values(), ids=PRICES)
+def test_prices_that_are_none(price: str) -> None:
+    assert says_no(lambda: parse(an_item("price", price))).startswith("items[0].price: ")
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_json_has_no_such_numbers(constant: str) -> None:
+    assert says_no(lambda: parse(an_item("price", constant))) == f"items: not JSON: {constant} is not a number"
+
+
+def test_a_number_of_five_thousand_digits() -> None:
+    assert says_no(lambda: parse(an_item("qty", "1" * 5000))).startswith("items: ")
+
+
+NO_TEXT = ["", "   ", "x" * 101, "a\0b", "\ud800", "\x1b[31mred", "two\nlines", "\x7f", None, 5, True, ["a"]]
+
+
+@pytest.mark.parametrize("text", NO_TEXT, ids=ascii)
+def test_text_that_cannot_be_stored_or_shown(text: object) -> None:
+    assert says_no(lambda: parse(json.dumps([item(name=text)]))).startswith("items[0].name: ")
+    changed = json.dumps({**json.loads(ADDRESS), "city": text})
+    assert says_no(lambda: parse(address=changed)).startswith("address.city: ")
+    assert says_no(lambda: parse_address(changed)).startswith("address.city: ")
+
+
+def test_a_zipcode_is_text() -> None:
+    assert says_no(lambda: parse(address=ADDRESS.replace('"43210"', "43210"))).startswith("address.zipcode: ")
+
+
+@pytest.mark.parametrize("address", ["[]", "null", "5", '"575 Lake Dr."'])
+def test_an_address_that_is_not_an_object(address: str) -> None:
+    assert says_no(lambda: parse(address=address)).startswith("address: ")
+    assert says_no(lambda: parse_address(address)).startswith("address: ")
+
+
+def test_what_is_missing() -> None:
+    assert says_no(lambda: parse('[{"name":"apple","qty":1}]')) == "items[0].price: Field required"
+    assert says_no(lambda: parse(address="{}")) == "address.address: Field required (and 3 more)"
+
+
+def test_the_second_item_is_named_and_the_rest_is_counted() -> None:
+    items = json.dumps([item(), item(qty=-1, price="five")])
+    assert says_no(lambda: parse(items)).startswith("items[1].qty: ")
+    assert says_no(lambda: parse(items)).endswith(" (and 1 more)")
+
+
+def test_an_unknown_field() -> None:
+    assert says_no(lambda: parse(json.dumps([item(colour="red")]))).startswith("items[0].colour: ")
+    with_country = ADDRESS.replace("{", '{"country": "US", ')
+    assert says_no(lambda: parse(address=with_country)).startswith("address.country: ")
+
+
+@pytest.mark.parametrize("name", ["", "two\nlines", "\x1b[31mred", "x" * 100_000, "\ud800", "a: b", "\u202e", "0"])
+def test_an_unknown_field_with_a_name_that_disturbs(name: str) -> None:
+    assert says_no(lambda: parse(json.dumps([item(**{name: 1})]))).startswith("items[0]")
+
+
+def test_a_key_that_stands_there_twice() -> None:
+    assert says_no(lambda: parse('[{"name":"apple","qty":1,"qty":2,"price":5}]')).startswith("items: not JSON: ")
+    assert says_no(lambda: parse(address=ADDRESS.replace("{", '{"city": "Rome", '))).startswith("address: not JSON: ")
+
+
+@pytest.mark.parametrize("depth", [500, 990, 100_000])
+def test_json_that_is_very_deep(depth: int) -> None:
+    assert says_no(lambda: parse("[" * depth + "]" * depth)).startswith("items")
+    assert says_no(lambda: parse(address='{"a":' * depth + "1" + "}" * depth)).startswith("address")
+
+
+@pytest.mark.parametrize("price", ["100000000", "99999999.99"])
+def test_a_total_that_no_payment_can_hold(price: str) -> None:
+    items = json.dumps([item(price=price), item(price="0.01")])
+    assert says_no(lambda: parse(items)).startswith("items")
+    assert "total must be below 100000000.00" in says_no(lambda: parse(an_item("qty", "10000").replace("5", "99999")))
+
+
+IDS = ["", " ", "x" * 500, "x" * 65, "a b", "a/b", "../a", ".a", "-a", "a\n", "a\0", "é", "\ud800", "$(id)", "a%41", "🍏"]
+
+
+@pytest.mark.parametrize("order_id", IDS, ids=lambda of: ascii(of[:10]))
+def test_ids_that_are_none(order_id: str) -> None:
+    assert says_no(lambda: parse(order_id=order_id)).startswith("id: ")
+    assert says_no(lambda: parse(payment_id=order_id)).startswith("payment_id: ")
+    assert says_no(lambda: parse_order_id(order_id)).startswith("id: ")
+
+
+# --- whatever comes --------------------------------------------------------------------------------------------------
+
+ANY_TEXT = st.text(st.characters())  # lone surrogates too
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+PRICE = st.decimals(0, 9_999, places=2)
+ITEM = st.fixed_dictionaries({"name": st.just("apple"), "qty": st.integers(1, 100), "price": PRICE.map(str)})
+
+
+def almost(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """`good` with something else in one of its fields, or in one more."""
+    return st.builds(
+        lambda field, value: {**good, field: value}, st.sampled_from([*good, "more"]) | ANY_TEXT, ANY_JSON
+    )
+
+
+ANYTHING = ANY_TEXT | ANY_JSON.map(json.dumps)
+NEARLY_ITEMS = st.lists(almost(item()), max_size=3).map(json.dumps)
+NEARLY_ADDRESS = almost(json.loads(ADDRESS)).map(json.dumps)
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    ANY_TEXT | st.just("abc-001"),
+    ANYTHING | NEARLY_ITEMS | st.just(ITEMS),
+    ANYTHING | NEARLY_ADDRESS | st.just(ADDRESS),
+)
+def test_anything_is_an_order_or_bad_input(order_id: str, items: str, address: str) -> None:
+    try:
+        order = parse(items, address, order_id)
+    except BadInput as refused:
+        assert str(refused).isprintable()
+        assert str(refused).startswith(("id", "items", "address"))
+    else:
+        order.model_dump_json().encode()
+        assert 0 <= total(order.items) < 10**8
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(ITEM, min_size=1, max_size=100).filter(lambda items: len(items) <= 100))
+def test_an_order_survives_its_way_through_json(items: list[dict[str, Any]]) -> None:
+    order = parse(json.dumps(items))
+    assert Order.model_validate_json(order.model_dump_json()) == order
+    cents = sum(one["qty"] * int(one["price"].replace(".", "")) for one in items)
+    assert int(total(order.items).scaleb(2)) == cents
+    assert total(order.items).as_tuple().exponent == -2
+
+
+# --- the states ------------------------------------------------------------------------------------------------------
+
+
+def test_the_moves_are_one_path() -> None:
+    path = [*MOVES.values()]
+    assert [after for _, after in path[:-1]] == [before for before, _ in path[1:]]
+    states = [path[0][0], *(after for _, after in path)]
+    assert states[0] is OrderState.RECEIVED
+    assert states[-1] is OrderState.SHIPPED
+    assert [*states, OrderState.CANCELLED, OrderState.FAILED] == [*OrderState]
+    assert [EventType.ORDER_RECEIVED, *MOVES] == [*EventType][:8]
+
+
+def test_before_dispatch_and_the_end() -> None:
+    everything = set(OrderState)
+    assert everything - BEFORE_DISPATCH == {OrderState.DISPATCHED, *TERMINAL}
+    assert TERMINAL.isdisjoint(before for before, _ in MOVES.values())

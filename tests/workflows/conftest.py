@@ -1,0 +1,48 @@
+"""A shop for each test: a time-skipping Temporal, both workers in this process, the real activities on a real
+PostgreSQL, and an outside world that does what the test says. After each test, what every order must fulfil is looked
+at, and every history is replayed."""
+
+from __future__ import annotations
+
+import sysconfig
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+
+from order_lifecycle.client import register_search_attributes
+from order_lifecycle.db.store import Store, connect
+
+pytest.register_assert_rewrite("shop")
+from shop import Shop, assert_invariants, assert_temporal_agrees, replay_everything  # noqa: E402
+
+TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
+
+
+@pytest.fixture(params=["cached", "replayed"])
+def cache(request: pytest.FixtureRequest) -> dict[str, int]:
+    """How many workflows a worker keeps in memory. With none, each task replays the order's whole history, as it does
+    after a worker was killed."""
+    return {"max_cached_workflows": 0} if request.param == "replayed" else {}
+
+
+@pytest.fixture
+async def shop(database_url: str, cache: dict[str, int]) -> AsyncIterator[Shop]:
+    engine = connect(database_url, pool_size=20)
+    # One server a test: an activity that a cancelled order abandons stops it from ever skipping time again.
+    async with await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=str(TEST_SERVER), data_converter=pydantic_data_converter
+    ) as env:
+        await register_search_attributes(env.client)
+        shop = Shop(env, Store(engine), cache)
+        try:
+            yield shop
+        finally:
+            shop.outside.let_go()
+            shop.threads.shutdown()
+        assert_invariants(shop.store)
+        await assert_temporal_agrees(shop)
+        await replay_everything(shop)
+    engine.dispose()

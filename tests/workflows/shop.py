@@ -1,0 +1,220 @@
+"""What the tests of the workflows work with: the real workflows and activities, and an outside world that does what
+the test says."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from temporalio.client import Client, WorkflowHandle
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+
+from order_lifecycle.activities.order import OrderActivities
+from order_lifecycle.activities.shipping import ShippingActivities
+from order_lifecycle.client import start_order
+from order_lifecycle.db.store import Store
+from order_lifecycle.domain import Order, OrderResult, OrderStatus, Policy, parse_order
+from order_lifecycle.faults import Faults, OutsideError
+from order_lifecycle.workers.base import activity_methods
+from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
+
+Handle = WorkflowHandle[OrderWorkflow, OrderResult]
+
+HAPPY_PATH = [
+    "order_received",
+    "order_validated",
+    "review_requested",
+    "order_approved",
+    "payment_charged",
+    "package_prepared",
+    "carrier_dispatched",
+    "order_shipped",
+]
+ENDS = {"order_shipped": "shipped", "order_cancelled": "cancelled", "order_failed": "failed"}
+
+
+class Outside(Faults):
+    """The outside world: a step can be held, which then hangs until it is let go, and can fail so many times."""
+
+    def __init__(self, **faults: Any) -> None:
+        super().__init__(**faults)
+        self.fails: Counter[str] = Counter()
+        self._held: dict[str, tuple[threading.Event, threading.Event]] = {}
+
+    def hold(self, step: str) -> None:
+        self._held[step] = threading.Event(), threading.Event()
+
+    def reached(self, step: str) -> bool:
+        return self._held[step][0].is_set()
+
+    def let_go(self) -> None:
+        for _, go_on in self._held.values():
+            go_on.set()
+
+    def call(self, workflow_id: str, step: str, *rest: Any) -> None:
+        if step in self._held:
+            reached, go_on = self._held[step]
+            reached.set()
+            assert go_on.wait(30)
+        if self.fails[step] > 0:
+            self.fails[step] -= 1
+            raise OutsideError(f"{step} failed")
+        super().call(workflow_id, step, *rest)
+
+
+class Shop:
+    """What a test works with."""
+
+    policy = Policy(attempt_timeout=Policy().budget)  # so that a step that is held is not tried again
+
+    def __init__(self, env: WorkflowEnvironment, store: Store, cache: dict[str, int]) -> None:
+        self.env = env
+        self.client: Client = env.client
+        self.store = store
+        self.outside = Outside()
+        self.threads = ThreadPoolExecutor(20)
+        self.started: list[Handle] = []
+        self._cache = cache
+
+    @asynccontextmanager
+    async def working(
+        self, *kinds: str, order_activities: type[OrderActivities] = OrderActivities
+    ) -> AsyncIterator[None]:
+        """With these workers, "order" and "shipping"."""
+        all_kinds = {
+            "order": (ORDER_QUEUE, OrderWorkflow, order_activities),
+            "shipping": (SHIPPING_QUEUE, ShippingWorkflow, ShippingActivities),
+        }
+        async with AsyncExitStack() as stack:
+            for kind in kinds:
+                queue, workflow, activities = all_kinds[kind]
+                worker = Worker(
+                    self.client,
+                    task_queue=queue,
+                    workflows=[workflow],
+                    activities=activity_methods(activities(self.store, self.outside)),
+                    activity_executor=self.threads,
+                    **self._cache,
+                )
+                await stack.enter_async_context(worker)
+            yield
+            self.outside.let_go()
+
+    async def start(self, order_id: str = "abc-001", policy: Policy | None = None, **changes: Any) -> Handle:
+        handle = await start_order(self.client, an_order(order_id, **changes), policy or self.policy)
+        self.started.append(handle)
+        return handle
+
+    async def start_until(self, wait: str, order_id: str = "abc-001") -> Handle:
+        """An order that waits in that step of its story."""
+        if wait != "review":
+            self.outside.hold(wait)
+        order = await self.start(order_id)
+        if wait == "review":
+            await self.until_event(order_id, "review_requested")
+            await until(lambda: self.status(order), lambda status: status.waiting_for == "approve_order")
+            return order
+        if wait != "receive_order":
+            await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: self.outside.reached(wait))
+        return order
+
+    async def status(self, order: Handle) -> OrderStatus:
+        return await order.query(OrderWorkflow.status)
+
+    def events(self, order_id: str = "abc-001") -> list[str]:
+        return [row["type"] for row in self.store.rows("events", order_id)]
+
+    def told(self, event: str, order_id: str = "abc-001") -> list[Any]:
+        """The payloads of all events of that type."""
+        return [row["payload_json"] for row in self.store.rows("events", order_id) if row["type"] == event]
+
+    def payments(self, order_id: str = "abc-001") -> list[tuple[str, str]]:
+        return [(row["status"], str(row["amount"])) for row in self.store.rows("payments", order_id)]
+
+    def row(self, order_id: str = "abc-001") -> dict[str, Any]:
+        (row,) = self.store.rows("orders", order_id)
+        return row
+
+    async def until_event(self, order_id: str, event: str) -> None:
+        await until(lambda: event in self.events(order_id))
+
+
+def an_order(order_id: str = "abc-001", payment_id: str | None = None) -> Order:
+    return parse_order(
+        order_id,
+        payment_id or f"pay-{order_id}",
+        '[{"name": "apple", "qty": 3, "price": 0.10}, {"name": "pear", "qty": 1, "price": 4.70}]',
+        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
+    )
+
+
+async def until(look: Callable[[], Any], true: Callable[[Any], Any] = bool, at_most: float = 10.0) -> Any:
+    """What `look` (a function, or one that returns an awaitable) returns, as soon as that is `true`."""
+    async with asyncio.timeout(at_most):
+        while True:
+            seen = look()
+            seen = await seen if asyncio.iscoroutine(seen) else seen
+            if true(seen):
+                return seen
+            await asyncio.sleep(0.01)  # between two looks
+
+
+def assert_invariants(store: Store) -> None:
+    """What holds for every order, whatever happened to it."""
+    for order in store.rows("orders"):
+        events = store.rows("events", order["id"])
+        happened = [row["type"] for row in events]
+        payments = [row["status"] for row in store.rows("payments", order["id"])]
+        story = [event for event in happened if event in HAPPY_PATH]
+        assert story == HAPPY_PATH[: len(story)]  # in order, none left out, none twice
+        ends = [event for event in happened if event in ENDS]
+        assert [ENDS[end] for end in ends] == [order["state"]] * len(ends)
+        assert (order["state"] in ENDS.values()) == (len(ends) == 1)
+        if ends:
+            assert set(happened[happened.index(ends[0]) + 1 :]) <= {"late_signal"}
+        assert len(payments) == story.count("payment_charged")
+        should_be = "refunded" if order["state"] in ("cancelled", "failed") else "charged"
+        assert set(payments) <= {should_be}
+        assert happened.count("payment_refunded") == payments.count("refunded")
+        sent_to = [row["payload_json"]["address"] for row in events if row["type"] == "carrier_dispatched"]
+        if order["state"] == "shipped":
+            assert payments == ["charged"]
+            assert sent_to == [order["address_json"]]
+
+
+async def assert_temporal_agrees(shop: Shop) -> None:
+    """A closed workflow and the order's row tell the same end."""
+    ends = {"COMPLETED": {"shipped", "cancelled"}, "CANCELED": {"cancelled"}, "FAILED": {"failed"}}
+    for handle in shop.started:
+        order_id = handle.id.removeprefix("order-")
+        status = (await handle.describe()).status
+        if any(
+            received["run_id"] == handle.first_execution_run_id for received in shop.told("order_received", order_id)
+        ):
+            assert status is not None
+            if status.name in ends:
+                assert shop.row(order_id)["state"] in ends[status.name]
+            else:
+                assert shop.row(order_id)["state"] not in ENDS.values()
+
+
+async def replay_everything(shop: Shop) -> None:
+    """Run the workflows' code against every history, ended or not: what a worker with an empty cache would do must be
+    what was done."""
+    replayer = Replayer(workflows=[OrderWorkflow, ShippingWorkflow], data_converter=pydantic_data_converter)
+    for handle in shop.started:
+        history = await handle.fetch_history()
+        await replayer.replay_workflow(history)
+        for event in history.events:
+            if event.HasField("child_workflow_execution_started_event_attributes"):
+                child = event.child_workflow_execution_started_event_attributes.workflow_execution.workflow_id
+                await replayer.replay_workflow(await shop.client.get_workflow_handle(child).fetch_history())

@@ -1,0 +1,20 @@
+"""The way of an order to which nothing happens."""
+
+from __future__ import annotations
+
+from shop import HAPPY_PATH, Shop
+
+from order_lifecycle.domain import OrderResult, OrderState
+from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
+
+
+async def test_shipped(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("review")
+        await order.signal(OrderWorkflow.approve_order)
+        assert await order.result() == OrderResult(order_id="abc-001", state=OrderState.SHIPPED)
+        known = (await order.describe()).typed_search_attributes
+    assert known[ORDER_STATE] == "shipped"
+    assert known[ORDER_TOTAL] == 5.0
+    assert shop.events() == HAPPY_PATH
+    assert shop.payments() == [("charged", "5.00")]

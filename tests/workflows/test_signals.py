@@ -1,0 +1,200 @@
+"""Each signal at each wait of the story."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from shop import HAPPY_PATH, Shop, until
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import CancelledError
+from temporalio.service import RPCError
+
+from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.workflows.order import OrderWorkflow
+
+ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
+
+# What an order waits for, in the words of `status` -> (the step that it is, and its state then).
+WAITS = {
+    "receive_order": ("receive_order", None),
+    "review": ("validate_order", OrderState.AWAITING_REVIEW),
+    "charge_payment": ("charge_payment", OrderState.APPROVED),
+    "prepare_package": ("shipping", OrderState.CHARGED),
+    "dispatch_carrier": ("shipping", OrderState.CHARGED),
+    "ship_order": ("ship_order", OrderState.DISPATCHED),
+}
+AFTER_THE_CHARGE = {"prepare_package", "dispatch_carrier"}
+every_wait = pytest.mark.parametrize("wait", WAITS)
+before_dispatch = pytest.mark.parametrize("wait", [wait for wait in WAITS if wait != "ship_order"])
+
+
+@every_wait
+async def test_query(shop: Shop, wait: str) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until(wait)
+        status = await shop.status(order)
+        assert (status.step, status.state) == WAITS[wait]
+        waits_for = {"review": "approve_order", "shipping": "child workflow ship-abc-001-1"}
+        assert status.waiting_for == waits_for.get(wait, waits_for.get(status.step, status.step))
+        assert (status.review_deadline is not None) == (wait == "review")
+        assert str(status.total) == "5.00"
+
+
+@every_wait
+async def test_approve(shop: Shop, wait: str) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until(wait)
+        await order.signal(OrderWorkflow.approve_order)
+        if wait == "ship_order":
+            await shop.until_event("abc-001", "late_signal")
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+    late = ["late_signal"] if wait == "ship_order" else []
+    assert sorted(shop.events()) == sorted(HAPPY_PATH + late)
+
+
+@before_dispatch
+async def test_cancel(shop: Shop, wait: str) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until(wait)
+        await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        result = await order.result()  # before the step is let go: what hangs does not keep an order from its end
+        assert (result.state, result.reason) == (OrderState.CANCELLED, "changed my mind")
+        before = shop.row(), shop.payments(), shop.events()
+        shop.outside.let_go()
+    shop.threads.shutdown()  # the step that was abandoned has run to its end, and
+    assert (shop.row(), shop.payments(), shop.events()) == before
+    assert shop.payments() == ([("refunded", "5.00")] if wait in AFTER_THE_CHARGE else [])
+    assert shop.told("order_cancelled") == [{"reason": "changed my mind"}]
+
+
+@before_dispatch
+async def test_update_address(shop: Shop, wait: str) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until(wait)
+        await order.signal(OrderWorkflow.update_address, ELSEWHERE)
+        if wait != "receive_order":  # an order that is not there yet changes as soon as it is
+            await shop.until_event("abc-001", "address_changed")
+        if wait in ("receive_order", "review"):
+            await order.signal(OrderWorkflow.approve_order)
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+        assert (await shop.status(order)).address == ELSEWHERE
+    assert shop.told("carrier_dispatched") == [{"address": ELSEWHERE.model_dump()}]
+    assert sorted(shop.events()) == sorted([*HAPPY_PATH, "address_changed"])
+
+
+@every_wait
+async def test_dispatch_failed(shop: Shop, wait: str) -> None:
+    """From somebody who is not the child: it is shown, and changes nothing."""
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until(wait)
+        await order.signal(OrderWorkflow.dispatch_failed, "the van broke down")
+        assert (await shop.status(order)).errors == ("the van broke down",)
+        await order.signal(OrderWorkflow.approve_order)
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert [event for event in shop.events() if event != "late_signal"] == HAPPY_PATH
+
+
+async def test_late_signals(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("ship_order")
+        await order.signal(OrderWorkflow.cancel_order, "too late")
+        await order.signal(OrderWorkflow.update_address, ELSEWHERE)
+        await until(lambda: len(shop.told("late_signal")) == 2)
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+    late = sorted(payload["reason"] for payload in shop.told("late_signal"))
+    assert late == ["cancel_order", "update_address"]
+    assert shop.row()["address_json"]["city"] == "Columbus"
+
+
+@pytest.mark.parametrize(
+    ("signal", "arguments"),
+    [("approve_order", []), ("cancel_order", ["why"]), ("update_address", [ELSEWHERE]), ("dispatch_failed", ["why"])],
+)
+async def test_after_the_end(shop: Shop, signal: str, arguments: list[object]) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        await order.result()
+        with pytest.raises(RPCError):
+            await order.signal(signal, args=arguments)
+        status = await shop.status(order)
+        assert (status.state, status.waiting_for) == (OrderState.SHIPPED, None)
+    assert shop.events() == HAPPY_PATH
+
+
+async def test_two_addresses_the_last_one_wins(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("receive_order")
+        for number in range(1, 6):
+            await order.signal(
+                OrderWorkflow.update_address, ELSEWHERE.model_copy(update={"address": f"{number} Lake Dr."})
+            )
+        await order.signal(OrderWorkflow.approve_order)
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert [payload["address"] for payload in shop.told("address_changed")] == [f"{n} Lake Dr." for n in range(1, 6)]
+    assert shop.row()["address_json"]["address"] == "5 Lake Dr."
+
+
+async def test_review_deadline(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("review")
+        status = await shop.status(order)
+        assert status.review_deadline is not None
+        assert status.review_deadline - await shop.env.get_current_time() > timedelta(days=2, hours=23)
+        result = await order.result()  # skips three days
+        assert (result.state, result.reason) == (OrderState.CANCELLED, "review expired")
+        assert await shop.env.get_current_time() >= status.review_deadline
+    assert shop.events() == ["order_received", "order_validated", "review_requested", "order_cancelled"]
+
+
+async def test_a_long_review_leaves_time_for_the_rest(shop: Shop) -> None:
+    """The budget of an hour is for the work on an order; a review of two days does not use it up."""
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("review")
+        await shop.env.sleep(timedelta(days=2))
+        await order.signal(OrderWorkflow.update_address, ELSEWHERE)
+        await until(lambda: {"address_changed", "late_signal"} & set(shop.events()))
+        await order.signal(OrderWorkflow.approve_order)
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.told("carrier_dispatched") == [{"address": ELSEWHERE.model_dump()}]
+
+
+async def test_cancel_while_no_shipping_worker_runs(shop: Shop) -> None:
+    async with shop.working("order"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.status(order), lambda status: status.step == "shipping")
+        await order.signal(OrderWorkflow.cancel_order)
+        assert (await order.result()).state is OrderState.CANCELLED
+    assert shop.payments() == [("refunded", "5.00")]
+
+
+@before_dispatch
+async def test_temporals_own_cancellation(shop: Shop, wait: str) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until(wait)
+        shop.outside.hold("close_order")  # so that the second one comes in the middle of the compensation
+        await order.cancel()
+        await until(lambda: shop.outside.reached("close_order"))
+        await order.cancel()
+        shop.outside.let_go()
+        with pytest.raises(WorkflowFailureError) as failure:
+            await order.result()
+        assert isinstance(failure.value.cause, CancelledError)
+        assert (await order.describe()).status is WorkflowExecutionStatus.CANCELED
+    assert shop.payments() == ([("refunded", "5.00")] if wait in AFTER_THE_CHARGE else [])
+    assert shop.told("order_cancelled") == [{"reason": "the workflow was cancelled"}]
+
+
+async def test_temporals_own_cancellation_after_dispatch(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("ship_order")
+        await order.cancel()
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
