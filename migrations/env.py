@@ -6,6 +6,7 @@ from logging.config import fileConfig
 
 from alembic import context
 from alembic.util import CommandError
+from sqlalchemy import text
 
 from order_lifecycle.db.models import Base
 from order_lifecycle.db.store import connect
@@ -35,6 +36,8 @@ else:
         fileConfig(context.config.config_file_name, disable_existing_loggers=False)
     engine = connect(url)
     with engine.connect() as connection:
+        connection.execute(text("SET statement_timeout = 0"))  # a migration may take longer than an order's step
+        connection.commit()
         context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
         with context.begin_transaction():
             context.run_migrations()

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -27,6 +29,9 @@ from order_lifecycle.domain import (
     parse_order_id,
 )
 from order_lifecycle.settings import NoServer, Settings
+
+if TYPE_CHECKING:
+    from order_lifecycle.db.store import Store
 
 T = TypeVar("T")
 
@@ -214,6 +219,43 @@ def tables(
     as_json: AsJson = False,
 ) -> None:
     """Show the rows of the database: orders, payments, events."""
+    with store_for_reading() as store:
+        found = {name.value: store.rows(name, order_id) for name in table or Table}
+    if as_json:
+        tell(found, as_json, "")
+    else:
+        for name, rows in found.items():
+            show_table(name, rows)
+
+
+@app.command()
+def audit(as_json: AsJson = False) -> None:
+    """Check every order in the database against the invariants. Exit status 1 if one is violated."""
+    from order_lifecycle.client import connect
+    from order_lifecycle.db.audit import INVARIANTS, Violation, count_by_state
+    from order_lifecycle.db.audit import audit as audit_database
+    from order_lifecycle.report import compare_with_temporal
+
+    async def main() -> None:
+        with store_for_reading() as store:
+            counts = count_by_state(store.engine)
+            violations: list[Violation] = audit_database(store.engine)
+            violations += await compare_with_temporal(await connect(), store.states)
+        of = {number: sum(violation.invariant == number for violation in violations) for number in INVARIANTS}
+        lines = [f"{sum(counts.values())} orders: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
+        lines += [f"{of[n] or 'no':>6} violations of {n}: {meaning}" for n, meaning in INVARIANTS.items()]
+        lines += [f"order {violation.order_id}, {violation.invariant}: {violation.detail}" for violation in violations]
+        answer = {"orders": counts, "violations": [asdict(violation) for violation in violations]}
+        tell(answer, as_json, "\n".join(lines))
+        if violations:
+            raise typer.Exit(1)
+
+    run(main())
+
+
+@contextmanager
+def store_for_reading() -> Iterator[Store]:
+    """The store that the settings name. Raises No if it cannot be read."""
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
     from order_lifecycle.db.store import Store, connect
@@ -221,18 +263,12 @@ def tables(
     settings = Settings().resolved()
     if settings.database_url is None:
         raise No("no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`")
-    store = Store(connect(settings.database_url.get_secret_value()))
     try:
-        found = {name.value: store.rows(name, order_id) for name in table or Table}
+        yield Store(connect(settings.database_url.get_secret_value()))
     except OperationalError as error:
         raise No(f"the database does not answer: {str(error.orig).strip()}") from None
     except ProgrammingError:
         raise No("the database has no such tables yet: run `alembic upgrade head`") from None
-    if as_json:
-        tell(found, as_json, "")
-    else:
-        for name, rows in found.items():
-            show_table(name, rows)
 
 
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -53,6 +53,8 @@ def configure(as_json: bool) -> None:
 
 def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
     """Keep of Temporal's own context what identifies the order, its step and the attempt."""
+    if line.pop("temporal_log", None) is not None:
+        line["event"] = str(line["event"]).split(" {")[0]  # the rest is the core's own context, in Rust's notation
     context = line.pop("temporal_workflow", {})
     context.pop("attempt", None)  # of the workflow, of which there is one
     context = {**context, **line.pop("temporal_activity", {})}

@@ -4,15 +4,22 @@ attempts that are under way."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus, WorkflowQueryFailedError
+from temporalio.client import (
+    Client,
+    WorkflowExecution,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowQueryFailedError,
+)
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.client import workflow_id
+from order_lifecycle.db.audit import Violation
 from order_lifecycle.domain import OrderState, OrderStatus
 from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
 
@@ -126,6 +133,60 @@ class Listed(BaseModel):
     total: str | None
     workflow: str
     started: datetime
+
+
+# How each end of an order shows in Temporal. An order that has not ended must be running.
+ENDS = {
+    OrderState.SHIPPED: {WorkflowExecutionStatus.COMPLETED},
+    OrderState.CANCELLED: {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CANCELED},
+    OrderState.FAILED: {WorkflowExecutionStatus.FAILED},
+}
+# A workflow closes a moment after its last step has changed the row.
+SETTLE_WITHIN = timedelta(seconds=5)
+
+
+async def compare_with_temporal(client: Client, states: Callable[[], dict[str, str]]) -> list[Violation]:
+    """Every violation of invariant 7. `states` reads the state of every order's row."""
+    rows = states()
+    seen: dict[str, WorkflowExecution] = {}
+    async for execution in client.list_workflows("WorkflowType = 'OrderWorkflow'"):
+        seen[execution.id.removeprefix("order-")] = execution
+    suspects = [order_id for order_id in rows.keys() | seen.keys() if _differ(rows.get(order_id), seen.get(order_id))]
+    deadline = datetime.now(UTC) + SETTLE_WITHIN
+    while suspects:
+        rows = states()
+        now = {order_id: await _execution(client, order_id) for order_id in suspects}
+        suspects = [order_id for order_id in suspects if _differ(rows.get(order_id), now[order_id])]
+        if datetime.now(UTC) > deadline:
+            break
+        await asyncio.sleep(0.2 if suspects else 0)  # between two looks
+    return [Violation(7, order_id, _differ(rows.get(order_id), seen[order_id]) or "") for order_id in sorted(suspects)]
+
+
+async def _execution(client: Client, order_id: str) -> WorkflowExecution | None:
+    try:
+        return await client.get_workflow_handle(workflow_id(order_id)).describe()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise
+
+
+def _differ(state: str | None, execution: WorkflowExecution | None) -> str | None:
+    """In what the row and the workflow differ."""
+    if execution is None:
+        return f"the row is {state}, and Temporal knows no such order"
+    status = execution.status or WorkflowExecutionStatus.RUNNING
+    if state is None:
+        # Not received yet; or refused, because the row of that name is another run's.
+        agrees = status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.FAILED)
+    else:
+        agrees = status in ENDS.get(OrderState(state), {WorkflowExecutionStatus.RUNNING})
+    if not agrees:
+        return f"the row is {state}, the workflow {status.name.lower()}"
+    if state in ENDS and execution.typed_search_attributes.get(ORDER_STATE) != state:
+        return f"the row is {state}, the workflow ended as {execution.typed_search_attributes.get(ORDER_STATE)}"
+    return None
 
 
 async def list_orders(client: Client, state: OrderState | None, limit: int) -> list[Listed]:

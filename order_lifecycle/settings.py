@@ -8,7 +8,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from order_lifecycle.domain import Policy
@@ -47,6 +47,11 @@ class Settings(BaseSettings):
 
     log_json: bool = Field(False, description="workers write their logs as JSON, one object a line")
 
+    @field_validator("order_lifecycle_home")
+    @classmethod
+    def _home_of_the_user(cls, home: Path) -> Path:
+        return home.expanduser()
+
     def policy(self) -> Policy:
         """The rules that a new order is started with."""
         return Policy(review_timeout=timedelta(seconds=self.review_timeout_seconds))
@@ -78,7 +83,7 @@ def running_stack(home: Path) -> Addresses | None:
     """The addresses of the stack that runs in `home` now, or None."""
     try:
         file = os.open(home / STACK_FILE, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return None
     with os.fdopen(file) as text:
         try:

@@ -54,24 +54,24 @@ class Store:
     """
 
     def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+        self.engine = engine
 
     # --- one method for each kind of step ---------------------------------------------------------------------------
 
     def receive(self, order: Order, run_id: str) -> OrderState:
         """Write the order down. Raises Refused if another workflow run (`run_id`) has written one of that name."""
-        with self._engine.begin() as tx:
+        with self.engine.begin() as tx:
             _receive(tx, order, run_id)
         return OrderState.RECEIVED
 
     def advance(self, order_id: str, event: EventType, payload: dict[str, Any] | None = None) -> OrderState:
         """Move the order along by the step that `event` records. Raises Refused if it is not in the state before."""
-        with self._engine.begin() as tx:
+        with self.engine.begin() as tx:
             return _advance(tx, order_id, event, payload or {})
 
     def validate(self, order: Order) -> OrderState:
         """Received to validated to awaiting review. Raises Refused if the payment id belongs to another order."""
-        with self._engine.begin() as tx:
+        with self.engine.begin() as tx:
             owner = select(PaymentRow.order_id).where(PaymentRow.payment_id == order.payment_id)
             if tx.scalar(owner) not in (None, order.id):
                 raise Refused(f"payment {order.payment_id} belongs to another order")
@@ -85,7 +85,7 @@ class Store:
         item = func.jsonb_array_elements(OrderRow.items).table_valued("value")
         price = cast(item.c.value.op("->>")("price"), Numeric)
         due = select(func.sum(cast(item.c.value.op("->>")("qty"), Numeric) * price)).scalar_subquery()
-        with self._engine.begin() as tx:
+        with self.engine.begin() as tx:
             if _move(tx, order_id, EventType.PAYMENT_CHARGED):
                 charge = select(literal(payment_id), OrderRow.id, literal(PaymentStatus.CHARGED.value), due)
                 tx.execute(
@@ -104,13 +104,13 @@ class Store:
 
     def address(self, order_id: str) -> Address:
         """Where the order goes to now."""
-        with self._engine.connect() as tx:
+        with self.engine.connect() as tx:
             return Address.model_validate(tx.scalar(select(OrderRow.address_json).where(OrderRow.id == order_id)))
 
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
         """The order's `number`-th change of address. Raises Refused once the carrier has the parcel, or the order
         has ended."""
-        with self._engine.begin() as tx:
+        with self.engine.begin() as tx:
             changed = tx.scalar(
                 update(OrderRow)
                 .where(OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH))
@@ -124,7 +124,7 @@ class Store:
 
     def dispatch(self, order_id: str, address: Address) -> bool:
         """Packed to dispatched, provided that the parcel still goes to `address`. False if it no longer does."""
-        with self._engine.begin() as tx:
+        with self.engine.begin() as tx:
             same_address = OrderRow.address_json == address.model_dump()
             if _move(tx, order_id, EventType.CARRIER_DISPATCHED, same_address):
                 _record(tx, order_id, EventType.CARRIER_DISPATCHED, {"address": address.model_dump()})
@@ -137,7 +137,7 @@ class Store:
 
         An order that was not even received is received first: what ends must have begun."""
         event = EventType.ORDER_CANCELLED if end is OrderState.CANCELLED else EventType.ORDER_FAILED
-        with self._engine.begin() as tx:
+        with self.engine.begin() as tx:
             _receive(tx, order, run_id)
             closed = tx.execute(
                 update(OrderRow)
@@ -159,10 +159,15 @@ class Store:
 
     def note(self, order_id: str, event: EventType, number: int, payload: dict[str, Any]) -> None:
         """Record what happened to an order and changed nothing: a late signal, a failed dispatch."""
-        with self._engine.begin() as tx:
+        with self.engine.begin() as tx:
             _record(tx, order_id, event, payload, number)
 
     # --- reading ----------------------------------------------------------------------------------------------------
+
+    def states(self) -> dict[str, str]:
+        """The state of every order, by its id."""
+        with self.engine.connect() as tx:
+            return {row.id: row.state for row in tx.execute(select(OrderRow.id, OrderRow.state))}
 
     def rows(self, name: str, order_id: str | None = None) -> Sequence[dict[str, Any]]:
         """The rows of the table `name`, oldest first; of one order only, if asked."""
@@ -170,7 +175,7 @@ class Store:
         query = select(*rows).order_by(rows["ts" if name == "events" else "created_at"], rows[0])
         if order_id is not None:
             query = query.where(rows["id" if name == "orders" else "order_id"] == order_id)
-        with self._engine.connect() as tx:
+        with self.engine.connect() as tx:
             return [dict(row) for row in tx.execute(query).mappings()]
 
 

@@ -1,4 +1,4 @@
-"""Waiting, as a notebook does it: until something is true, for at most so long, visibly, and so that Interrupt works."""
+"""Waiting, as a notebook does it: until something is true, for at most so long, visibly, and interruptible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from temporalio.client import WorkflowHandle
 
@@ -27,7 +27,7 @@ class LabError(Exception):
     """Something in the notebook is not as it should be. The message says what, and the way out."""
 
 
-async def wait_until(condition: Callable[[], T | Awaitable[T]], what: str, at_most: float = 10.0) -> T:
+async def wait_until(condition: Callable[[], Awaitable[T] | T], what: str, at_most: float = 10.0) -> T:
     """What `condition` returns, as soon as it is true. It may be an ordinary function or an async one.
 
     `what`: what is waited for, in words, for the progress that is shown and for the LabError that is raised when it
@@ -38,7 +38,7 @@ async def wait_until(condition: Callable[[], T | Awaitable[T]], what: str, at_mo
             async with asyncio.timeout(at_most):
                 while True:
                     result = condition()
-                    value: T = await result if inspect.isawaitable(result) else result
+                    value = cast(T, await result if inspect.isawaitable(result) else result)
                     if value:
                         return value
                     tell()
@@ -53,14 +53,12 @@ async def wait_for_state(handle: WorkflowHandle[Any, Any], state: str, at_most: 
     wanted = OrderState(state)
 
     async def there() -> OrderStatus | None:
-        status = await handle.query(OrderWorkflow.status)
+        status: OrderStatus = await handle.query(OrderWorkflow.status)
         if status.state in TERMINAL and status.state is not wanted:
             raise LabError(f"{handle.id} has ended as {status.state}, so it will not be {wanted}: start a new order")
         return status if status.state is wanted else None
 
-    status = await wait_until(there, f"{handle.id} to be {wanted}", at_most)
-    assert status is not None
-    return status
+    return cast(OrderStatus, await wait_until(there, f"{handle.id} to be {wanted}", at_most))
 
 
 def wait_here(

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import ConfigDict
 
 from order_lifecycle.lab.waiting import LabError, wait_here
-from order_lifecycle.settings import Addresses
+from order_lifecycle.settings import Addresses, Settings
 
 
 class Process:
@@ -23,7 +23,7 @@ class Process:
 
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
         self.name = name
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115, it lives as long as the process
         self._popen = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             stdin=subprocess.PIPE,
@@ -96,6 +96,11 @@ class World(Addresses):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     process: Process
+    given: bool  # the servers are somebody else's, named in the settings
+
+    @property
+    def alive(self) -> bool:
+        return self.given or self.process.alive
 
     def __repr__(self) -> str:
         return f"<world: Temporal at {self.temporal_host}>"
@@ -112,15 +117,15 @@ def up() -> World:
     `!order-lifecycle …` in a cell finds them. Raises LabError.
     """
     global _world
-    # A stack with nothing to start ends at once, with 0: then the servers are somebody else's.
-    if _world is not None and _world.process.status in (None, 0):
+    if _world is not None and _world.alive:
         return _world
-    if _world is not None:  # it has died, and its addresses with it
+    if _world is not None:  # it has ended, and its addresses with it
         for name in ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL"):
             os.environ.pop(name, None)
+    given = Settings()
     process = Process("stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline"])
     addresses = Addresses.model_validate_json(process.first_line(at_most=60))
-    _world = World(**addresses.model_dump(), process=process)
+    _world = World(**addresses.model_dump(), process=process, given=bool(given.temporal_host and given.database_url))
     os.environ["TEMPORAL_HOST"] = _world.temporal_host
     os.environ["DATABASE_URL"] = _world.database_url
     if _world.ui_url:
@@ -132,7 +137,7 @@ def here() -> World:
     """The world of this notebook. Raises LabError if there is none."""
     if _world is None:
         raise LabError("there are no servers yet: run the cell with lab.up() first")
-    if _world.process.status not in (None, 0):
+    if not _world.alive:
         raise LabError("this notebook's servers have ended: choose Restart Kernel and Run All Cells")
     return _world
 

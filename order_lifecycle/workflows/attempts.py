@@ -9,15 +9,22 @@ from temporalio.common import RetryPolicy
 
 from order_lifecycle.domain import Policy, Refused
 
+# Of the time that an order has left, the part that one attempt may take: enough for forty that hang.
+ATTEMPTS_IN_BUDGET = 40
+SHORTEST_ATTEMPT = timedelta(milliseconds=250)
+
 
 def attempts(policy: Policy, until: datetime | None = None) -> workflow.ActivityConfig:
-    """The options of one step: each attempt has `policy.attempt_timeout`, and all of them together have until `until`.
-    With None there is no end: for what must happen, such as a refund."""
+    """The options of one step. All its attempts together have until `until`, and the less is left, the shorter each of
+    them is. With None there is no end: for what must happen, such as a refund."""
+    left = until - workflow.now() if until else policy.budget
     options = workflow.ActivityConfig(
-        start_to_close_timeout=policy.attempt_timeout,
+        start_to_close_timeout=min(policy.attempt_timeout, max(left / ATTEMPTS_IN_BUDGET, SHORTEST_ATTEMPT)),
+        # Quick at first, as most failures are short (20 retries take 2 s together), and patient in the end.
         retry_policy=RetryPolicy(
             initial_interval=policy.retry_interval,
-            maximum_interval=timedelta(seconds=1),
+            backoff_coefficient=1.2,
+            maximum_interval=timedelta(seconds=5),
             non_retryable_error_types=[Refused.__name__],
         ),
         # A cancelled order does not wait for an attempt that may hang, and cannot call it back either. What the
@@ -26,7 +33,7 @@ def attempts(policy: Policy, until: datetime | None = None) -> workflow.Activity
     )
     if until is not None:
         # Zero would mean "no limit".
-        options["schedule_to_close_timeout"] = max(until - workflow.now(), timedelta(milliseconds=1))
+        options["schedule_to_close_timeout"] = max(left, timedelta(milliseconds=1))
     return options
 
 

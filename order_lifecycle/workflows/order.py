@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
+from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from temporalio import workflow
@@ -36,6 +37,24 @@ ORDER_TOTAL = SearchAttributeKey.for_float("OrderTotal")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def harmless(
+    handler: Callable[Concatenate[OrderWorkflow, P], Awaitable[None] | None],
+) -> Callable[Concatenate[OrderWorkflow, P], Coroutine[Any, Any, None]]:
+    """A signal that cannot end the order. One that was sent without its argument would otherwise fail the workflow
+    there and then, past every refund. (Whoever sends such an Update is merely refused.)"""
+
+    @wraps(handler)
+    async def handle(order: OrderWorkflow, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            handled = handler(order, *args, **kwargs)
+            if handled is not None:
+                await handled
+        except Exception:
+            workflow.logger.warning("dropped a signal that makes no sense", exc_info=True)
+
+    return handle
 
 
 # Without failure_exception_types, a bug (a TypeError, say) would fail the workflow task, which Temporal then retries
@@ -111,6 +130,8 @@ class OrderWorkflow:
         self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))
         await self._step(OrderActivities.charge_payment, self._order)
         self._moved_to(OrderState.CHARGED)
+        async with self._address_lock:
+            pass  # changes of address that were asked for until now come first
         await self._ship()
         self._moved_to(OrderState.DISPATCHED)
         self._moved_to(await self._step(OrderActivities.ship_order, self._order.id))
@@ -184,12 +205,14 @@ class OrderWorkflow:
     # --- what the outside may say: signals, which carry no answer ----------------------------------------------------
 
     @workflow.signal
+    @harmless
     async def approve_order(self) -> None:
         if self._too_late_to("approve"):
             await self._note_late("approve_order")
         self._approved = True
 
     @workflow.signal
+    @harmless
     async def cancel_order(self, why: str = "cancelled by signal") -> None:
         if self._too_late_to("cancel"):
             await self._note_late("cancel_order")
@@ -197,6 +220,7 @@ class OrderWorkflow:
             self._request_cancel(why)
 
     @workflow.signal
+    @harmless
     async def update_address(self, address: Address) -> None:
         try:
             await self._change_address(address)
@@ -204,6 +228,7 @@ class OrderWorkflow:
             await self._note_late("update_address")
 
     @workflow.signal
+    @harmless
     def dispatch_failed(self, why: str) -> None:
         """From the child to its parent."""
         self._errors = [*self._errors[-9:], why]
@@ -284,9 +309,9 @@ class OrderWorkflow:
         async with self._address_lock:
             await workflow.wait_condition(lambda: self._state is not None)
             self._address_changes += 1
-            await self._run(
-                OrderActivities.change_address, self._order.id, self._address_changes, address, until=self._until
-            )
+            # Not self._until: a review may last longer than the budget for the work.
+            until = workflow.now() + self._policy.budget
+            await self._run(OrderActivities.change_address, self._order.id, self._address_changes, address, until=until)
             self._address = address
 
     async def _note_late(self, what: str) -> None:

@@ -1,0 +1,61 @@
+"""Checks of the exercises: right or not, and why."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from order_lifecycle.lab.tables import store
+
+
+class Check:
+    def __init__(self, wrong: str | None, right: str) -> None:
+        self.ok = wrong is None
+        self.text = f"✓ Right. {right}" if wrong is None else f"✗ Not yet. {wrong}"
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def check_shipped(order_id: str, total: str) -> Check:
+    """Is there an order of this name, shipped, that cost `total`?"""
+    order, payment = _row("orders", order_id), _row("payments", order_id)
+    wrong = None
+    if order is None:
+        wrong = f"There is no order {order_id}. Hint: `await client.start_workflow(…)`, with a new `Order`."
+    elif order["state"] == "awaiting_review":
+        wrong = f"{order_id} waits for its review. Hint: send it the signal `approve_order`."
+    elif order["state"] != "shipped":
+        wrong = f"{order_id} is {order['state']}. Hint: wait for its end with `await handle.result()`."
+    elif payment and payment["amount"] != Decimal(total):
+        wrong = (
+            f"{order_id} cost {payment['amount']}, not {total}. Hint: amount = Σ quantity × price; look at the items."
+        )
+    return Check(wrong, f"{order_id} is shipped, and {total} was charged once.")
+
+
+def check_cancelled(order_id: str, why: str) -> Check:
+    """Was the order cancelled after it had been charged, for this reason, and the money given back?"""
+    order, payment = _row("orders", order_id), _row("payments", order_id)
+    wrong = None
+    if order is None:
+        wrong = f"There is no order {order_id}. Hint: start it, approve it, and wait until it is charged."
+    elif order["state"] != "cancelled":
+        wrong = f"{order_id} is {order['state']}. Hint: send it the signal `cancel_order`, and wait for its result."
+    elif payment is None:
+        wrong = f"{order_id} was cancelled before it was charged. Hint: `await lab.wait_for_state(handle, 'charged')`."
+    elif (reason := _row("events", order_id)["payload_json"]["reason"]) != why:  # type: ignore[index]
+        wrong = f"The reason on record is {reason!r}, not {why!r}. Hint: the signal takes it as its argument."
+    return Check(wrong, f"{order_id} is cancelled, the reason is on record, and the charge is refunded.")
+
+
+def check_value(given: Any, right: Any, hint: str) -> Check:
+    """Is this the value that was asked for?"""
+    if given is None or given is ...:
+        return Check(f"There is no answer yet. Hint: {hint}", "")
+    return Check(None if given == right else f"{given!r} is not it. Hint: {hint}", f"It is {right!r}.")
+
+
+def _row(name: str, order_id: str) -> dict[str, Any] | None:
+    rows = store().rows(name, order_id)
+    return rows[-1] if rows else None

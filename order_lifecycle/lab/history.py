@@ -1,0 +1,171 @@
+"""An order's history, as Temporal keeps it: as it is, and as spans of time that can be drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowHandle
+
+from order_lifecycle.client import connect
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Span:
+    """Something that took time, or happened at one. Times are seconds since the order was started."""
+
+    step: str
+    kind: str  # step, retries (the failed attempts before the last), wait, child, signal or update
+    queued: float  # when it was asked for; from then to `start` it waited for a worker
+    start: float
+    end: float | None = None  # None: not yet
+    outcome: str = "running"  # or ok, failed, timed out, cancelled
+    attempt: int = 1
+    note: str = ""
+    depth: int = field(default=0, repr=False)  # 1 in a child workflow
+
+
+async def history(handle: WorkflowHandle[Any, Any], *, tasks: bool = False) -> pd.DataFrame:
+    """The events that Temporal has recorded for a workflow, one a row: its type, and what it is about.
+
+    Left out, unless `tasks=True`: the three events for each time that a worker ran the workflow's code, which say
+    nothing of the order, and the numbers of the events."""
+    import pandas as pd
+
+    events = (await handle.fetch_history()).events
+    rows = [{"id": event.event_id, "event": _name(event), "about": _about(event, events)} for event in events]
+    if tasks:
+        return pd.DataFrame(rows)
+    shown = [row for row in rows if not str(row["event"]).startswith("WorkflowTask")]
+    return pd.DataFrame(shown, columns=["event", "about"])
+
+
+async def spans(handle: WorkflowHandle[Any, Any]) -> list[Span]:
+    """What happened in an order and in its child workflows, in order."""
+    client = await connect()
+    described = await handle.describe()
+    found = await _spans(client, handle, described.start_time, 0)
+    return sorted(found, key=lambda span: span.queued)
+
+
+async def _spans(client: Client, handle: WorkflowHandle[Any, Any], zero: datetime, depth: int) -> list[Span]:
+    events = (await handle.fetch_history()).events
+    found: dict[int, Span] = {}
+    retries: list[Span] = []
+    pending = {each.activity_id: each for each in (await handle.describe()).raw_description.pending_activities}
+    for event in events:
+        kind = event.WhichOneof("attributes") or ""
+        a = getattr(event, kind)
+        at = _seconds(event.event_time, zero)
+        match kind.removesuffix("_event_attributes"):
+            case "activity_task_scheduled":
+                span = found[event.event_id] = Span(a.activity_type.name, "step", at, at, depth=depth)
+                if now := pending.get(a.activity_id):
+                    running = now.HasField("last_started_time")
+                    start = _seconds(now.last_started_time, zero) if running else _seconds(_now(), zero)
+                    span = replace(span, start=start, attempt=now.attempt)
+                    found[event.event_id] = _after_retries(span, now.last_failure.message, retries)
+            case "activity_task_started":
+                span = replace(found[a.scheduled_event_id], start=at, attempt=a.attempt)
+                found[a.scheduled_event_id] = _after_retries(span, a.last_failure.message, retries)
+            case "start_child_workflow_execution_initiated":
+                found[event.event_id] = Span(a.workflow_id, "child", at, at, depth=depth)
+            case "child_workflow_execution_started":
+                found[a.initiated_event_id] = replace(found[a.initiated_event_id], start=at)
+                execution = a.workflow_execution
+                child = client.get_workflow_handle(execution.workflow_id, run_id=execution.run_id)
+                retries += await _spans(client, child, zero, depth + 1)
+            case "timer_started":
+                found[event.event_id] = Span(_summary(event) or "timer", "wait", at, at, depth=depth)
+            case "workflow_execution_signaled":
+                found[event.event_id] = Span(a.signal_name, "signal", at, at, at, "ok", depth=depth)
+            case "workflow_execution_update_accepted":
+                name = a.accepted_request.input.name
+                found[event.event_id] = Span(name, "update", at, at, at, "ok", depth=depth)
+            case _:
+                number = _opened_by(kind, a)
+                if number in found and found[number].end is None and (outcome := _outcome(kind)):
+                    note = a.failure.message if hasattr(a, "failure") else ""
+                    found[number] = replace(found[number], end=at, outcome=outcome, note=found[number].note or note)
+    return [*found.values(), *retries]
+
+
+def _after_retries(span: Span, last_failure: str, retries: list[Span]) -> Span:
+    """The history has only the last attempt: of those before, that they were, and how the last of them failed."""
+    if span.attempt == 1:
+        return span
+    failed = replace(span, kind="retries", start=span.queued, end=span.start, outcome="failed", note=last_failure)
+    retries.append(replace(failed, attempt=span.attempt - 1))
+    return replace(span, queued=span.start)
+
+
+def _opened_by(kind: str, attributes: Any) -> int:
+    """The number of the event that opened what this event closes."""
+    for name in ("scheduled_event_id", "initiated_event_id"):
+        if hasattr(attributes, name):
+            return int(getattr(attributes, name))
+    return int(attributes.started_event_id) if kind.startswith("timer_") else 0
+
+
+def _outcome(kind: str) -> str | None:
+    endings = {"completed": "ok", "fired": "ok", "failed": "failed", "timed_out": "timed out", "canceled": "cancelled"}
+    name = kind.removesuffix("_event_attributes")
+    return next((outcome for ending, outcome in endings.items() if name.endswith(f"_{ending}")), None)
+
+
+def _name(event: HistoryEvent) -> str:
+    words = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").split("_")
+    return "".join(word.capitalize() for word in words)
+
+
+def _about(event: HistoryEvent, events: Any) -> str:
+    kind = event.WhichOneof("attributes") or ""
+    a = getattr(event, kind)
+    if kind.startswith("upsert"):
+        return ", ".join(sorted(a.search_attributes.indexed_fields))
+    for name in ("activity_type", "workflow_type"):
+        if hasattr(a, name) and not kind.startswith(("child", "start_child")):
+            return str(getattr(a, name).name)
+    for name in ("signal_name", "workflow_id"):
+        if hasattr(a, name):
+            return str(getattr(a, name))
+    if kind.startswith("child"):
+        return str(a.workflow_execution.workflow_id)
+    if kind.startswith("timer_started"):
+        return _summary(event)
+    opened = _opened_by(kind, a)
+    return _about(events[opened - 1], events) if opened else ""
+
+
+def _summary(event: HistoryEvent) -> str:
+    return event.user_metadata.summary.data.decode().strip('"')
+
+
+def _seconds(time: Timestamp, zero: datetime) -> float:
+    return (time.ToDatetime(tzinfo=UTC) - zero).total_seconds()
+
+
+def _now() -> Timestamp:
+    now = Timestamp()
+    now.GetCurrentTime()
+    return now
+
+
+def in_words(found: list[Span]) -> Iterator[str]:
+    """Each span, without its times."""
+    for span in found:
+        if span.kind == "retries":
+            yield f"{span.step} failed {span.attempt} time{'s' if span.attempt > 1 else ''}"
+        elif span.kind in ("signal", "update"):
+            yield f"{span.kind} {span.step}"
+        else:
+            name = {"wait": "waits for the ", "child": "child workflow "}.get(span.kind, "") + span.step
+            yield name if span.outcome == "ok" else f"{name} ({span.outcome})"
