@@ -66,6 +66,7 @@ def start(
     payment_id: Annotated[str, typer.Argument(help="The idempotency key of its payment.", show_default=False)],
     items: Annotated[str, typer.Option(help='JSON: [{"name": …, "qty": …, "price": …}, …]', show_default=False)],
     address: AddressJson,
+    approve: Annotated[bool, typer.Option("--approve", help="Approve it, too, in the same round trip.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start an order. It then waits for `approve`."""
@@ -78,12 +79,14 @@ def start(
 
         settings = Settings().resolved()
         try:
-            handle = await start_order(await connect(settings), order, settings.policy())
+            started = start_order(await connect(settings), order, settings.policy(), approve)
+            handle = await answer_from(started, order_id)
         except WorkflowAlreadyStartedError:
             raise No(f"order {order_id} exists already: `order-lifecycle status {order_id}`") from None
         link = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows/{handle.id}"
         answer = {"order_id": order_id, "workflow_id": handle.id, "ui": link if settings.temporal_ui_url else None}
-        tell(answer, as_json, f"started order {order_id}" + (f": {link}" if settings.temporal_ui_url else ""))
+        done = "started and approved" if approve else "started"
+        tell(answer, as_json, f"{done} order {order_id}" + (f": {link}" if settings.temporal_ui_url else ""))
 
     run(main())
 
@@ -117,7 +120,8 @@ def status(
     watch: Annotated[bool, typer.Option("--watch", help="Follow the order until it has ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show where an order is, what it waits for, and what failed last."""
+    """Show where an order is, what it waits for, what failed last, and its latest events."""
+    parse_order_id(order_id)
 
     async def main() -> None:
         from order_lifecycle.client import connect
@@ -126,7 +130,8 @@ def status(
         client = await connect()
         before = None
         while True:
-            report = await answer_from(look_at(client, parse_order_id(order_id)), order_id)
+            report = await answer_from(look_at(client, order_id), order_id)
+            report.events = recent_events(order_id)
             if report != before:
                 tell(report.model_dump(mode="json"), as_json, report.as_text())
                 before = report
@@ -135,6 +140,16 @@ def status(
             await asyncio.sleep(0.3)  # between two looks
 
     run(main())
+
+
+def recent_events(order_id: str, count: int = 5) -> list[str]:
+    """The order's latest events, from the database; none where that cannot be read: `status` works without."""
+    try:
+        with store_for_reading() as store:
+            events = store.rows("events", order_id)[-count:]
+    except No:
+        return []
+    return [f"{event['ts']:%H:%M:%S}  {event['type']}  {_cell(event['payload_json'])}".rstrip() for event in events]
 
 
 def say_to(order_id: str, update: str, signal_name: str, arguments: list[Any], signal: bool, as_json: bool) -> None:

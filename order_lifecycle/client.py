@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
-from temporalio.client import Client, WorkflowHandle
-from temporalio.common import WorkflowIDReusePolicy
+from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
@@ -89,14 +90,25 @@ def workflow_id(order_id: str) -> str:
     return f"order-{order_id}"
 
 
-async def start_order(client: Client, order: Order, policy: Policy) -> WorkflowHandle[OrderWorkflow, OrderResult]:
-    """Start the life of an order. Raises temporalio.exceptions.WorkflowAlreadyStartedError if there is one of its name,
-    running or ended."""
-    return await client.start_workflow(
-        OrderWorkflow.run,
-        args=[order, policy],
-        id=workflow_id(order.id),
-        task_queue=ORDER_QUEUE,
-        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        static_summary=f"order {order.id}: {len(order.items)} items, {total(order.items)}",
-    )
+async def start_order(
+    client: Client, order: Order, policy: Policy, approve: bool = False
+) -> WorkflowHandle[OrderWorkflow, OrderResult]:
+    """Start the life of an order; with `approve`, approve it in the same round trip (an Update-with-Start, which needs
+    a worker to answer). Raises temporalio.exceptions.WorkflowAlreadyStartedError if there is one of its name, running
+    or ended."""
+    options: dict[str, Any] = {
+        "args": [order, policy],
+        "id": workflow_id(order.id),
+        "task_queue": ORDER_QUEUE,
+        "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        "id_conflict_policy": WorkflowIDConflictPolicy.FAIL,
+        "static_summary": f"order {order.id}: {len(order.items)} items, {total(order.items)}",
+    }
+    if not approve:
+        return await client.start_workflow(OrderWorkflow.run, **options)
+    start = WithStartWorkflowOperation(OrderWorkflow.run, **options)
+    try:
+        await client.execute_update_with_start_workflow(OrderWorkflow.approve, start_workflow_operation=start)
+    finally:  # it holds the error, too, and complains at exit if nobody asked for it
+        handle = await start.workflow_handle()
+    return handle

@@ -40,6 +40,7 @@ def configure(as_json: bool) -> None:
         )
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("temporalio.worker").setLevel(logging.WARNING)
     # Temporal's context arrives as fields of the line; the message need not repeat it.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False

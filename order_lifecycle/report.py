@@ -42,6 +42,7 @@ class Report(BaseModel):
     state: str | None
     status: OrderStatus | None
     pending: list[Pending]
+    events: list[str] = []
 
     @property
     def ended(self) -> bool:
@@ -70,6 +71,8 @@ class Report(BaseModel):
                 yield f"  shipping   try {status.shipping_tries}"
             for error in status.errors:
                 yield f"  failed     {error}"
+        for event in self.events:
+            yield f"  event      {event}"
 
     @staticmethod
     def _deadline(status: OrderStatus) -> str:
@@ -81,7 +84,7 @@ class Report(BaseModel):
 
 async def look_at(client: Client, order_id: str) -> Report:
     """Raises RPCError (NOT_FOUND) if there is no such order."""
-    handle = client.get_workflow_handle_for(OrderWorkflow.run, workflow_id(order_id))
+    handle = client.get_workflow_handle(workflow_id(order_id))
     description, status = await asyncio.gather(
         handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_WITHIN))
     )

@@ -27,7 +27,7 @@ class Span:
     queued: float  # when it was asked for; from then to `start` it waited for a worker
     start: float
     end: float | None = None  # None: not yet
-    outcome: str = "running"  # or ok, failed, timed out, cancelled
+    outcome: str = "running"  # or ok, failed, timed out, cancelled, ended early
     attempt: int = 1
     note: str = ""
     depth: int = field(default=0, repr=False)  # 1 in a child workflow
@@ -117,6 +117,8 @@ def _opened_by(kind: str, attributes: Any) -> int:
 
 def _outcome(kind: str) -> str | None:
     endings = {"completed": "ok", "fired": "ok", "failed": "failed", "timed_out": "timed out", "canceled": "cancelled"}
+    if kind.startswith("timer_canceled"):
+        return "ended early"
     name = kind.removesuffix("_event_attributes")
     return next((outcome for ending, outcome in endings.items() if name.endswith(f"_{ending}")), None)
 

@@ -87,9 +87,6 @@ def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
 
     if span.kind in ("signal", "update"):
         axes.plot(span.start, y, marker="v" if span.kind == "signal" else "D", markersize=8, color=ORANGE)
-        axes.annotate(
-            span.kind, (span.start, y), (8, 0), textcoords="offset points", va="center", fontsize=8, color=INK
-        )
         return
     if _queued(span):
         bar("queued", span.queued, span.start)
@@ -98,7 +95,7 @@ def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
 
 
 def _row(span: Span) -> tuple[int, str]:
-    return span.depth, span.step
+    return span.depth, f"{span.kind} {span.step}" if span.kind in ("signal", "update") else span.step
 
 
 def _queued(span: Span) -> bool:

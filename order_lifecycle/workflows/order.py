@@ -46,7 +46,7 @@ def harmless(
     there and then, past every refund. (Whoever sends such an Update is merely refused.)"""
 
     @wraps(handler)
-    async def handle(order: OrderWorkflow, *args: P.args, **kwargs: P.kwargs) -> None:
+    async def handle(order: OrderWorkflow, /, *args: P.args, **kwargs: P.kwargs) -> None:
         try:
             handled = handler(order, *args, **kwargs)
             if handled is not None:
@@ -90,17 +90,20 @@ class OrderWorkflow:
     async def run(self, order: Order, policy: Policy = Policy()) -> OrderResult:
         """Live until the order has ended, and say how it did. Fails if the order failed."""
         life = asyncio.create_task(self._live())
+
+        def over() -> bool:
+            return life.done() and (life.exception() is not None or workflow.all_handlers_finished())
+
         # Temporal's own cancellation arrives here and nowhere else, as an exception in this wait. It becomes a
         # request like the others, so that it cannot interrupt a refund.
         cancelled_by_temporal = False
-        while not life.done():
+        while not over():
             try:
-                await workflow.wait_condition(life.done)
+                await workflow.wait_condition(over)
             except asyncio.CancelledError:
                 cancelled_by_temporal = True
                 self._request_cancel("the workflow was cancelled")
         await life
-        await workflow.wait_condition(workflow.all_handlers_finished)
         if self._state is OrderState.FAILED:
             raise ApplicationError(self._end_reason or "failed", type="OrderFailed", non_retryable=True)
         if self._state is OrderState.CANCELLED and cancelled_by_temporal:
@@ -138,6 +141,7 @@ class OrderWorkflow:
 
     async def _review(self) -> None:
         """Wait for a person: hours or days, through restarts of the workers and of the server."""
+        self._stop_if_cancelled()
         began = workflow.now()
         self._review_deadline = began + self._policy.review_timeout
         self._waiting_for = "approve_order"
@@ -162,6 +166,7 @@ class OrderWorkflow:
         raise ApplicationError(f"shipping failed {number} times, last: {self._errors[-1]}", type="ShippingFailed")
 
     async def _shipped_by_try(self, number: int) -> bool:
+        self._stop_if_cancelled()
         child_id = f"ship-{self._order.id}-{number}"
         self._step_name, self._waiting_for = "shipping", f"child workflow {child_id}"
         tries_left = self._policy.shipping_tries - number + 1
@@ -185,7 +190,7 @@ class OrderWorkflow:
         except ChildWorkflowError as error:
             if is_cancelled_exception(error):
                 raise
-            self.dispatch_failed(reason(error))
+            await self.dispatch_failed(reason(error))
             return False
 
     async def _close(self, end: OrderState, why: str) -> None:
@@ -292,8 +297,14 @@ class OrderWorkflow:
         self, activity: Callable[Concatenate[OrderActivities, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """The next step of the story."""
+        self._stop_if_cancelled()
         self._step_name = self._waiting_for = activity.__name__
         return await self._run(activity, *args, until=self._until)
+
+    def _stop_if_cancelled(self) -> None:
+        """Task.cancel() is a request, and is lost on an await that ends at the same moment: the story would go on."""
+        if self._cancel_reason is not None:
+            raise asyncio.CancelledError
 
     async def _run(self, activity: Callable[..., T], *args: Any, until: datetime | None) -> T:
         return await workflow.execute_activity_method(activity, args=args, **attempts(self._policy, until))
