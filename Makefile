@@ -4,17 +4,19 @@
 #   make lab PYTHON=python3.12        which Python makes .venv (3.11 or newer)
 #   make lab LAB_ARGS='--port 9999'   more options for JupyterLab
 #   make test PYTEST_ARGS='-k store'  more options for pytest
+#   make chaos CHAOS_ARGS='--seed 7'  more options for the chaos run (--help lists them)
 
 SHELL := bash
 PYTHON ?= python3
 LAB_ARGS ?=
 PYTEST_ARGS ?=
+CHAOS_ARGS ?=
 
 # With its commands on the PATH, a notebook's `!order-lifecycle …` and JupyterLab's own terminals use .venv as well.
 # The scripts below reach bash as environment variables, and stay out of what it starts.
 IN_VENV := env -u SETUP -u LAB -u PINS -u GOALS -u NAMED_PYTHON -u MAKEFLAGS -u MAKELEVEL PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup lab test demo pins clean
+.PHONY: help setup lab test chaos demo pins clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -32,6 +34,9 @@ test: setup ## check style and types, then run every test, notebooks included
 	.venv/bin/mypy
 	@echo .venv/bin/pytest
 	@$(IN_VENV) .venv/bin/pytest $(PYTEST_ARGS)
+
+chaos: setup ## run hundreds of orders while workers are killed and servers are stopped (three minutes)
+	@$(IN_VENV) .venv/bin/python tests/chaos/run.py $(CHAOS_ARGS)
 
 demo: setup ## run one order in the terminal, from nothing to shipped
 	@$(IN_VENV) .venv/bin/order-lifecycle demo

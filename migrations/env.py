@@ -7,6 +7,7 @@ from logging.config import fileConfig
 from alembic import context
 from alembic.util import CommandError
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.db.models import Base
 from order_lifecycle.db.store import connect
@@ -27,7 +28,13 @@ def database_url() -> str:
 
 
 if context.is_offline_mode():
-    context.configure(dialect_name="postgresql", target_metadata=Base.metadata, literal_binds=True)
+    # "named": with the driver's own style, every % would be doubled in the script.
+    context.configure(
+        dialect_name="postgresql",
+        target_metadata=Base.metadata,
+        literal_binds=True,
+        dialect_opts={"paramstyle": "named"},
+    )
     with context.begin_transaction():
         context.run_migrations()
 else:
@@ -35,7 +42,11 @@ else:
     if "database_url" not in context.config.attributes and context.config.config_file_name:
         fileConfig(context.config.config_file_name, disable_existing_loggers=False)
     engine = connect(url)
-    with engine.connect() as connection:
+    try:
+        connection = engine.connect()
+    except OperationalError as error:
+        raise CommandError(f"the database {engine.url!r} does not answer: {error.orig}") from error
+    with connection:
         connection.execute(text("SET statement_timeout = 0"))  # a migration may take longer than an order's step
         connection.commit()
         context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)

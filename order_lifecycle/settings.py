@@ -7,11 +7,12 @@ import json
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, Field, SecretStr, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from order_lifecycle.domain import Policy
+from order_lifecycle.domain import BadInput, Policy
 
 
 class NoServer(Exception):
@@ -45,7 +46,23 @@ class Settings(BaseSettings):
         Policy().review_timeout.total_seconds(), gt=0, description="how long an order waits for its review"
     )
 
+    faults_fail: float = Field(0, ge=0, le=1, description="share of calls to the outside world that fail at once")
+    faults_hang: float = Field(0, ge=0, le=1, description="share of calls to the outside world that hang")
+    faults_seed: int = Field(0, description="another seed, other faults")
+    faults_always_fail: str = Field("", description="steps that never work, separated by commas")
+    order_budget_seconds: float = Field(
+        Policy().budget.total_seconds(), gt=0, description="how long all the work on an order may take"
+    )
     log_json: bool = Field(False, description="workers write their logs as JSON, one object a line")
+
+    def __init__(self, **values: Any) -> None:
+        """Raises BadInput, which names the variable that is wrong."""
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = "_".join(str(part) for part in first["loc"]).upper()
+            raise BadInput(f"{name} (in the environment or in .env): {first['msg']}") from None
 
     @field_validator("order_lifecycle_home")
     @classmethod
@@ -54,7 +71,10 @@ class Settings(BaseSettings):
 
     def policy(self) -> Policy:
         """The rules that a new order is started with."""
-        return Policy(review_timeout=timedelta(seconds=self.review_timeout_seconds))
+        return Policy(
+            review_timeout=timedelta(seconds=self.review_timeout_seconds),
+            budget=timedelta(seconds=self.order_budget_seconds),
+        )
 
     def resolved(self) -> Settings:
         """These settings, with the addresses that were not given taken from the stack that runs in

@@ -54,7 +54,7 @@ def item(**changed: Any) -> dict[str, Any]:
 def an_item(field: str, value: str) -> str:
     """Items as JSON, with one that has `value` (JSON as well) in `field`."""
     rest = {name: json.dumps(of) for name, of in item().items() if name != field}
-    return "[{%s}]" % ", ".join(f'"{name}": {of}' for name, of in [*rest.items(), (field, value)])
+    return "[{" + ", ".join(f'"{name}": {of}' for name, of in [*rest.items(), (field, value)]) + "}]"
 
 
 # --- what is an order ------------------------------------------------------------------------------------------------
@@ -86,7 +86,7 @@ def test_the_extremes_of_a_price(price: str) -> None:
     assert str(total(order.items)) == f"{abs(Decimal(price)):.2f}"
 
 
-@pytest.mark.parametrize("name", ["Äpfel, 苹果 🍏", "x" * 100, "  apple  ", "'; DROP TABLE orders; --", "O'Neill & <b>"])
+@pytest.mark.parametrize("name", ["Äpfel, 苹果 🍏", "x" * 100, "  apple  ", "'; DROP TABLE orders; --", "O'Neill"])
 def test_names_are_any_text(name: str) -> None:
     assert parse(json.dumps([item(name=name)])).items[0].name == name.strip()
 
@@ -145,8 +145,6 @@ PRICES = {
     "negative": "-0.01",
     "too many digits": "123456789.00",
     "too big for a float": "1e400",
-    "an exponent too big for a decimal": "1e99999999999999999999",
-    "an exponent too small for a decimal": "1e-99999999999999999999",
     "a truth": "true",
     "nothing": "null",
     "a word": '"five"',
@@ -166,8 +164,9 @@ def test_json_has_no_such_numbers(constant: str) -> None:
     assert says_no(lambda: parse(an_item("price", constant))) == f"items: not JSON: {constant} is not a number"
 
 
-def test_a_number_of_five_thousand_digits() -> None:
-    assert says_no(lambda: parse(an_item("qty", "1" * 5000))).startswith("items: ")
+@pytest.mark.parametrize("number", ["1" * 5000, "1e99999999999999999999", "1e-99999999999999999999"], ids=len)
+def test_a_number_that_python_cannot_read(number: str) -> None:
+    assert says_no(lambda: parse(an_item("price", number))).startswith("items: not JSON: ")
 
 
 NO_TEXT = ["", "   ", "x" * 101, "a\0b", "\ud800", "\x1b[31mred", "two\nlines", "\x7f", None, 5, True, ["a"]]
@@ -231,7 +230,7 @@ def test_a_total_that_no_payment_can_hold(price: str) -> None:
     assert "total must be below 100000000.00" in says_no(lambda: parse(an_item("qty", "10000").replace("5", "99999")))
 
 
-IDS = ["", " ", "x" * 500, "x" * 65, "a b", "a/b", "../a", ".a", "-a", "a\n", "a\0", "é", "\ud800", "$(id)", "a%41", "🍏"]
+IDS = ["", " ", "x" * 500, "x" * 65, "a b", "a/b", "../a", ".a", "-a", "a\n", "a\0", "é", "\ud800", "$(id)", "a%41"]
 
 
 @pytest.mark.parametrize("order_id", IDS, ids=lambda of: ascii(of[:10]))
@@ -255,14 +254,19 @@ ITEM = st.fixed_dictionaries({"name": st.just("apple"), "qty": st.integers(1, 10
 
 def almost(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
     """`good` with something else in one of its fields, or in one more."""
-    return st.builds(
-        lambda field, value: {**good, field: value}, st.sampled_from([*good, "more"]) | ANY_TEXT, ANY_JSON
-    )
+    return st.builds(lambda field, value: {**good, field: value}, st.sampled_from([*good, "more"]) | ANY_TEXT, ANY_JSON)
 
 
 ANYTHING = ANY_TEXT | ANY_JSON.map(json.dumps)
 NEARLY_ITEMS = st.lists(almost(item()), max_size=3).map(json.dumps)
 NEARLY_ADDRESS = almost(json.loads(ADDRESS)).map(json.dumps)
+
+
+def order_or_message(order_id: str, items: str, address: str) -> Order | str:
+    try:
+        return parse(items, address, order_id)
+    except BadInput as refused:
+        return str(refused)
 
 
 @settings(deadline=None, max_examples=300)
@@ -272,14 +276,13 @@ NEARLY_ADDRESS = almost(json.loads(ADDRESS)).map(json.dumps)
     ANYTHING | NEARLY_ADDRESS | st.just(ADDRESS),
 )
 def test_anything_is_an_order_or_bad_input(order_id: str, items: str, address: str) -> None:
-    try:
-        order = parse(items, address, order_id)
-    except BadInput as refused:
-        assert str(refused).isprintable()
-        assert str(refused).startswith(("id", "items", "address"))
+    answer = order_or_message(order_id, items, address)
+    if isinstance(answer, Order):
+        answer.model_dump_json().encode()
+        assert 0 <= total(answer.items) < 10**8
     else:
-        order.model_dump_json().encode()
-        assert 0 <= total(order.items) < 10**8
+        assert answer.isprintable()
+        assert answer.startswith(("id", "items", "address"))
 
 
 @settings(deadline=None, max_examples=100)

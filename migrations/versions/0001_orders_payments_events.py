@@ -32,8 +32,21 @@ CREATE TRIGGER order_moves_are_legal BEFORE UPDATE OF state ON orders
     FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION order_moves_are_legal();
 """
 
-# Looked at when a transaction commits, so that within it the order of things is free. FOR UPDATE makes two
-# transactions that each see only their own half wait for one another.
+# What was paid is paid: a payment can be refunded, and else it stays.
+PAYMENTS_ARE_KEPT = """
+CREATE FUNCTION payments_are_kept() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'payment %: only its status can change', OLD.payment_id
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'payments_are_kept';
+END $$;
+
+CREATE TRIGGER payments_are_kept BEFORE DELETE OR UPDATE OF payment_id, order_id, amount ON payments
+    FOR EACH ROW EXECUTE FUNCTION payments_are_kept();
+"""
+
+# Looked at when a transaction commits, so that within it the order of things is free. The lock makes two transactions
+# that each see only their own half wait for one another; NO KEY, because whoever inserts a payment or an event holds a
+# KEY SHARE lock on the order already, and two that wait for one another's would be a deadlock.
 MONEY_AGREES = """
 CREATE FUNCTION check_money(the_order text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -41,7 +54,7 @@ DECLARE
     p payments%ROWTYPE;
     due numeric;
 BEGIN
-    SELECT * INTO o FROM orders WHERE id = the_order FOR UPDATE;
+    SELECT * INTO o FROM orders WHERE id = the_order FOR NO KEY UPDATE;
     SELECT * INTO p FROM payments WHERE order_id = the_order;
     IF p.payment_id IS NOT NULL THEN
         SELECT sum((item ->> 'qty')::numeric * (item ->> 'price')::numeric) INTO due
@@ -51,8 +64,8 @@ BEGIN
                 USING ERRCODE = 'check_violation', CONSTRAINT = 'charge_is_the_sum_of_the_items';
         END IF;
     END IF;
-    IF o.state IN ('cancelled', 'failed') AND p.status = 'charged' THEN
-        RAISE EXCEPTION 'order % is %, and its charge is not refunded', the_order, o.state
+    IF o.state NOT IN ('charged', 'packed', 'dispatched', 'shipped') AND p.status = 'charged' THEN
+        RAISE EXCEPTION 'order % is %, and has a live charge', the_order, o.state
             USING ERRCODE = 'check_violation', CONSTRAINT = 'no_charge_without_an_order';
     END IF;
     IF o.state IN ('charged', 'packed', 'dispatched', 'shipped') AND p.status IS DISTINCT FROM 'charged' THEN
@@ -65,11 +78,11 @@ CREATE FUNCTION check_money_of_order() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN PERFORM check_money(NEW.id); RETURN NULL; END $$;
 
 CREATE FUNCTION check_money_of_payment() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN PERFORM check_money(coalesce(NEW.order_id, OLD.order_id)); RETURN NULL; END $$;
+BEGIN PERFORM check_money(NEW.order_id); RETURN NULL; END $$;
 
 CREATE CONSTRAINT TRIGGER money_agrees AFTER INSERT OR UPDATE OF state, items ON orders
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_money_of_order();
-CREATE CONSTRAINT TRIGGER money_agrees AFTER INSERT OR UPDATE OR DELETE ON payments
+CREATE CONSTRAINT TRIGGER money_agrees AFTER INSERT OR UPDATE OF status ON payments
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION check_money_of_payment();
 """
 
@@ -120,6 +133,7 @@ def upgrade() -> None:
     op.create_index("events_one_a_step", "events", ["order_id", "step"], unique=True)
     op.create_index("events_by_order", "events", ["order_id", "id"])
     op.execute(LEGAL_MOVES)
+    op.execute(PAYMENTS_ARE_KEPT)
     op.execute(MONEY_AGREES)
 
 
@@ -130,6 +144,7 @@ def downgrade() -> None:
         "check_money_of_payment()",
         "check_money_of_order()",
         "check_money(text)",
+        "payments_are_kept()",
         "order_moves_are_legal()",
     ):
         op.execute(f"DROP FUNCTION {function}")

@@ -47,8 +47,8 @@ class OrderRow(Base):
 class PaymentRow(Base):
     """One row an order, ever: it is charged, and it may be refunded.
 
-    A trigger (see the first migration) adds what a CHECK cannot say, because it concerns two tables: the amount is
-    the sum of the order's items, a charged order has a live charge, and a cancelled or failed one has none.
+    Triggers (see the first migration) add what a CHECK cannot say: the amount is the sum of the order's items, an order
+    has a live charge from `charged` to `shipped` and at no other time, and nothing but the status ever changes.
     """
 
     __tablename__ = "payments"

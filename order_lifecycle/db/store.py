@@ -42,7 +42,8 @@ def connect(database_url: str, pool_size: int = 5) -> Engine:
         max_overflow=0,
         pool_pre_ping=True,  # so that the first query after a restart of PostgreSQL finds a living connection
         hide_parameters=True,  # an error message names no customer's address
-        connect_args={"connect_timeout": 5, "options": "-c statement_timeout=5000"},
+        # What is checked at a COMMIT is outside of every statement, so a wait for a lock has a limit of its own.
+        connect_args={"connect_timeout": 5, "options": "-c statement_timeout=5000 -c lock_timeout=5000"},
     )
 
 
@@ -105,30 +106,32 @@ class Store:
     def address(self, order_id: str) -> Address:
         """Where the order goes to now."""
         with self.engine.connect() as tx:
+            _state(tx, order_id)
             return Address.model_validate(tx.scalar(select(OrderRow.address_json).where(OrderRow.id == order_id)))
 
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
         """The order's `number`-th change of address. Raises Refused once the carrier has the parcel, or the order
         has ended."""
         with self.engine.begin() as tx:
-            changed = tx.scalar(
-                update(OrderRow)
-                .where(OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH))
-                .values(address_json=address.model_dump(), updated_at=func.now())
-                .returning(OrderRow.state)
-            )
-            if changed is None and not _happened(tx, order_id, EventType.ADDRESS_CHANGED, number):
+            change = update(OrderRow).where(OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH))
+            if tx.execute(change.values(updated_at=func.now())).rowcount:
+                # Only if it is new: an attempt that hung while a newer change was made must not undo that one.
+                if _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), number):
+                    tx.execute(change.values(address_json=address.model_dump()))
+            elif not _happened(tx, order_id, EventType.ADDRESS_CHANGED, number):
                 raise Refused(f"too late to change the address: the order is {_state(tx, order_id)}")
-            _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), number)
             return _state(tx, order_id)
 
     def dispatch(self, order_id: str, address: Address) -> bool:
-        """Packed to dispatched, provided that the parcel still goes to `address`. False if it no longer does."""
+        """Packed to dispatched, provided that the parcel still goes to `address`. False if it goes elsewhere."""
         with self.engine.begin() as tx:
             same_address = OrderRow.address_json == address.model_dump()
             if _move(tx, order_id, EventType.CARRIER_DISPATCHED, same_address):
                 _record(tx, order_id, EventType.CARRIER_DISPATCHED, {"address": address.model_dump()})
-            return _happened(tx, order_id, EventType.CARRIER_DISPATCHED)
+            went_to = select(EventRow.payload_json["address"]).where(
+                EventRow.order_id == order_id, EventRow.step == EventType.CARRIER_DISPATCHED
+            )
+            return bool(tx.scalar(went_to) == address.model_dump())
 
     def close(self, order: Order, run_id: str, end: OrderState, reason: str) -> OrderState:
         """End the order as cancelled or failed and give back what was charged, in one transaction, so that no charge
@@ -160,6 +163,7 @@ class Store:
     def note(self, order_id: str, event: EventType, number: int, payload: dict[str, Any]) -> None:
         """Record what happened to an order and changed nothing: a late signal, a failed dispatch."""
         with self.engine.begin() as tx:
+            _state(tx, order_id)
             _record(tx, order_id, event, payload, number)
 
     # --- reading ----------------------------------------------------------------------------------------------------
@@ -172,7 +176,8 @@ class Store:
     def rows(self, name: str, order_id: str | None = None) -> Sequence[dict[str, Any]]:
         """The rows of the table `name`, oldest first; of one order only, if asked."""
         rows = Base.metadata.tables[name].c
-        query = select(*rows).order_by(rows["ts" if name == "events" else "created_at"], rows[0])
+        # An event's number is given while its order's row is locked; its `ts` is when its transaction began.
+        query = select(*rows).order_by(*([] if name == "events" else [rows["created_at"]]), rows[0])
         if order_id is not None:
             query = query.where(rows["id" if name == "orders" else "order_id"] == order_id)
         with self.engine.connect() as tx:
@@ -205,8 +210,10 @@ def _move(tx: Connection, order_id: str, event: EventType, *also: ColumnElement[
     move = update(OrderRow).where(OrderRow.id == order_id, OrderRow.state == before, *also)
     if tx.execute(move.values(state=after, updated_at=func.now())).rowcount:
         return True
-    if not _happened(tx, order_id, event) and not (also and _state(tx, order_id) is before):
-        raise Refused(f"{event} needs an order that is {before}, and {order_id} is {_state(tx, order_id)}")
+    # The state before the event: another attempt may commit both in between.
+    state = _state(tx, order_id)
+    if not (also and state is before) and not _happened(tx, order_id, event):
+        raise Refused(f"{event} needs an order that is {before}, and {order_id} is {state}")
     return False
 
 
@@ -222,9 +229,10 @@ def _step(event: EventType, number: int | None) -> str:
 
 def _record(
     tx: Connection, order_id: str, event: EventType, payload: dict[str, Any], number: int | None = None
-) -> None:
+) -> bool:
+    """Whether it is new."""
     row = insert(EventRow).values(order_id=order_id, type=event, step=_step(event, number), payload_json=payload)
-    tx.execute(row.on_conflict_do_nothing())
+    return bool(tx.execute(row.on_conflict_do_nothing()).rowcount)
 
 
 def _happened(tx: Connection, order_id: str, event: EventType, number: int | None = None) -> bool:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.world import Process
 
 
 class Check:
@@ -43,17 +44,33 @@ def check_cancelled(order_id: str, why: str) -> Check:
     elif order["state"] != "cancelled":
         wrong = f"{order_id} is {order['state']}. Hint: send it the signal `cancel_order`, and wait for its result."
     elif payment is None:
-        wrong = f"{order_id} was cancelled before it was charged. Hint: `await lab.wait_for_state(handle, 'charged')`."
+        wrong = f"{order_id} was cancelled before it was charged. Hint: `lab.wait_for_state(handle, 'charged')` first."
     elif (reason := _row("events", order_id)["payload_json"]["reason"]) != why:  # type: ignore[index]
         wrong = f"The reason on record is {reason!r}, not {why!r}. Hint: the signal takes it as its argument."
     return Check(wrong, f"{order_id} is cancelled, the reason is on record, and the charge is refunded.")
 
 
-def check_value(given: Any, right: Any, hint: str) -> Check:
-    """Is this the value that was asked for?"""
-    if given is None or given is ...:
-        return Check(f"There is no answer yet. Hint: {hint}", "")
-    return Check(None if given == right else f"{given!r} is not it. Hint: {hint}", f"It is {right!r}.")
+def check_refunds(answer: Any) -> Check:
+    """Is this what was given back, in all orders together?"""
+    payments = store().rows("payments")
+    refunded = sum((row["amount"] for row in payments if row["status"] == "refunded"), Decimal(0))
+    wrong = None
+    if answer is ...:
+        wrong = "There is no answer yet. Hint: `lab.table('payments')` has the columns `status` and `amount`."
+    elif answer == sum(row["amount"] for row in payments):
+        wrong = f"{answer} is all that was charged. Hint: take only the rows whose `status` is `refunded`."
+    elif answer != refunded:
+        wrong = f"{answer} is not it. Hint: the sum of `amount` over the rows whose `status` is `refunded`."
+    return Check(wrong, f"{refunded} was given back.")
+
+
+def check_running(*workers: Process) -> Check:
+    """Do all these workers run?"""
+    ended = [worker.name for worker in workers if not worker.alive]
+    wrong = (
+        f"The {' and the '.join(ended)} has ended. Hint: `shipping_worker = lab.start_worker(…)`." if ended else None
+    )
+    return Check(wrong, "Both workers run.")
 
 
 def _row(name: str, order_id: str) -> dict[str, Any] | None:

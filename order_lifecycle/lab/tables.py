@@ -27,6 +27,7 @@ def table(name: str, order_id: str | None = None, *, raw: bool = False) -> pd.Da
     """
     import pandas as pd  # takes half a second, which the command line need not spend
 
+    pd.set_option("display.max_colwidth", None)  # an address or a reason is shown whole
     if name not in TABLES:
         raise LabError(f"there is no table {name!r}: choose one of {', '.join(TABLES)}")
     rows = store().rows(name, order_id)
@@ -47,8 +48,8 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         new = {
             name: value if not was or value == was[name] else f"{was[name]} → {value}" for name, value in row.items()
         }
-        marked.append({"": "new" if not was else "" if new == row else "changed", **new})
-    return type(after)(marked, columns=["", *after.columns])
+        marked.append({"change": "new" if not was else "" if new == row else "changed", **new})
+    return type(after)(marked, columns=["change", *after.columns])
 
 
 def state_of(order_id: str) -> str | None:

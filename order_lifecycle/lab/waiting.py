@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from temporalio.client import WorkflowHandle
@@ -75,6 +76,16 @@ def wait_here(
             tell()
             time.sleep(min(LOOK_EVERY, 0.02))  # between two looks
     return result
+
+
+def wake_for_signals() -> None:
+    """Let Interrupt end a cell that awaits what may never come, such as `await handle.result()`.
+
+    A loop that sleeps until something arrives does not notice a signal, unless it has a handler of its own for one:
+    then every signal wakes it. SIGURG means nothing to us, and does nothing by default."""
+    # There is no loop in an ordinary program, and a thread may not do this.
+    with suppress(RuntimeError, ValueError, NotImplementedError):
+        asyncio.get_running_loop().add_signal_handler(signal.SIGURG, lambda: None)
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import weakref
 from typing import Literal
 
 from pydantic import ConfigDict
 
-from order_lifecycle.lab.waiting import LabError, wait_here
+from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
 from order_lifecycle.settings import Addresses, Settings
 
 
@@ -32,6 +33,9 @@ class Process:
             start_new_session=True,
             env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
         )
+        # Popen outlives its last reference for as long as the process runs, and would keep the lifeline with it.
+        assert self._popen.stdin is not None
+        weakref.finalize(self, self._popen.stdin.close)
 
     @property
     def pid(self) -> int:
@@ -117,6 +121,7 @@ def up() -> World:
     `!order-lifecycle …` in a cell finds them. Raises LabError.
     """
     global _world
+    wake_for_signals()
     if _world is not None and _world.alive:
         return _world
     if _world is not None:  # it has ended, and its addresses with it
@@ -162,3 +167,10 @@ def start_worker(
     worker = Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *faults])
     wait_here(lambda: "polling" in worker.tail(1000), f"the {kind} worker to poll its queue", 30, worker.last_words)
     return worker
+
+
+async def doctor() -> str:
+    """What is here and what is missing, and what to do about it: as `order-lifecycle doctor` says it."""
+    from order_lifecycle.doctor import examine  # takes its time
+
+    return "\n".join(f"{'ok     ' if found.ok else 'MISSING'}  {found.what}: {found.says}" for found in await examine())

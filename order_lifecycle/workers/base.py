@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from order_lifecycle import logs, process
 from order_lifecycle.activities.outside import Activities
 from order_lifecycle.client import connect_when_there, register_search_attributes
 from order_lifecycle.db.store import Store, connect
+from order_lifecycle.domain import BadInput
 from order_lifecycle.faults import Faults
 from order_lifecycle.settings import Settings
 
@@ -78,18 +80,33 @@ def activity_methods(activities: Activities) -> list[Callable[..., Any]]:
     return [method for method in found if hasattr(method, "__temporal_activity_definition")]
 
 
-def command(kind: Kind) -> Callable[..., None]:
+def command(kind: Kind) -> None:
     """The command line of `python -m order_lifecycle.workers.…`."""
+    try:
+        told = Settings()
+    except BadInput as error:
+        raise SystemExit(_bad_input(error)) from None
 
     def main(
-        lifeline: Annotated[bool, typer.Option(help="Stop when standard input ends.")] = False,
-        faults_fail: Annotated[float, typer.Option(min=0, max=1, help="Share of outside calls that fail.")] = 0.0,
-        faults_hang: Annotated[float, typer.Option(min=0, max=1, help="Share of outside calls that hang.")] = 0.0,
-        faults_seed: Annotated[int, typer.Option(help="Another seed, other faults.")] = 0,
-        always_fail: Annotated[list[str] | None, typer.Option(help="A step that never works.")] = None,
+        lifeline: Annotated[bool, typer.Option("--lifeline", help="Stop when standard input ends.")] = False,
+        faults_fail: Annotated[
+            float, typer.Option(min=0, max=1, help="The share of calls to the outside world that fail at once.")
+        ] = told.faults_fail,
+        faults_hang: Annotated[
+            float, typer.Option(min=0, max=1, help="The share of them that hang.")
+        ] = told.faults_hang,
+        faults_seed: Annotated[int, typer.Option(help="Another seed, other faults.")] = told.faults_seed,
+        always_fail: Annotated[
+            str, typer.Option(help="Steps that never work, separated by commas, such as dispatch_carrier.")
+        ] = told.faults_always_fail,
     ) -> None:
-        faults = Faults(faults_fail, faults_hang, faults_seed, frozenset(always_fail or ()))
-        process.run(serve(kind, faults, lifeline))
+        never_work = frozenset(step.strip() for step in always_fail.split(",") if step.strip())
+        process.run(serve(kind, Faults(faults_fail, faults_hang, faults_seed, never_work), lifeline))
 
     main.__doc__ = f"Run a worker for the task queue {kind.task_queue}, until Ctrl-C or SIGTERM."
-    return main
+    typer.run(main)
+
+
+def _bad_input(error: BadInput) -> int:
+    print(error, file=sys.stderr)
+    return 2

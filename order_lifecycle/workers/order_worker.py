@@ -1,7 +1,5 @@
 """python -m order_lifecycle.workers.order_worker"""
 
-import typer
-
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.workers.base import Kind, command
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
@@ -9,4 +7,4 @@ from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 ORDER = Kind("order", ORDER_QUEUE, OrderWorkflow, OrderActivities)
 
 if __name__ == "__main__":
-    typer.run(command(ORDER))
+    command(ORDER)

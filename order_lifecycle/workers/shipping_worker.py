@@ -1,7 +1,5 @@
 """python -m order_lifecycle.workers.shipping_worker"""
 
-import typer
-
 from order_lifecycle.activities.shipping import ShippingActivities
 from order_lifecycle.workers.base import Kind, command
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
@@ -9,4 +7,4 @@ from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
 SHIPPING = Kind("shipping", SHIPPING_QUEUE, ShippingWorkflow, ShippingActivities)
 
 if __name__ == "__main__":
-    typer.run(command(SHIPPING))
+    command(SHIPPING)

@@ -12,6 +12,8 @@ from order_lifecycle.domain import Policy, Refused
 # Of the time that an order has left, the part that one attempt may take: enough for forty that hang.
 ATTEMPTS_IN_BUDGET = 40
 SHORTEST_ATTEMPT = timedelta(milliseconds=250)
+# Quick at first, as most failures are short (20 retries take 2 s together), and patient in the end.
+BACKOFF = 1.2
 
 
 def attempts(policy: Policy, until: datetime | None = None) -> workflow.ActivityConfig:
@@ -20,16 +22,16 @@ def attempts(policy: Policy, until: datetime | None = None) -> workflow.Activity
     left = until - workflow.now() if until else policy.budget
     options = workflow.ActivityConfig(
         start_to_close_timeout=min(policy.attempt_timeout, max(left / ATTEMPTS_IN_BUDGET, SHORTEST_ATTEMPT)),
-        # Quick at first, as most failures are short (20 retries take 2 s together), and patient in the end.
         retry_policy=RetryPolicy(
             initial_interval=policy.retry_interval,
-            backoff_coefficient=1.2,
+            backoff_coefficient=BACKOFF,
             maximum_interval=timedelta(seconds=5),
             non_retryable_error_types=[Refused.__name__],
         ),
         # A cancelled order does not wait for an attempt that may hang, and cannot call it back either. What the
-        # attempt still does meets the state that the order has by then in the database.
-        cancellation_type=workflow.ActivityCancellationType.ABANDON,
+        # attempt still does meets the state that the order has by then in the database. (Not ABANDON: with it, an
+        # attempt that fails after the cancel leaves a history that the SDK cannot go on with, and the order hangs.)
+        cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
     )
     if until is not None:
         # Zero would mean "no limit".

@@ -1,0 +1,158 @@
+"""The servers and workers of a chaos run. Each is a process that can be ended, in whatever way, and started again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+
+from order_lifecycle.lab.world import Process
+from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.migrate import migrate
+from order_lifecycle.stack.postgres import Postgres
+from order_lifecycle.stack.server import POLL, Ports, Server, stop
+from order_lifecycle.stack.temporal import Temporal
+
+ENDINGS = {
+    "SIGKILL": signal.SIGKILL,
+    "SIGTERM": signal.SIGTERM,
+    "fast": signal.SIGINT,  # PostgreSQL's names for its own
+    "immediate": signal.SIGQUIT,
+}
+
+
+class SamePorts(Ports):
+    """A server that is started again gets the ports that it had: its clients know no others.
+
+    They lie below those that the system gives to outgoing connections. Among those, a client that tries to connect to
+    a server that is down would now and then take the server's port, or even connect to itself.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._chosen: dict[tuple[int | None, str], int] = {}
+
+    def choose(self, wanted: int | None = None, first: int | None = None, option: str = "") -> int:
+        asked = first, option
+        if asked not in self._chosen:
+            self._chosen[asked] = super().choose(first=20_000 + os.getpid() % 100 * 100)
+        return self._chosen[asked]
+
+
+class Servers:
+    """PostgreSQL and Temporal on files in `folder`, for as long as this context lasts."""
+
+    def __init__(self, folder: Path) -> None:
+        self._home = Home(folder)
+        ports = SamePorts()
+        self._servers: dict[str, Server] = {
+            "PostgreSQL": Postgres(self._home, ports),
+            "Temporal": Temporal(self._home, ports, None, None),
+        }
+        self._locks = {name: asyncio.Lock() for name in self._servers}
+        # Linux ends a server when the *thread* that started it is gone, so each has a thread for all of its life.
+        self._threads = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in self._servers}
+
+    async def __aenter__(self) -> Servers:
+        try:
+            await asyncio.gather(*(self._start(name) for name in self._servers))
+            await self._in_thread_of("PostgreSQL", lambda: migrate(self.database_url))
+        except BaseException:  # Ctrl-C too
+            self._end_all()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._end_all()
+
+    def _end_all(self) -> None:
+        for thread in self._threads.values():  # what has begun, ends
+            thread.shutdown()
+        stop(list(self._servers.values()))
+        self._home.close()
+
+    @property
+    def database_url(self) -> str:
+        postgres = self._servers["PostgreSQL"]
+        assert isinstance(postgres, Postgres)
+        return postgres.database_url
+
+    @property
+    def temporal_host(self) -> str:
+        temporal = self._servers["Temporal"]
+        assert isinstance(temporal, Temporal)
+        return f"127.0.0.1:{temporal.port}"
+
+    async def restart(self, name: str, how: str, down: float) -> float:
+        """End a server, and start it on its own files `down` seconds later. Returns for how long it did not answer."""
+        async with self._locks[name]:
+            began = time.monotonic()
+            await self._in_thread_of(name, lambda: self._end(name, ENDINGS[how]))
+            await asyncio.sleep(down)
+            await self._start(name)
+            return time.monotonic() - began
+
+    async def _start(self, name: str) -> None:
+        server = self._servers[name]
+        await self._in_thread_of(name, server.start)
+        await self._in_thread_of(name, lambda: server.wait_until_ready(lambda: time.sleep(POLL)))
+
+    def _end(self, name: str, how: signal.Signals) -> None:
+        server = self._servers[name]
+        usual, server.stop_signal = server.stop_signal, how
+        stop([server])
+        server.stop_signal = usual
+
+    async def _in_thread_of(self, name: str, call: Callable[[], object]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._threads[name], call)
+
+
+def start_worker(kind: str, servers: dict[str, str], *, faults_seed: int | None = None) -> Process:
+    """A worker of that kind, in a process of its own. With a seed, a third of its calls to the outside world fail and
+    a third hang. It is not waited for."""
+    faults = ["--faults-fail=0.3333", "--faults-hang=0.3333", f"--faults-seed={faults_seed}"]
+    return Process(
+        f"{kind} worker",
+        [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *(faults if faults_seed is not None else [])],
+        servers,
+    )
+
+
+class Workers:
+    """So many of each kind. One that ends, however it does, is replaced."""
+
+    def __init__(self, servers: Servers, each: int, faults_seed: int) -> None:
+        self._environment = {"TEMPORAL_HOST": servers.temporal_host, "DATABASE_URL": servers.database_url}
+        self._faults_seed = faults_seed
+        self._running = {(kind, number): self._start(kind) for kind in ("order", "shipping") for number in range(each)}
+        self.ended_by_themselves: list[str] = []
+
+    def kill(self, kind: str, number: int) -> int:
+        """Kill that one, and start another in its place. Returns the process id that it had."""
+        self.look()
+        old = self._running[kind, number]
+        old.kill()
+        self._running[kind, number] = self._start(kind)
+        return old.pid
+
+    def look(self) -> None:
+        """Note those that ended by themselves, and replace them."""
+        for (kind, number), worker in self._running.items():
+            if not worker.alive:
+                self.ended_by_themselves.append(f"a {worker.name} ended by itself: {worker.last_words()}")
+                self._running[kind, number] = self._start(kind)
+
+    def stop(self) -> None:
+        """All of them, as on a normal day."""
+        for worker in self._running.values():
+            worker.stop()
+
+    def _start(self, kind: str) -> Process:
+        return start_worker(kind, self._environment, faults_seed=self._faults_seed)

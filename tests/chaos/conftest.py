@@ -1,0 +1,46 @@
+"""What the tests of this folder share: servers of their own, where nobody else's orders are, and processes that end
+with the test."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from order_lifecycle.client import connect as connect_to_temporal
+from order_lifecycle.db.audit import audit
+from order_lifecycle.db.store import Store, connect
+from order_lifecycle.lab.world import Process
+from order_lifecycle.report import compare_with_temporal
+from order_lifecycle.settings import Addresses, Settings
+
+pytest.register_assert_rewrite("chaos_world")
+from chaos_world import World  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def own_stack() -> Iterator[Addresses]:
+    """Both servers, for the tests of one file: all orders that their Temporal knows are those of the database."""
+    stack = Process("stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline"])
+    yield Addresses.model_validate_json(stack.first_line(at_most=60))
+    stack.stop()
+
+
+@pytest.fixture
+async def world(own_stack: Addresses) -> AsyncIterator[World]:
+    """After the test, all orders must be in order."""
+    settings = Settings(temporal_host=own_stack.temporal_host, database_url=SecretStr(own_stack.database_url))
+    environment = {
+        "TEMPORAL_HOST": own_stack.temporal_host,
+        "DATABASE_URL": own_stack.database_url,
+        "PYTHONPATH": str(Path(__file__).parent),
+    }
+    engine = connect(own_stack.database_url)
+    with ExitStack() as processes:
+        yield World(await connect_to_temporal(settings), engine, environment, processes)
+        assert audit(engine) == []
+        assert await compare_with_temporal(await connect_to_temporal(settings), Store(engine).states) == []
+    engine.dispose()

@@ -1,0 +1,39 @@
+"""A worker that dies between the database's commit and its report to Temporal: the moment of the classic double charge.
+
+Usage: python dying_worker.py {order,shipping} STEP. It is the project's own worker in everything but this: as soon as
+STEP has done its work, the process is gone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import signal
+import sys
+from typing import Any
+
+from order_lifecycle import process
+from order_lifecycle.faults import Faults
+from order_lifecycle.workers.base import Kind, serve
+from order_lifecycle.workers.order_worker import ORDER
+from order_lifecycle.workers.shipping_worker import SHIPPING
+
+
+def dies_after(kind: Kind, step: str) -> Kind:
+    """That kind of worker, with a `step` that returns to nobody."""
+    method = getattr(kind.activities, step)
+
+    @functools.wraps(method)  # with what @activity.defn has written on it
+    def does_it_and_dies(self: Any, *args: Any) -> Any:
+        method(self, *args)  # it returns after its transaction has been committed
+        os.kill(os.getpid(), signal.SIGKILL)
+        signal.pause()  # in case that this thread is the last to notice
+
+    activities = type("Dying", (kind.activities,), {step: does_it_and_dies})  # type: ignore[arg-type]
+    return dataclasses.replace(kind, activities=activities)
+
+
+if __name__ == "__main__":
+    kind = {"order": ORDER, "shipping": SHIPPING}[sys.argv[1]]
+    process.run(serve(dies_after(kind, sys.argv[2]), Faults(), lifeline=True))

@@ -1,0 +1,38 @@
+"""Two workers of each kind at once share the work, and the orders do not notice."""
+
+from __future__ import annotations
+
+import asyncio
+
+from chaos_world import World, until
+from temporalio.api.enums.v1 import EventType
+
+from order_lifecycle.workflows.order import OrderWorkflow
+
+ORDERS = 40
+
+
+async def test_two_workers_of_each_kind(world: World) -> None:
+    workers = {kind: [world.worker(kind, fail=1 / 3, hang=1 / 3) for _ in range(2)] for kind in ("order", "shipping")}
+    for worker in (*workers["order"], *workers["shipping"]):  # none comes when the work is done
+        await until(lambda worker=worker: "polling" in worker.tail(1000), f"the {worker.name} to be there")
+    orders = await asyncio.gather(*(world.start(f"shared-{number:02}") for number in range(ORDERS)))
+    await asyncio.gather(*(order.signal(OrderWorkflow.approve_order) for order in orders))
+    async with asyncio.timeout(60):
+        results = await asyncio.gather(*(order.result() for order in orders))
+    assert [result.state for result in results] == ["shipped"] * ORDERS
+    for kind, workflow_id in (("order", "order-shared-{:02}"), ("shipping", "ship-shared-{:02}-1")):
+        who = await asyncio.gather(*(who_worked(world, workflow_id.format(number)) for number in range(ORDERS)))
+        assert set().union(*who) == {worker.pid for worker in workers[kind]}
+        if kind == "order":  # many an order was in the hands of both
+            assert sum(len(one) == 2 for one in who) > ORDERS / 4
+
+
+async def who_worked(world: World, workflow_id: str) -> set[int]:
+    """The process ids of the workers that did something for that workflow."""
+    history = await world.client.get_workflow_handle(workflow_id).fetch_history()
+    return {
+        int(event.activity_task_started_event_attributes.identity.partition("@")[0])
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
+    }

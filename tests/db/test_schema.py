@@ -1,0 +1,201 @@
+"""What the database itself refuses, whoever writes: here somebody does it by hand, in SQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from itertools import product
+
+import pytest
+from rig import TOTAL, at_once, bring, cancel, payments, state, tables
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
+
+from order_lifecycle.db.store import Store
+from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, EventType, OrderState, PaymentStatus
+
+PAY = "INSERT INTO payments (payment_id, order_id, status, amount) VALUES "
+PAID = PAY + "('p', 'abc-001', 'charged', 20.29)"
+NOTE = "INSERT INTO events (order_id, type, step, payload_json) VALUES "
+ORDER = "INSERT INTO orders (id, state, items, address_json) VALUES "
+TO = "UPDATE orders SET state = "
+
+
+def by_hand(engine: Engine, statements: str) -> None:
+    """In one transaction. Statements are separated by semicolons."""
+    with engine.begin() as tx:
+        for statement in statements.split(";"):
+            tx.exec_driver_sql(statement)
+
+
+@contextmanager
+def refused_by(constraint: str) -> Iterator[None]:
+    with pytest.raises(IntegrityError) as error:
+        yield
+    assert error.value.orig.diag.constraint_name == constraint
+
+
+# What is done to an order in that state (None: there is none), and what refuses it.
+REFUSED: dict[str | None, dict[str, str]] = {
+    None: {
+        ORDER + "('x', 'lost', '[1]', '{}')": "orders_state_is_known",
+        ORDER + "('x', 'received', '[]', '{}')": "orders_items_is_a_list",
+        ORDER + """('x', 'shipped', '[{"qty":1,"price":1}]', '{}')""": "no_shipment_without_a_charge",
+        PAY + "('p', 'nobody', 'charged', 1)": "payments_order_id_fkey",
+        NOTE + "('nobody', 'late_signal', 'x', '{}')": "events_order_id_fkey",
+    },
+    "received": {
+        ORDER + "('abc-001', 'received', '[1]', '{}')": "orders_pkey",
+        "UPDATE orders SET items = '[]'": "orders_items_is_a_list",
+        "UPDATE orders SET items = '{}'": "orders_items_is_a_list",
+        "DELETE FROM orders": "events_order_id_fkey",
+        NOTE + "('abc-001', 'late_signal', 'order_received', '{}')": "events_one_a_step",
+        NOTE + "('abc-001', 'rumour', 'x', '{}')": "events_type_is_known",
+        PAID: "no_charge_without_an_order",
+    },
+    "approved": {
+        PAID: "no_charge_without_an_order",
+        f"{TO} 'charged'": "no_shipment_without_a_charge",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'refunded', 20.29)": "no_shipment_without_a_charge",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'paid', 20.29)": "payments_status_is_known",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', -20.29)": "payments_amount_is_not_negative",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', 20.28)": "charge_is_the_sum_of_the_items",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', 0)": "charge_is_the_sum_of_the_items",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', 'NaN')": "charge_is_the_sum_of_the_items",
+    },
+    "charged": {
+        PAY + "('second', 'abc-001', 'charged', 20.29)": "payments_one_an_order",
+        PAY + "('pay-abc-001', 'abc-001', 'charged', 20.29)": "payments_pkey",
+        "UPDATE payments SET status = 'refunded'": "no_shipment_without_a_charge",
+        "UPDATE payments SET amount = 20.28": "payments_are_kept",
+        "UPDATE payments SET payment_id = 'p'": "payments_are_kept",
+        "DELETE FROM payments": "payments_are_kept",
+        """UPDATE orders SET items = '[{"qty":1,"price":"1.00"}]'""": "charge_is_the_sum_of_the_items",
+        f"{TO} 'cancelled'": "no_charge_without_an_order",
+        f"{TO} 'failed'": "no_charge_without_an_order",
+    },
+    "shipped": {
+        "UPDATE payments SET status = 'refunded'": "no_shipment_without_a_charge",
+        "UPDATE payments SET status = 'refunded'; UPDATE orders SET state = 'cancelled'": "order_moves_are_legal",
+    },
+    "cancelled": {PAID: "no_charge_without_an_order", f"{TO} 'received'": "order_moves_are_legal"},
+    "failed": {PAID: "no_charge_without_an_order", f"{TO} 'cancelled'": "order_moves_are_legal"},
+}
+
+
+@pytest.mark.parametrize("start", REFUSED, ids=str)
+def test_refused(store: Store, engine: Engine, start: str | None) -> None:
+    bring(store, start and OrderState(start))
+    before = tables(store)
+    for statements, constraint in REFUSED[start].items():
+        with refused_by(constraint):
+            by_hand(engine, statements)
+        assert tables(store) == before
+
+
+def test_a_refunded_payment_stays_and_stays_refunded(store: Store, engine: Engine) -> None:
+    order = bring(store, OrderState.CHARGED)
+    cancel(store, order)
+    with refused_by("no_charge_without_an_order"):
+        by_hand(engine, "UPDATE payments SET status = 'charged'")
+    with refused_by("payments_are_kept"):
+        by_hand(engine, "DELETE FROM payments")
+    assert payments(store, order) == [("refunded", TOTAL)]
+
+
+def test_a_payment_cannot_go_over_to_another_order(store: Store, engine: Engine) -> None:
+    bring(store, OrderState.SHIPPED)
+    bring(store, OrderState.APPROVED, "other")
+    with refused_by("payments_are_kept"):
+        by_hand(
+            engine, "UPDATE payments SET order_id = 'other'; UPDATE orders SET state = 'charged' WHERE id = 'other'"
+        )
+
+
+def charge_by_hand(engine: Engine, amount: str) -> None:
+    step = NOTE + "('abc-001', 'payment_charged', 'payment_charged', '{}')"
+    by_hand(engine, f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', {amount}); {step}")
+
+
+def test_an_amount_has_cents_and_nothing_below(store: Store, engine: Engine) -> None:
+    """numeric(10,2) rounds what it is given; what counts is that the result is the sum of the items."""
+    order = bring(store, OrderState.APPROVED)
+    with refused_by("charge_is_the_sum_of_the_items"):
+        charge_by_hand(engine, "20.295")
+    for amount in ("100000000", "'Infinity'", "'1e400'"):
+        with pytest.raises(DataError, match=r"overflow|infinite"):
+            charge_by_hand(engine, amount)
+    charge_by_hand(engine, "20.2949999")
+    assert payments(store, order) == [("charged", Decimal("20.29"))]
+
+
+def test_the_legal_moves_are_those_of_the_domain(engine: Engine) -> None:
+    ends = {(before, end) for before in BEFORE_DISPATCH for end in (OrderState.CANCELLED, OrderState.FAILED)}
+    moved = set()
+    with engine.connect() as tx:
+        for before, after in product(OrderState, OrderState):
+            with tx.begin_nested() as attempt:
+                tx.execute(text(ORDER + "('x', :before, '[1]', '{}')"), {"before": before})
+                try:
+                    tx.execute(text(TO + ":after"), {"after": after})
+                except IntegrityError as error:
+                    if error.orig.diag.constraint_name != "order_moves_are_legal":
+                        raise
+                else:
+                    moved.add((before, after))
+                attempt.rollback()
+    stays = {(state, state) for state in OrderState}
+    assert moved - stays == {*MOVES.values(), *ends}
+
+
+def test_the_database_knows_the_words_of_the_domain(engine: Engine) -> None:
+    lists = {"orders_state": OrderState, "payments_status": PaymentStatus, "events_type": EventType}
+    check = text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name")
+    with engine.connect() as view:
+        for name, known in lists.items():
+            words = re.findall("'(.+?)'", view.scalar(check, {"name": f"{name}_is_known"}))
+            assert sorted(words) == sorted(known)
+
+
+# --- two transactions, each of which sees only its own half ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("cancel_first", [True, False])
+def test_a_charge_in_one_and_a_cancel_in_the_other(store: Store, engine: Engine, cancel_first: bool) -> None:
+    order = bring(store, OrderState.APPROVED)
+    with engine.connect() as one, engine.connect() as two:
+        for tx, statement in [(two, f"{TO} 'cancelled'"), (one, PAID)][:: 1 if cancel_first else -1]:
+            tx.execute(text(statement))
+
+        def commit_the_charge() -> None:
+            with refused_by("no_charge_without_an_order"):  # and not: a deadlock, of which either may be the victim
+                one.commit()
+
+        at_once(commit_the_charge, two.commit)
+    by_hand(engine, NOTE + "('abc-001', 'order_cancelled', 'order_cancelled', '{}')")
+    assert state(store, order) == "cancelled"
+    assert payments(store, order) == []
+
+
+def test_half_a_charge_in_each(store: Store, engine: Engine) -> None:
+    order = bring(store, OrderState.APPROVED)
+    with engine.connect() as one, engine.connect() as two:
+        one.execute(text(PAID))
+        two.execute(text(f"{TO} 'charged'"))
+        with refused_by("no_shipment_without_a_charge"):
+            two.commit()
+        with refused_by("no_charge_without_an_order"):
+            one.commit()
+    assert state(store, order) == "approved"
+
+
+def test_a_cancel_that_looks_at_an_old_view(store: Store, engine: Engine) -> None:
+    order = bring(store, OrderState.APPROVED)
+    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
+        assert old.scalar(text("SELECT count(*) FROM payments")) == 0
+        store.charge(order.id, order.payment_id)
+        with pytest.raises(OperationalError, match="could not serialize"):
+            old.execute(text(f"{TO} 'cancelled'"))
+    assert state(store, order) == "charged"

@@ -1,0 +1,84 @@
+"""The parts of the lab that need no servers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pandas as pd
+import pytest
+
+from order_lifecycle import lab
+from order_lifecycle.domain import OrderState
+from order_lifecycle.lab import world as worlds
+
+
+@pytest.fixture(autouse=True)
+def no_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worlds, "_world", None)
+
+
+@pytest.mark.parametrize("state", OrderState)
+def test_the_diagram_lights_one_state_and_says_so(state: OrderState) -> None:
+    picture = lab.state_diagram(state)
+    assert picture.alt.endswith(f"Now: {state}.")
+    svg = str(picture.data)
+    assert svg.count("now</text>") == 1
+    assert len(re.findall(r'font-weight="bold"', svg)) == 1 + len(state.split("_"))  # beside "now", its name
+    assert svg == lab.state_diagram(state).data  # so that it can be compared
+    data, metadata = picture._repr_mimebundle_()
+    assert data["text/plain"] == metadata["image/svg+xml"]["alt"] == picture.alt
+
+
+def test_without_a_state_none_is_lit() -> None:
+    assert "now" not in str(lab.state_diagram().data)
+
+
+def test_a_state_that_does_not_exist_is_an_answer() -> None:
+    with pytest.raises(lab.LabError, match="no state 'sent': choose one of received, "):
+        lab.state_diagram("sent")
+
+
+async def test_waiting_ends_as_soon_as_it_can_and_gives_what_came() -> None:
+    answers = iter([None, 0, "tea"])
+    assert await lab.wait_until(lambda: next(answers), "the tea") == "tea"
+
+    async def ask() -> str:
+        return "tea"
+
+    assert await lab.wait_until(ask, "the tea") == "tea"
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_waiting_in_vain_ends_in_time_and_says_for_what(hangs: bool) -> None:
+    async def never() -> bool:
+        if hangs:
+            await asyncio.sleep(60)
+        return False
+
+    with pytest.raises(lab.LabError, match=r"waited 0\.2 s for the tea, in vain: are the workers running\?"):
+        async with asyncio.timeout(5):
+            await lab.wait_until(never, "the tea", at_most=0.2)
+
+
+def test_before_the_servers_run_everything_says_what_to_do() -> None:
+    for ask in (lambda: lab.table("orders"), lambda: lab.start_worker("order"), lab.link):
+        with pytest.raises(lab.LabError, match=r"run the cell with lab\.up\(\) first"):
+            ask()
+    with pytest.raises(lab.LabError, match="no table 'order': choose one of orders, payments, events"):
+        lab.table("order")
+
+
+def test_changes_are_marked_in_words() -> None:
+    before = pd.DataFrame([{"id": "a", "state": "received"}, {"id": "b", "state": "received"}])
+    after = pd.DataFrame(
+        [{"id": "a", "state": "received"}, {"id": "b", "state": "failed"}, {"id": "c", "state": "new"}]
+    )
+    marked = lab.changes(before, after)
+    assert list(marked["change"]) == ["", "changed", "new"]
+    assert list(marked["state"]) == ["received", "received → failed", "new"]
+
+
+def test_source_is_shown_from_the_file_that_it_is_in() -> None:
+    shown = repr(lab.source(lab.wait_until))
+    assert shown.startswith("# order_lifecycle/lab/waiting.py\nasync def wait_until(")

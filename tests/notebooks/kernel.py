@@ -1,0 +1,97 @@
+"""A real kernel, as JupyterLab starts one, with what it started in turn."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psutil
+from jupyter_client.manager import KernelManager
+from rules import TOP
+
+from order_lifecycle.lab.waiting import NO_PROGRESS
+
+AT_MOST = 60.0
+
+
+class Kernel:
+    def __init__(self, progress: bool = False) -> None:
+        environment = {name: value for name, value in os.environ.items() if name != NO_PROGRESS}
+        if not progress:
+            environment[NO_PROGRESS] = "1"
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(cwd=str(TOP / "notebooks"), env=environment)
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=AT_MOST)
+
+    def send(self, source: str) -> str:
+        """Queue a cell. Returns the id of the request."""
+        return str(self.client.execute(source, store_history=True, stop_on_error=True))
+
+    def replies(self, requests: list[str], at_most: float = AT_MOST) -> list[dict[str, Any]]:
+        """The replies to all these requests."""
+        found: dict[str, dict[str, Any]] = {}
+        deadline = time.monotonic() + at_most
+        while missing := [request for request in requests if request not in found]:
+            left = deadline - time.monotonic()
+            assert left > 0, f"{len(missing)} of {len(requests)} cells have not ended after {at_most} s"
+            message = self.client.get_shell_msg(timeout=left)
+            found[message["parent_header"]["msg_id"]] = message["content"]
+        return [found[request] for request in requests]
+
+    def run(self, source: str, at_most: float = AT_MOST) -> dict[str, Any]:
+        return self.replies([self.send(source)], at_most)[0]
+
+    def right(self, source: str) -> None:
+        """Run a cell that must not fail."""
+        reply = self.run(source)
+        assert reply["status"] == "ok", reply
+
+    def send_and_see(self, source: str) -> str:
+        """Queue a cell, and wait until its code runs."""
+        request = self.send(f"print('it runs')\n{source}")
+        while True:
+            message = self.client.get_iopub_msg(timeout=AT_MOST)
+            if message["parent_header"].get("msg_id") == request and message["msg_type"] == "stream":
+                return request
+
+    @property
+    def process(self) -> psutil.Process:
+        return psutil.Process(self.manager.provisioner.pid)  # type: ignore[union-attr]
+
+    def started(self) -> list[psutil.Process]:
+        """All that runs below the kernel: the supervisor, the servers, the workers."""
+        below = self.process.children(recursive=True)
+        return [process for process in below if process.status() != psutil.STATUS_ZOMBIE]
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        if self.manager.has_kernel:
+            self.manager.shutdown_kernel()
+
+
+@contextmanager
+def kernel(progress: bool = False) -> Iterator[Kernel]:
+    it = Kernel(progress)
+    try:
+        yield it
+    finally:
+        it.close()
+
+
+def names(processes: list[psutil.Process]) -> str:
+    return " ".join(" ".join(process.cmdline()) for process in processes)
+
+
+def all_gone(processes: list[psutil.Process], at_most: float = 5.0) -> bool:
+    """Whether all have ended. One that has, and that its parent has not asked for yet, is a zombie."""
+    deadline = time.monotonic() + at_most
+    while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)  # between two looks
+    return True

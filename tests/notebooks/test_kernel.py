@@ -1,0 +1,124 @@
+"""What nbval cannot see: a notebook in a real kernel, as a person uses it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import nbformat
+import pytest
+from kernel import Kernel, all_gone, kernel, names
+from rules import NOTEBOOKS
+
+BEGIN = """
+from order_lifecycle import lab
+world = lab.up()
+worker = lab.start_worker("order")
+"""
+
+
+@contextmanager
+def kernel_with_a_world() -> Iterator[Kernel]:
+    with kernel() as it:
+        it.right(BEGIN)
+        assert "order_lifecycle up" in names(it.started())
+        assert "order_worker" in names(it.started())
+        assert {"temporal", "postgres"} <= {process.name() for process in it.started()}
+        yield it
+
+
+@pytest.fixture(scope="module")
+def begun() -> Iterator[Kernel]:
+    """One kernel, with servers and a worker, for the tests that do not end it."""
+    with kernel_with_a_world() as it:
+        yield it
+
+
+def test_run_all_queues_every_cell_at_once_and_comes_to_the_end() -> None:
+    """Of all notebooks it is the one with %run that could stop for ever after it: the loop is then patched."""
+    cells = nbformat.read(next(path for path in NOTEBOOKS if path.name.startswith("03")), as_version=4).cells
+    sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    assert any(source.startswith("%run -m order_lifecycle ") for source in sources)
+    with kernel() as it:
+        replies = it.replies([it.send(source) for source in sources], at_most=90)
+    assert [reply["status"] for reply in replies] == ["ok"] * len(sources)
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        "await lab.wait_until(lambda: False, 'what never comes', at_most=60)",
+        "import asyncio; await asyncio.sleep(60)",
+        "import time; time.sleep(60)",
+    ],
+    ids=["wait_until", "await", "blocked"],
+)
+@pytest.mark.parametrize(
+    "before",
+    ["", "import nest_asyncio2; nest_asyncio2.apply()"],
+    ids=["an ordinary loop", "a loop that %run has patched"],
+)
+def test_an_interrupt_ends_the_cell_and_nothing_else(begun: Kernel, before: str, waiting: str) -> None:
+    started = begun.started()
+    begun.right(before)
+    request = begun.send_and_see(waiting)
+    begun.manager.interrupt_kernel()
+    reply = begun.replies([request], at_most=5)[0]
+    assert (reply["status"], reply["ename"]) in [("error", "KeyboardInterrupt"), ("error", "CancelledError")]
+    assert all(process.is_running() for process in started)
+    begun.right("assert worker.alive and world.alive and len(lab.table('orders')) == 0")
+    begun.right("print(await lab.doctor())")
+
+
+def kill(it: Kernel) -> None:
+    it.process.send_signal(signal.SIGKILL)
+
+
+def shut_down(it: Kernel) -> None:
+    it.manager.shutdown_kernel(now=False)
+
+
+@pytest.mark.parametrize("end", [kill, shut_down])
+def test_nothing_is_alive_five_seconds_after_the_end_of_a_kernel(end: Callable[[Kernel], None]) -> None:
+    with kernel_with_a_world() as it:
+        started = it.started()
+        end(it)
+        assert all_gone(started), [process for process in started if process.is_running()]
+
+
+def test_after_a_restart_the_old_world_is_gone_and_the_new_one_empty() -> None:
+    with kernel_with_a_world() as it:
+        started = it.started()
+        it.manager.restart_kernel(now=False)
+        assert all_gone(started)
+        it.client.wait_for_ready(timeout=30)
+        it.right(BEGIN)
+        it.right("assert len(lab.table('events')) == 0")
+
+
+def test_a_worker_that_nothing_refers_to_any_more_ends(begun: Kernel) -> None:
+    """So running the cell that starts one again leaves one worker, not two."""
+    (first,) = (process for process in begun.started() if "order_worker" in names([process]))
+    begun.right("worker = lab.start_worker('order')")
+    assert all_gone([first])
+    assert sum("order_worker" in names([process]) for process in begun.started()) == 1
+
+
+def test_who_waits_for_more_than_a_second_sees_for_what() -> None:
+    with kernel(progress=True) as it:
+        request = it.send(
+            "import time; from order_lifecycle import lab; began = time.monotonic()\n"
+            "await lab.wait_until(lambda: time.monotonic() - began > 2.5, 'the tea')"
+        )
+        it.replies([request])
+        shown = []
+        while True:
+            message = it.client.get_iopub_msg(timeout=10)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            if message["msg_type"] in ("display_data", "update_display_data"):
+                shown.append(message["content"]["data"]["text/plain"])
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                break
+    assert shown == ["waiting for the tea … 1 s", "waiting for the tea … 2 s", ""]

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from worker_process import WorkerProcess
+
+
+@pytest.fixture
+def start_worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., WorkerProcess]]:
+    """`start_worker("order", "--lifeline")`: a worker process that ends with the test."""
+    started: list[WorkerProcess] = []
+
+    def start(kind: str, *options: str, environment: dict[str, str] = environment) -> WorkerProcess:
+        started.append(WorkerProcess(kind, tmp_path, environment, *options))
+        return started[-1]
+
+    yield start
+    for worker in started:
+        worker.end()

@@ -1,0 +1,50 @@
+"""Many orders at once, through one process of each worker.
+
+The workflow sandbox imports anew, for every workflow, what is not passed through to it. With SQLAlchemy behind a
+workflow's module a burst of 20 orders does not finish; here are ten times as many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from worker_process import WorkerProcess
+
+from order_lifecycle.client import connect, start_order
+from order_lifecycle.db.audit import audit, count_by_state
+from order_lifecycle.db.store import connect as connect_to_database
+from order_lifecycle.domain import OrderState, Policy, parse_order
+from order_lifecycle.settings import Settings
+from order_lifecycle.workflows.order import OrderWorkflow
+
+MANY = 200
+
+
+async def test_burst(
+    start_worker: Callable[..., WorkerProcess], settings: Settings, record_property: Callable[[str, object], None]
+) -> None:
+    for kind in ("order", "shipping"):
+        start_worker(kind).until_said("polling")
+    client = await connect(settings)
+
+    async def live(number: int) -> OrderState:
+        order = parse_order(
+            f"burst-{number}",
+            f"p-{number}",
+            '[{"name": "apple", "qty": 1, "price": 5}]',
+            '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
+        )
+        handle = await start_order(client, order, Policy())
+        await handle.signal(OrderWorkflow.approve_order)
+        return (await handle.result()).state
+
+    began = asyncio.get_running_loop().time()
+    async with asyncio.timeout(90):
+        ends = await asyncio.gather(*(live(number) for number in range(MANY)))
+    record_property("seconds", asyncio.get_running_loop().time() - began)
+    assert ends == [OrderState.SHIPPED] * MANY
+    assert settings.database_url
+    engine = connect_to_database(settings.database_url.get_secret_value())
+    assert count_by_state(engine) == {"shipped": MANY}
+    assert audit(engine) == []
+    engine.dispose()

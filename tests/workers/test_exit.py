@@ -1,0 +1,67 @@
+"""The end of a process that has used Temporal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from order_lifecycle.settings import Addresses
+
+# Processes that do what a command does. They are forked after the imports, which take longer than all the rest; each
+# gets its own runtime of the SDK, and goes through the whole of Python's shutdown.
+RUNS = 60
+AT_ONCE = 4
+ONE_AFTER_THE_OTHER = """
+import os, sys
+from temporalio.client import Client
+from order_lifecycle import client, process
+
+async def main():
+    there = await Client.connect(sys.argv[1])
+    return [found async for found in there.list_workflows(limit=1)]
+
+runs, at_once = int(sys.argv[2]), int(sys.argv[3])
+statuses = []
+for number in range(runs):
+    if number >= at_once:
+        statuses.append(os.wait()[1])
+    if os.fork() == 0:
+        process.run(main())
+        sys.exit()
+while len(statuses) < runs:
+    statuses.append(os.wait()[1])
+print([status for status in statuses if status])
+"""
+
+NESTED = """
+import asyncio, sys
+from temporalio.client import Client
+from order_lifecycle import process
+
+async def inner():
+    client = await Client.connect(sys.argv[1])
+    return client.namespace
+
+async def outer():  # as a cell of a notebook, whose kernel's loop runs already
+    once = process.run(inner())
+    await asyncio.sleep(0)
+    return once, process.run(inner())
+
+print(asyncio.run(outer()))
+"""
+
+
+def run(script: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_no_crash_at_the_end(stack: Addresses) -> None:
+    assert run(ONE_AFTER_THE_OTHER, stack.temporal_host, str(RUNS), str(AT_ONCE)) == "[]"
+
+
+def test_a_loop_inside_a_loop(stack: Addresses) -> None:
+    assert run(NESTED, stack.temporal_host) == "('default', 'default')"

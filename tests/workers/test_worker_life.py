@@ -1,0 +1,86 @@
+"""How a worker process begins and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowHandle
+from worker_process import WorkerProcess
+
+from order_lifecycle.client import connect, start_order
+from order_lifecycle.domain import Policy, parse_order
+from order_lifecycle.settings import Settings
+
+Start = Callable[..., WorkerProcess]
+
+WAYS: dict[str, Callable[[WorkerProcess], object]] = {
+    "SIGTERM": lambda worker: worker.process.send_signal(signal.SIGTERM),
+    "Ctrl-C": lambda worker: worker.process.send_signal(signal.SIGINT),
+    "end of standard input": lambda worker: worker.process.stdin.close(),  # type: ignore[union-attr]
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "kind", "options"),
+    [("SIGTERM", "order", []), ("Ctrl-C", "shipping", []), ("end of standard input", "order", ["--lifeline"])],
+)
+def test_it_ends_when_asked(start_worker: Start, way: str, kind: str, options: list[str]) -> None:
+    worker = start_worker(kind, *options)
+    worker.until_said(f"polling {kind}-tq")
+    WAYS[way](worker)
+    assert worker.process.wait(10) == 0
+    assert "stopped" in worker.said()
+    assert "Traceback" not in worker.said()
+
+
+async def test_it_finishes_what_has_begun(start_worker: Start, settings: Settings) -> None:
+    worker = start_worker("order", "--faults-hang=1")
+    worker.until_said("polling")
+    order = parse_order(
+        "hangs",
+        "p-hangs",
+        '[{"name": "apple", "qty": 1, "price": 5}]',
+        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
+    )
+    handle = await start_order(await connect(settings), order, Policy())
+    try:
+        async with asyncio.timeout(20):
+            await attempt_runs(handle)
+        worker.process.send_signal(signal.SIGTERM)
+        assert worker.process.wait(10) == 0
+        assert "OutsideTimeout" in worker.said()  # the attempt had its time, and its failure was reported
+    finally:
+        await handle.terminate()
+
+
+async def attempt_runs(handle: WorkflowHandle[Any, Any]) -> None:
+    while True:
+        pending = (await handle.describe()).raw_description.pending_activities
+        if any(activity.HasField("last_started_time") for activity in pending):
+            return
+        await asyncio.sleep(0.02)  # between two looks
+
+
+def test_it_waits_for_the_servers(start_worker: Start, up: Callable[..., Any], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environment = {**os.environ, "ORDER_LIFECYCLE_HOME": str(home)}
+    workers = {kind: start_worker(kind, environment=environment) for kind in ("order", "shipping")}
+    for worker in workers.values():
+        worker.until_said("waiting: no")
+    up(home).addresses()
+    for kind, worker in workers.items():
+        worker.until_said(f"polling {kind}-tq")
+        assert worker.said().count("waiting: ") == 1
+        assert worker.end() == 0
+
+
+def test_it_can_be_stopped_while_it_waits(start_worker: Start, tmp_path: Path) -> None:
+    worker = start_worker("order", environment={**os.environ, "ORDER_LIFECYCLE_HOME": str(tmp_path)})
+    worker.until_said("waiting: no")
+    assert worker.end() == 0

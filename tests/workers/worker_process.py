@@ -1,0 +1,44 @@
+"""A worker as a user runs it: a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+class WorkerProcess:
+    def __init__(self, kind: str, folder: Path, environment: dict[str, str], *options: str) -> None:
+        self._said = folder / f"{kind}-worker-{time.monotonic_ns()}.log"
+        with self._said.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"order_lifecycle.workers.{kind}_worker", *options],
+                stdin=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+            )
+
+    def said(self) -> str:
+        return self._said.read_text()
+
+    def until_said(self, words: str) -> None:
+        wait_until(lambda: words in self.said() or self.process.poll() is not None)
+        assert words in self.said()
+
+    def end(self) -> int:
+        """Ask it to end, unless it has; its exit status."""
+        self.process.terminate()
+        assert self.process.stdin
+        self.process.stdin.close()
+        return self.process.wait(15)
+
+
+def wait_until(true: Callable[[], object], at_most: float = 30.0) -> None:
+    give_up = time.monotonic() + at_most
+    while not true():
+        assert time.monotonic() < give_up, "not in time"
+        time.sleep(0.02)  # between two looks

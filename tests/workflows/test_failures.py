@@ -1,0 +1,176 @@
+"""Shipping that fails, steps that fail for good, strangers' data, and bugs: every order ends, and none keeps money."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from shop import HAPPY_PATH, Handle, Outside, Shop, an_order, until
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
+
+from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.workflows.order import OrderWorkflow
+
+ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
+
+
+async def why_it_failed(order: Handle) -> str:
+    with pytest.raises(WorkflowFailureError) as failure:
+        await order.result()
+    assert (await order.describe()).status is WorkflowExecutionStatus.FAILED
+    cause: Any = failure.value
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(getattr(cause, "message", cause))
+
+
+async def test_shipping_fails_for_good(shop: Shop) -> None:
+    shop.outside = Outside(always_fail=frozenset({"dispatch_carrier"}))
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        why = "dispatch_carrier: dispatch_carrier does not work, and will not"
+        assert await why_it_failed(order) == f"shipping failed 3 times, last: {why}"
+        assert (await shop.status(order)).errors == (why,) * 3
+        for number in (1, 2, 3):  # each try is a child of its own, which ends by itself
+            assert await shop.client.get_workflow_handle(f"ship-abc-001-{number}").result() is False
+    assert shop.told("dispatch_failed") == [{"reason": why}] * 3
+    assert shop.payments() == [("refunded", "5.00")]
+    assert shop.told("order_failed") == [{"reason": f"shipping failed 3 times, last: {why}"}]
+
+
+async def test_shipping_works_the_second_time(shop: Shop) -> None:
+    shop.outside.refusals["prepare_package"] = 1
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        assert (await order.result()).state is OrderState.SHIPPED
+        assert (await shop.status(order)).shipping_tries == 2
+    assert [event for event in shop.events() if event != "dispatch_failed"] == HAPPY_PATH
+    assert len(shop.told("dispatch_failed")) == 1
+
+
+async def test_cancel_between_two_tries(shop: Shop) -> None:
+    shop.outside.refusals["dispatch_carrier"] = 1
+    shop.outside.hold("dispatch_carrier", number=2)
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.outside.reached("dispatch_carrier"))
+        assert (await shop.status(order)).shipping_tries == 2
+        await order.signal(OrderWorkflow.cancel_order)
+        assert (await order.result()).state is OrderState.CANCELLED
+    assert shop.payments() == [("refunded", "5.00")]
+
+
+@pytest.mark.parametrize("step", ["receive_order", "validate_order", "charge_payment", "prepare_package", "ship_order"])
+async def test_a_step_fails_a_few_times(shop: Shop, step: str) -> None:
+    shop.outside.errors[step] = 3
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.events() == HAPPY_PATH
+
+
+@pytest.mark.parametrize("step", ["receive_order", "validate_order", "charge_payment"])
+async def test_a_step_that_is_refused(shop: Shop, step: str) -> None:
+    shop.outside = Outside(always_fail=frozenset({step}))
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        assert await why_it_failed(order) == f"{step} does not work, and will not"
+    assert shop.row()["state"] == "failed"
+    assert shop.payments() == []
+
+
+async def test_a_step_that_does_not_work_within_the_budget(shop: Shop) -> None:
+    shop.outside.errors["charge_payment"] = 1000
+    async with shop.working("order", "shipping"):
+        order = await shop.start(policy=shop.policy.model_copy(update={"budget": timedelta(seconds=20)}))
+        await order.signal(OrderWorkflow.approve_order)
+        assert await why_it_failed(order) == "charge_payment failed"
+    assert shop.row()["state"] == "failed"
+
+
+async def test_a_refund_is_tried_until_it_works(shop: Shop) -> None:
+    shop.outside.errors["close_order"] = 6
+    async with shop.working("order"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.status(order), lambda status: status.step == "shipping")
+        await order.signal(OrderWorkflow.cancel_order)
+        assert (await order.result()).state is OrderState.CANCELLED
+    assert shop.payments() == [("refunded", "5.00")]
+
+
+async def test_somebody_elses_order(shop: Shop) -> None:
+    """The row is another run's: as after a Temporal server was emptied and the database was not."""
+    shop.store.receive(an_order(), "another run")
+    before = shop.row(), shop.events()
+    async with shop.working("order", "shipping"):
+        shop.outside.hold("receive_order")
+        order = await shop.start()
+        await order.signal(OrderWorkflow.update_address, ELSEWHERE)
+        await order.signal(OrderWorkflow.approve_order)
+        shop.outside.let_go()
+        assert "already in this database (received), from another run" in await why_it_failed(order)
+    assert (shop.row(), shop.events()) == before
+
+
+async def test_somebody_elses_payment(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        orders = [await shop.start(name, payment_id="p-1") for name in ("first", "second")]
+        for order in orders:
+            await order.signal(OrderWorkflow.approve_order)
+        await asyncio.gather(*(order.result() for order in orders), return_exceptions=True)
+    assert sorted(shop.row(name)["state"] for name in ("first", "second")) == ["failed", "shipped"]
+    assert shop.payments("first") + shop.payments("second") == [("charged", "5.00")]
+    (failed,) = shop.told("order_failed", "first") + shop.told("order_failed", "second")
+    assert failed == {"reason": "payment p-1 belongs to another order"}
+
+
+async def test_a_bug_in_the_workflow(shop: Shop) -> None:
+    """Nothing in the code expects no try at all: it stumbles after the charge. Without failure_exception_types the
+    workflow's task would be retried for ever."""
+    async with shop.working("order", "shipping"):
+        order = await shop.start(policy=shop.policy.model_copy(update={"shipping_tries": 0}))
+        await order.signal(OrderWorkflow.approve_order)
+        await why_it_failed(order)
+    assert shop.payments() == [("refunded", "5.00")]
+
+
+@pytest.mark.parametrize(
+    ("signal", "arguments"),
+    [
+        ("update_address", ["not an address"]),
+        ("update_address", []),
+        ("update_address", [{"address": ""}]),
+        ("cancel_order", [{"why": 1}, 2, 3]),
+        ("dispatch_failed", []),
+        ("no_such_signal", []),
+    ],
+)
+async def test_a_signal_that_makes_no_sense(shop: Shop, signal: str, arguments: list[Any]) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("review")
+        await order.signal(signal, args=arguments)
+        await order.signal(OrderWorkflow.approve_order)
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.events() == HAPPY_PATH
+
+
+@pytest.mark.parametrize(
+    ("update", "arguments"),
+    [("change_address", ["not an address"]), ("change_address", []), ("cancel", [1, 2]), ("no_such_update", [])],
+)
+async def test_an_update_that_makes_no_sense(shop: Shop, update: str, arguments: list[Any]) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("review")
+        with pytest.raises(WorkflowUpdateFailedError):
+            await order.execute_update(update, args=arguments)
+        await order.signal(OrderWorkflow.approve_order)
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.events() == HAPPY_PATH

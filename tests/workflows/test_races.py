@@ -1,0 +1,95 @@
+"""Two things that a workflow learns of in the same moment. Both halves of the order worker are workers of their own
+here: while the workflows' half is away, things happen, and when it is back it learns of all of them at once."""
+
+from __future__ import annotations
+
+import pytest
+from shop import Shop, until
+from sqlalchemy import insert
+
+from order_lifecycle.db.models import EventRow
+from order_lifecycle.db.store import connect
+from order_lifecycle.domain import OrderState
+from order_lifecycle.workflows.order import OrderWorkflow
+
+# The test server does not know that a worker is gone with what it had cached.
+pytestmark = pytest.mark.parametrize("cache", [{"max_cached_workflows": 0}], ids=["replayed"])
+
+
+@pytest.mark.parametrize("step", ["receive_order", "validate_order", "charge_payment"])
+async def test_a_cancel_and_the_end_of_a_step(shop: Shop, step: str) -> None:
+    async with shop.working("order activities", "shipping"):
+        async with shop.working("order workflows"):
+            shop.outside.hold(step)
+            order = await shop.start()
+            await order.signal(OrderWorkflow.approve_order)
+            await until(lambda: shop.outside.reached(step))
+        await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        shop.outside.let_go()
+        await until(lambda: completed(shop, step))
+        async with shop.working("order workflows"):
+            assert (await order.result()).state is OrderState.CANCELLED
+    assert shop.payments() == ([("refunded", "5.00")] if step == "charge_payment" else [])
+
+
+async def completed(shop: Shop, step: str) -> bool:
+    """Whether the server knows that this step is done."""
+    pending = (await shop.started[-1].describe()).raw_description.pending_activities
+    return step not in [activity.activity_type.name for activity in pending]
+
+
+async def test_a_cancel_and_an_approval(shop: Shop) -> None:
+    async with shop.working("order activities", "shipping"):
+        async with shop.working("order workflows"):
+            order = await shop.start()
+            await shop.until_event("abc-001", "review_requested")
+            await until(lambda: shop.status(order), lambda status: status.waiting_for == "approve_order")
+        await order.signal(OrderWorkflow.approve_order)
+        await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        async with shop.working("order workflows"):
+            assert (await order.result()).state is OrderState.CANCELLED
+    assert shop.payments() == []
+
+
+async def test_a_cancel_and_the_end_of_shipping(shop: Shop) -> None:
+    async with shop.working("order activities", "shipping"):
+        async with shop.working("order workflows"):
+            shop.outside.hold("dispatch_carrier")
+            order = await shop.start()
+            await order.signal(OrderWorkflow.approve_order)
+            await until(lambda: shop.outside.reached("dispatch_carrier"))
+        await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        shop.outside.let_go()
+        assert await shop.client.get_workflow_handle("ship-abc-001-1").result() is True
+        async with shop.working("order workflows"):
+            assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.told("late_signal") == [{"reason": "cancelled: changed my mind"}]
+
+
+LATE = {"order_id": "abc-001", "type": "late_signal", "step": "late_signal#1", "payload_json": {}}
+
+
+async def test_temporals_own_cancellation_while_the_last_handler_runs(shop: Shop, database_url: str) -> None:
+    """The order is shipped, and only the record of a late signal is still to be written."""
+    engine = connect(database_url)
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("ship_order")
+        with engine.connect() as somebody_else:  # who holds the place of that record, so that its writer waits
+            somebody_else.execute(insert(EventRow).values(**LATE))
+            await order.signal(OrderWorkflow.cancel_order)
+            shop.outside.let_go()
+            await until(lambda: shop.status(order), lambda status: status.state is OrderState.SHIPPED)
+            await order.cancel()
+            await until(lambda: cancel_arrived(shop))
+            somebody_else.rollback()
+        assert (await order.result()).state is OrderState.SHIPPED
+    engine.dispose()
+    assert shop.told("late_signal") == [{"reason": "cancel_order"}]
+
+
+async def cancel_arrived(shop: Shop) -> bool:
+    """Whether the workflow has been told of Temporal's own cancellation."""
+    events = (await shop.started[-1].fetch_history()).events
+    kinds = [event.WhichOneof("attributes") for event in events]
+    asked = "workflow_execution_cancel_requested_event_attributes"
+    return asked in kinds and "workflow_task_completed_event_attributes" in kinds[kinds.index(asked) :]

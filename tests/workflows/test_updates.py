@@ -1,0 +1,97 @@
+"""Updates: the caller learns whether what was asked is done, or why not."""
+
+from __future__ import annotations
+
+import pytest
+from shop import Handle, Shop, until
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+from temporalio.service import RPCError
+
+from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.workflows.order import OrderWorkflow
+
+ACCEPTED = WorkflowUpdateStage.ACCEPTED
+ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
+
+
+async def refusal(order: Handle, update: str, *arguments: object) -> str:
+    """Why the order refuses that Update."""
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await order.execute_update(update, args=arguments)
+    return str(getattr(refused.value.cause, "message", refused.value.cause))
+
+
+async def test_accepted(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("review")
+        verdict = await order.execute_update(OrderWorkflow.change_address, ELSEWHERE)
+        assert (verdict.state, verdict.message) == (OrderState.AWAITING_REVIEW, "goes to 5 Lake Dr., Temp")
+        assert shop.row()["address_json"] == ELSEWHERE.model_dump()  # it is so when the answer comes
+        verdict = await order.execute_update(OrderWorkflow.approve)
+        assert verdict.message == "approved"
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.told("carrier_dispatched") == [{"address": ELSEWHERE.model_dump()}]
+
+
+async def test_before_the_order_is_received(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("receive_order")
+        assert (await order.execute_update(OrderWorkflow.approve)).message == "approved"
+        verdict = await order.execute_update(OrderWorkflow.cancel, "never mind")
+        assert (verdict.state, verdict.message) == (OrderState.CANCELLED, "cancelled: never mind")
+    assert shop.events() == ["order_received", "order_cancelled"]
+
+
+async def test_approve_twice(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("receive_order")
+        await order.execute_update(OrderWorkflow.approve)
+        assert await refusal(order, "approve") == "already approved"
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+
+
+async def test_cancel_twice(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("prepare_package")
+        shop.outside.hold("close_order")
+        first = await order.start_update(OrderWorkflow.cancel, "first", wait_for_stage=ACCEPTED)
+        await until(lambda: shop.outside.reached("close_order"))
+        assert await refusal(order, "cancel", "second") == "already being cancelled"
+        shop.outside.let_go("close_order")
+        assert (await first.result()).message == "cancelled: first"
+        with pytest.raises(RPCError):  # the workflow has ended
+            await order.execute_update(OrderWorkflow.cancel, "third")
+    assert shop.told("order_cancelled") == [{"reason": "first"}]
+    assert shop.payments() == [("refunded", "5.00")]
+
+
+async def test_after_dispatch(shop: Shop) -> None:
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("ship_order")
+        for update, arguments, what in (
+            ("change_address", [ELSEWHERE], "change the address"),
+            ("cancel", ["why"], "cancel"),
+            ("approve", [], "approve"),
+        ):
+            assert await refusal(order, update, *arguments) == f"too late to {what}: order abc-001 is dispatched"
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert "late_signal" not in shop.events()  # who asked knows, so there is nothing to record
+
+
+async def test_the_carrier_is_quicker(shop: Shop) -> None:
+    """Accepted, and yet too late: the database, not the workflow, knows whether the carrier has the parcel."""
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("dispatch_carrier")
+        shop.outside.hold("close_order")
+        cancel = await order.start_update(OrderWorkflow.cancel, wait_for_stage=ACCEPTED)
+        await until(lambda: shop.outside.reached("close_order"))
+        shop.outside.let_go("dispatch_carrier")
+        await shop.until_event("abc-001", "carrier_dispatched")
+        assert (await refusal(order, "change_address", ELSEWHERE)).startswith("too late to change the address")
+        shop.outside.let_go("close_order")
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await cancel.result()
+        assert "too late to cancel: order abc-001 is " in str(refused.value.cause)
+        assert (await order.result()).state is OrderState.SHIPPED
