@@ -258,7 +258,7 @@ def audit(as_json: AsJson = False) -> None:
             violations += await compare_with_temporal(await connect(), store.states)
         of = {number: sum(violation.invariant == number for violation in violations) for number in INVARIANTS}
         lines = [f"{sum(counts.values())} orders: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
-        lines += [f"{of[n] or 'no':>6} violations of {n}: {meaning}" for n, meaning in INVARIANTS.items()]
+        lines += [f"{of[n]:>6} violations of {n}: {meaning}" for n, meaning in INVARIANTS.items()]
         lines += [f"order {violation.order_id}, {violation.invariant}: {violation.detail}" for violation in violations]
         answer = {"orders": counts, "violations": [asdict(violation) for violation in violations]}
         tell(answer, as_json, "\n".join(lines))

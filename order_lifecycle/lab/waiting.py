@@ -27,6 +27,10 @@ NO_PROGRESS = "ORDER_LIFECYCLE_NO_PROGRESS"  # set where nobody watches and outp
 class LabError(Exception):
     """Something in the notebook is not as it should be. The message says what, and the way out."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What Jupyter shows of it: the message, and not the inside of the lab."""
+        return [f"LabError: {self}"]
+
 
 async def wait_until(condition: Callable[[], Awaitable[T] | T], what: str, at_most: float = 10.0) -> T:
     """What `condition` returns, as soon as it is true. It may be an ordinary function or an async one.

@@ -118,6 +118,9 @@ class OrderWorkflow:
         story.cancel()
         try:
             await story
+            if self._cancel_reason is not None:  # it came at the very moment of the end
+                await self._note_late(f"cancelled: {self._cancel_reason}")
+                self._cancel_reason = None
         # CancelledError is a BaseException: `except Exception` alone would let a cancelled order keep its charge.
         except (Exception, asyncio.CancelledError) as error:
             if self._cancel_reason is not None:
@@ -144,7 +147,7 @@ class OrderWorkflow:
         self._stop_if_cancelled()
         began = workflow.now()
         self._review_deadline = began + self._policy.review_timeout
-        self._waiting_for = "approve_order"
+        self._now_at("review", "approve_order")
         try:
             await workflow.wait_condition(
                 lambda: self._approved, timeout=self._policy.review_timeout, timeout_summary="review deadline"
@@ -168,7 +171,7 @@ class OrderWorkflow:
     async def _shipped_by_try(self, number: int) -> bool:
         self._stop_if_cancelled()
         child_id = f"ship-{self._order.id}-{number}"
-        self._step_name, self._waiting_for = "shipping", f"child workflow {child_id}"
+        self._now_at("shipping", f"child workflow {child_id}")
         tries_left = self._policy.shipping_tries - number + 1
         request = ShippingRequest(
             order_id=self._order.id,
@@ -195,7 +198,7 @@ class OrderWorkflow:
 
     async def _close(self, end: OrderState, why: str) -> None:
         """The other endings: cancelled or failed, with what was charged refunded. This is tried until it succeeds."""
-        self._step_name = self._waiting_for = "close_order"
+        self._now_at("close_order", f"the order to end as {end}")
         state = await self._run(OrderActivities.close_order, self._order, end, why, until=None)
         if state is end:
             self._end_reason = why
@@ -298,7 +301,7 @@ class OrderWorkflow:
     ) -> T:
         """The next step of the story."""
         self._stop_if_cancelled()
-        self._step_name = self._waiting_for = activity.__name__
+        self._now_at(activity.__name__, activity.__name__)
         return await self._run(activity, *args, until=self._until)
 
     def _stop_if_cancelled(self) -> None:
@@ -308,6 +311,10 @@ class OrderWorkflow:
 
     async def _run(self, activity: Callable[..., T], *args: Any, until: datetime | None) -> T:
         return await workflow.execute_activity_method(activity, args=args, **attempts(self._policy, until))
+
+    def _now_at(self, step: str, waiting_for: str) -> None:
+        self._step_name, self._waiting_for = step, waiting_for
+        workflow.set_current_details(f"{self._state or 'new'}: {step}, waits for {waiting_for}")  # for the Web UI
 
     def _moved_to(self, state: OrderState) -> None:
         before, self._state = self._state, state

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, make_url, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from order_lifecycle.db.store import connect
@@ -16,11 +17,11 @@ PASSWORD = "do-not-tell"
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
-def test_every_way_to_write_the_address(database_url: str, scheme: str) -> None:
-    engine = connect(make_url(database_url).set(drivername=scheme).render_as_string(hide_password=False))
-    with engine.connect() as view:
+def test_every_way_to_write_the_address(engine: Engine, scheme: str) -> None:
+    same = connect(engine.url.set(drivername=scheme).render_as_string(hide_password=False))
+    with same.connect() as view:
         assert view.scalar(text("SELECT count(*) FROM orders")) == 0
-    engine.dispose()
+    same.dispose()
 
 
 def test_nothing_waits_for_ever(engine: Engine) -> None:
@@ -40,29 +41,25 @@ def test_a_connection_that_was_cut_while_idle_is_replaced(engine: Engine) -> Non
 
 @pytest.mark.parametrize(
     ("changed", "says"),
-    [
-        ({"port": 1}, "Connection refused"),
-        ({}, "password authentication failed"),
-        ({"host": "nowhere.invalid"}, "could not translate host name"),
-    ],
-    ids=["nobody listens", "the wrong password", "no such host"],
+    [({"port": 1}, "Connection refused"), ({}, "password authentication failed")],
+    ids=["nobody listens", "the wrong password"],
 )
-def test_no_error_tells_the_password(database_url: str, changed: dict[str, object], says: str) -> None:
-    url = make_url(database_url).set(password=PASSWORD, **changed).render_as_string(hide_password=False)
-    engine = connect(url)
+def test_no_error_tells_the_password(engine: Engine, changed: dict[str, Any], says: str) -> None:
+    url = engine.url.set(password=PASSWORD, **changed).render_as_string(hide_password=False)
+    ours = connect(url)
     with pytest.raises(OperationalError, match=says) as error:
-        engine.connect()
+        ours.connect()
     with pytest.raises(StackError, match=says) as migration:
         migrate(url)
-    for shown in [engine, engine.url, error.value, migration.value, *error.value.args]:
+    for shown in [ours, ours.url, error.value, migration.value, *error.value.args]:
         assert PASSWORD not in f"{shown} {shown!r}"
     for exception in [error.value, migration.value]:
         assert PASSWORD not in "".join(traceback.format_exception(exception))
 
 
-def test_a_database_that_does_not_exist_is_named(database_url: str) -> None:
+def test_a_database_that_does_not_exist_is_named(engine: Engine) -> None:
     with pytest.raises(OperationalError, match='database "nothing" does not exist'):
-        connect(make_url(database_url).set(database="nothing").render_as_string(hide_password=False)).connect()
+        connect(engine.url.set(database="nothing").render_as_string(hide_password=False)).connect()
 
 
 def test_a_database_without_tables(bare_database_url: str) -> None:

@@ -28,9 +28,10 @@ class Kernel:
         self.client.start_channels()
         self.client.wait_for_ready(timeout=AT_MOST)
 
-    def send(self, source: str) -> str:
-        """Queue a cell. Returns the id of the request."""
-        return str(self.client.execute(source, store_history=True, stop_on_error=True))
+    def send(self, source: str, stop_on_error: bool = True) -> str:
+        """Queue a cell. Returns the id of the request. With `stop_on_error`, an error in it ends what is queued behind
+        it, and what comes a moment later too."""
+        return str(self.client.execute(source, store_history=True, stop_on_error=stop_on_error))
 
     def replies(self, requests: list[str], at_most: float = AT_MOST) -> list[dict[str, Any]]:
         """The replies to all these requests."""
@@ -52,8 +53,8 @@ class Kernel:
         assert reply["status"] == "ok", reply
 
     def send_and_see(self, source: str) -> str:
-        """Queue a cell, and wait until its code runs."""
-        request = self.send(f"print('it runs')\n{source}")
+        """Run a cell that is to be interrupted, and wait until its code runs."""
+        request = self.send(f"print('it runs')\n{source}", stop_on_error=False)
         while True:
             message = self.client.get_iopub_msg(timeout=AT_MOST)
             if message["parent_header"].get("msg_id") == request and message["msg_type"] == "stream":

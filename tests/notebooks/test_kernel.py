@@ -105,6 +105,11 @@ def test_a_worker_that_nothing_refers_to_any_more_ends(begun: Kernel) -> None:
     assert sum("order_worker" in names([process]) for process in begun.started()) == 1
 
 
+def test_an_error_of_the_lab_is_its_message_and_no_traceback(begun: Kernel) -> None:
+    (reply,) = begun.replies([begun.send("lab.table('order')", stop_on_error=False)])
+    assert reply["traceback"] == ["LabError: there is no table 'order': choose one of orders, payments, events"]
+
+
 def test_who_waits_for_more_than_a_second_sees_for_what() -> None:
     with kernel(progress=True) as it:
         request = it.send(

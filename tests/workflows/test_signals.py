@@ -18,7 +18,7 @@ ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="4356
 # What an order waits for, in the words of `status` -> (the step that it is, and its state then).
 WAITS = {
     "receive_order": ("receive_order", None),
-    "review": ("validate_order", OrderState.AWAITING_REVIEW),
+    "review": ("review", OrderState.AWAITING_REVIEW),
     "charge_payment": ("charge_payment", OrderState.APPROVED),
     "prepare_package": ("shipping", OrderState.CHARGED),
     "dispatch_carrier": ("shipping", OrderState.CHARGED),

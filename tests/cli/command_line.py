@@ -1,0 +1,78 @@
+"""What a command answers, as a process (which is how it is used, and takes a second) or in this process (quick)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from order_lifecycle.settings import Addresses
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        assert self.status == 0, self.err
+        return json.loads(self.out)
+
+    def says(self, words: str) -> bool:
+        """Whether it went well and said that."""
+        assert self.status == 0, self.err
+        return words in self.out
+
+    def refuses(self, words: str, status: int = 1) -> bool:
+        """Whether it said no, with that, in one line on standard error."""
+        assert (self.status, self.out, self.err.count("\n")) == (status, "", 1), self
+        return words in self.err
+
+
+def command(*arguments: str) -> Answer:
+    """In a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "order_lifecycle", *arguments], capture_output=True, text=True, timeout=60, check=False
+    )
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def variables(stack: Addresses) -> dict[str, str]:
+    """The environment in which commands find that stack."""
+    return {
+        "TEMPORAL_HOST": stack.temporal_host,
+        "TEMPORAL_UI_URL": stack.ui_url or "",
+        "DATABASE_URL": stack.database_url,
+    }
+
+
+@contextmanager
+def workers(environment: dict[str, str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """`order-lifecycle worker all`, and the file that it logs to, as soon as both workers poll. Ctrl-C at the end."""
+    said = folder / "workers.log"
+    with said.open("wb") as log:
+        both = subprocess.Popen(
+            [sys.executable, "-m", "order_lifecycle", "worker", "all"],
+            stderr=log,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+        )
+    try:
+        give_up = time.monotonic() + 30
+        while not all(f"polling {kind}-tq" in said.read_text() for kind in ("order", "shipping")):
+            assert both.poll() is None, said.read_text()
+            assert time.monotonic() < give_up, said.read_text()
+            time.sleep(0.02)  # between two looks
+        yield both, said
+    finally:
+        both.send_signal(signal.SIGINT)
+        assert both.wait(20) == 0, said.read_text()

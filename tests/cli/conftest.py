@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from order_lifecycle.cli import main
+from order_lifecycle.settings import Addresses
+
+pytest.register_assert_rewrite("command_line")
+from command_line import Answer, variables, workers  # noqa: E402
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """`inside("status", "abc-001")`: a command in this process."""
+
+    def run(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["order-lifecycle", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Answer(int(end.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+    """The stack, with its own database, and both workers."""
+    with workers({**os.environ, **variables(stack)}, tmp_path_factory.mktemp("workers")):
+        yield stack
+
+
+@pytest.fixture
+def in_shop(shop: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands, in this process and in new ones, find the shop."""
+    for name, value in variables(shop).items():
+        monkeypatch.setenv(name, value)

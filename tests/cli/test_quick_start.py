@@ -1,0 +1,128 @@
+"""The original's quick start, command by command, each in a process of its own; then the same commands in JSON, as
+signals, and when the answer is no."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from command_line import Answer, command, workers
+
+ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
+ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'
+ELSEWHERE = '{"address":"5 Lake Dr.","city":"Temp","state":"AL","zipcode":"43561"}'
+
+pytestmark = pytest.mark.usefixtures("in_shop")
+Command = Callable[..., Answer]
+
+
+def start(run: Command, order_id: str, *options: str) -> Answer:
+    return run("start", order_id, f"pay-{order_id}", "--items", ITEMS, "--address", ADDRESS, *options)
+
+
+def until_state(run: Command, order_id: str, state: str) -> dict[str, Any]:
+    give_up = time.monotonic() + 20
+    while (report := run("status", order_id, "--json").json())["state"] != state:
+        assert time.monotonic() < give_up, report
+        time.sleep(0.05)  # between two looks
+    return dict(report)
+
+
+def test_the_quick_start() -> None:
+    assert command("start", "abc-001", "123", "--items", ITEMS, "--address", ADDRESS).says("started order abc-001")
+    until_state(command, "abc-001", "awaiting_review")
+    assert command("update-address", "abc-001", "--address", ELSEWHERE).says("goes to 5 Lake Dr., Temp")
+    assert command("status", "abc-001").says("waits for  approve_order")
+    assert command("approve", "abc-001").says("order abc-001: approved")
+    assert command("status", "abc-001", "--watch").says("order abc-001: shipped")
+
+    assert start(command, "abc-002").status == 0
+    assert command("cancel", "abc-002", "--reason", "too dear").says("order abc-002: cancelled: too dear")
+
+    shown = command("tables", "abc-001")
+    assert shown.says("orders (1)")
+    assert "payments (1)" in shown.out
+    assert "events (9)" in shown.out
+    listed = command("list")
+    assert listed.says("abc-001")
+    assert "abc-002" in listed.out
+
+
+def test_json(inside: Command) -> None:
+    answer = start(inside, "json-1", "--json").json()
+    assert (answer["order_id"], answer["workflow_id"]) == ("json-1", "order-json-1")
+    assert answer["ui"].endswith("/workflows/order-json-1")
+    assert until_state(inside, "json-1", "awaiting_review")["status"]["waiting_for"] == "approve_order"
+    answer = inside("update-address", "json-1", "--address", ELSEWHERE, "--json").json()
+    assert answer["order_id"] == "json-1"
+    assert inside("approve", "json-1", "--json").json()["message"] == "approved"
+    until_state(inside, "json-1", "shipped")
+    tables = inside("tables", "json-1", "--json").json()
+    assert [row["address_json"]["city"] for row in tables["orders"]] == ["Temp"]
+    assert [(row["status"], row["amount"]) for row in tables["payments"]] == [("charged", "5.00")]
+    assert [row["type"] for row in tables["events"]][-1] == "order_shipped"
+    assert list(inside("tables", "--table", "payments", "--json").json()) == ["payments"]
+
+    start(inside, "json-2")
+    answer = inside("cancel", "json-2", "--json").json()
+    assert (answer["state"], answer["order_id"]) == ("cancelled", "json-2")
+    give_up = time.monotonic() + 10
+    while not {("json-1", "shipped"), ("json-2", "cancelled")} <= listed(inside):
+        assert time.monotonic() < give_up  # the list lags a little behind
+    assert "json-1" not in [row["order_id"] for row in inside("list", "--state", "cancelled", "--json").json()]
+    assert len(inside("list", "--limit", "1", "--json").json()) == 1
+
+
+def listed(run: Command) -> set[tuple[str, str]]:
+    return {(row["order_id"], row["state"]) for row in run("list", "--json").json()}
+
+
+def test_signals(inside: Command) -> None:
+    start(inside, "signal-1")
+    until_state(inside, "signal-1", "awaiting_review")
+    answer = inside("update-address", "signal-1", "--address", ELSEWHERE, "--signal")
+    assert answer.says("sent update_address to order signal-1")
+    assert inside("approve", "signal-1", "--signal", "--json").json()["signal"] == "approve_order"
+    assert until_state(inside, "signal-1", "shipped")["status"]["address"]["city"] == "Temp"
+    start(inside, "signal-2")
+    assert inside("cancel", "signal-2", "--signal").says("sent cancel_order")
+    until_state(inside, "signal-2", "cancelled")
+
+
+def test_the_system_says_no(inside: Command) -> None:
+    start(inside, "no-1")
+    assert start(inside, "no-1").refuses("order no-1 exists already")
+    inside("approve", "no-1")
+    until_state(inside, "no-1", "shipped")
+    for late in (["approve"], ["cancel"], ["update-address", "--address", ELSEWHERE], ["cancel", "--signal"]):
+        assert inside(late[0], "no-1", *late[1:]).refuses("too late: order no-1 ")
+    assert start(inside, "no-1").refuses("order no-1 exists already")  # for ever
+    for unknown in (["approve"], ["cancel"], ["update-address", "--address", ELSEWHERE], ["status"]):
+        assert inside(unknown[0], "nobody", *unknown[1:]).refuses("there is no order nobody")
+    assert inside("approve", "nobody", "--signal").refuses("there is no order nobody")
+
+
+def test_two_refusals_of_the_order_itself(inside: Command) -> None:
+    start(inside, "no-2", "--approve")
+    answer = inside("approve", "no-2")
+    assert answer.refuses("already approved") or answer.refuses("too late")
+
+
+def test_doctor_and_audit(inside: Command) -> None:
+    found = {finding["what"]: finding["ok"] for finding in inside("doctor", "--json").json()}
+    assert set(found.values()) == {True}
+    assert {"PostgreSQL", "Temporal", "order worker", "shipping worker"} < set(found)
+    assert inside("doctor").says("ok       Temporal")
+
+
+def test_both_workers_end_with_ctrl_c(tmp_path: Path) -> None:
+    with workers(dict(os.environ), tmp_path) as (both, said):
+        children = psutil.Process(both.pid).children(recursive=True)
+        assert len(children) >= 2
+    assert psutil.wait_procs(children, timeout=5)[1] == []
+    assert said.read_text().count("stopped") == 2
