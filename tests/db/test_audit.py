@@ -1,0 +1,80 @@
+"""Each check of the audit can fail. What the database would refuse is done behind its back here, with its triggers off
+and its unique indexes dropped, in a database of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from rig import THERE, bring
+from sqlalchemy import Engine
+
+from order_lifecycle.db.audit import INVARIANTS, QUERIES, audit, count_by_state
+from order_lifecycle.db.store import Store, connect
+from order_lifecycle.domain import EventType, OrderState
+
+NOTE = "INSERT INTO events (order_id, type, step, payload_json) VALUES "
+
+# What is done to an order in that state, and the invariants that it breaks.
+BROKEN: list[tuple[OrderState, str, set[int]]] = [
+    (OrderState.CHARGED, "INSERT INTO payments VALUES ('again', 'abc-001', 'charged', 20.29)", {1}),
+    (OrderState.CHARGED, "UPDATE payments SET amount = amount + 0.01", {1}),
+    (OrderState.CHARGED, "UPDATE orders SET state = 'cancelled'", {2, 4}),
+    (OrderState.CHARGED, "UPDATE orders SET state = 'failed'", {2, 4}),
+    (OrderState.SHIPPED, "DELETE FROM payments", {3}),
+    (OrderState.SHIPPED, "UPDATE payments SET status = 'refunded'", {3}),
+    (OrderState.SHIPPED, "DELETE FROM events WHERE type = 'order_shipped'", {3, 4}),
+    (OrderState.SHIPPED, NOTE + "('abc-001', 'order_shipped', 'order_shipped', '{}')", {3, 4, 6}),
+    (OrderState.APPROVED, "DELETE FROM events WHERE type = 'order_validated'", {4}),
+    (OrderState.APPROVED, "DELETE FROM events", {4}),
+    (OrderState.APPROVED, "UPDATE orders SET state = 'charged'", {4}),
+    (
+        OrderState.RECEIVED,
+        NOTE + "('abc-001', 'late_signal', 'late_signal#1', '{}'), ('abc-001', 'late_signal', 'late_signal#1', '{}')",
+        {4},
+    ),
+    (OrderState.DISPATCHED, 'UPDATE orders SET address_json = address_json || \'{"city": "Nowhere"}\'', {5}),
+    (
+        OrderState.DISPATCHED,
+        "UPDATE events SET payload_json = '{\"address\": {}}' WHERE type = 'carrier_dispatched'",
+        {5},
+    ),
+    (OrderState.CANCELLED, NOTE + "('abc-001', 'address_changed', 'address_changed#1', '{}')", {6}),
+    (OrderState.CANCELLED, NOTE + "('abc-001', 'order_failed', 'order_failed', '{}')", {4, 6}),
+    (OrderState.SHIPPED, "UPDATE orders SET updated_at = now() + interval '1 s'", {6}),
+]
+
+
+@pytest.fixture
+def unguarded(database_url: str) -> Iterator[Engine]:
+    engine = connect(database_url)
+    with engine.begin() as tx:
+        # ON CONFLICT DO NOTHING names no index, so the store works without.
+        tx.exec_driver_sql("DROP INDEX payments_one_an_order, events_one_a_step")
+    yield engine
+    engine.dispose()
+
+
+@pytest.mark.parametrize(("state", "damage", "invariants"), BROKEN)
+def test_what_is_broken_is_found(unguarded: Engine, state: OrderState, damage: str, invariants: set[int]) -> None:
+    bring(Store(unguarded), state)
+    assert audit(unguarded) == []
+    with unguarded.begin() as tx:
+        tx.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no triggers
+        tx.exec_driver_sql(damage)
+    found = audit(unguarded)
+    assert {violation.invariant for violation in found} == invariants
+    assert {violation.order_id for violation in found} == {"abc-001"}
+
+
+def test_every_invariant_in_sql_is_broken_above() -> None:
+    assert set().union(*(invariants for _, _, invariants in BROKEN)) == set(QUERIES) == set(INVARIANTS) - {7}
+
+
+def test_a_clean_database_in_every_state(store: Store) -> None:
+    for state in OrderState:
+        bring(store, state, f"order-{state}")
+    store.change_address("order-charged", 1, THERE)
+    store.note("order-shipped", EventType.LATE_SIGNAL, 1, {"reason": "cancel_order"})
+    assert audit(store.engine) == []
+    assert count_by_state(store.engine) == {state.value: 1 for state in OrderState}
