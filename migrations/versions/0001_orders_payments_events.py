@@ -44,9 +44,9 @@ CREATE TRIGGER payments_are_kept BEFORE DELETE OR UPDATE OF payment_id, order_id
     FOR EACH ROW EXECUTE FUNCTION payments_are_kept();
 """
 
-# Looked at when a transaction commits, so that within it the order of things is free. The lock makes two transactions
-# that each see only their own half wait for one another; NO KEY, because whoever inserts a payment or an event holds a
-# KEY SHARE lock on the order already, and two that wait for one another's would be a deadlock.
+# Looked at when a transaction commits, so that within it the order of things is free. A state that needs a charge and
+# a charge that needs such a state: no half of it passes alone, so two transactions that cannot see one another need no
+# lock to keep them apart (a lock at this point, on a row that both have touched, would be a deadlock).
 MONEY_AGREES = """
 CREATE FUNCTION check_money(the_order text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
@@ -54,7 +54,7 @@ DECLARE
     p payments%ROWTYPE;
     due numeric;
 BEGIN
-    SELECT * INTO o FROM orders WHERE id = the_order FOR NO KEY UPDATE;
+    SELECT * INTO o FROM orders WHERE id = the_order;
     SELECT * INTO p FROM payments WHERE order_id = the_order;
     IF p.payment_id IS NOT NULL THEN
         SELECT sum((item ->> 'qty')::numeric * (item ->> 'price')::numeric) INTO due

@@ -42,8 +42,7 @@ def connect(database_url: str, pool_size: int = 5) -> Engine:
         max_overflow=0,
         pool_pre_ping=True,  # so that the first query after a restart of PostgreSQL finds a living connection
         hide_parameters=True,  # an error message names no customer's address
-        # What is checked at a COMMIT is outside of every statement, so a wait for a lock has a limit of its own.
-        connect_args={"connect_timeout": 5, "options": "-c statement_timeout=5000 -c lock_timeout=5000"},
+        connect_args={"connect_timeout": 5, "options": "-c statement_timeout=5000"},
     )
 
 

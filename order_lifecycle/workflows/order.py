@@ -64,7 +64,7 @@ class OrderWorkflow:
     # --- what it remembers: all of it is rebuilt from the history, on whichever worker goes on with it ----------------
 
     @workflow.init
-    def __init__(self, order: Order, policy: Policy = Policy()) -> None:
+    def __init__(self, order: Order, policy: Policy) -> None:
         self._order = order
         self._policy = policy
         self._state: OrderState | None = None
@@ -87,7 +87,7 @@ class OrderWorkflow:
     # --- the story ---------------------------------------------------------------------------------------------------
 
     @workflow.run
-    async def run(self, order: Order, policy: Policy = Policy()) -> OrderResult:
+    async def run(self, order: Order, policy: Policy) -> OrderResult:
         """Live until the order has ended, and say how it did. Fails if the order failed."""
         life = asyncio.create_task(self._live())
 

@@ -27,7 +27,6 @@ def test_every_way_to_write_the_address(engine: Engine, scheme: str) -> None:
 def test_nothing_waits_for_ever(engine: Engine) -> None:
     with engine.connect() as view:
         assert view.scalar(text("SHOW statement_timeout")) == "5s"
-        assert view.scalar(text("SHOW lock_timeout")) == "5s"
 
 
 def test_a_connection_that_was_cut_while_idle_is_replaced(engine: Engine) -> None:

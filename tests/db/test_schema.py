@@ -10,7 +10,7 @@ from itertools import product
 
 import pytest
 from rig import TOTAL, at_once, bring, cancel, payments, state, tables
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from order_lifecycle.db.store import Store
@@ -162,10 +162,17 @@ def test_the_database_knows_the_words_of_the_domain(engine: Engine) -> None:
 # --- two transactions, each of which sees only its own half ----------------------------------------------------------
 
 
+def nobody_waits_at_the_end(*transactions: Connection) -> None:
+    """If a COMMIT had to wait for a lock, no statement_timeout would end that."""
+    for tx in transactions:
+        tx.execute(text("SET LOCAL lock_timeout = 500"))
+
+
 @pytest.mark.parametrize("cancel_first", [True, False])
 def test_a_charge_in_one_and_a_cancel_in_the_other(store: Store, engine: Engine, cancel_first: bool) -> None:
     order = bring(store, OrderState.APPROVED)
     with engine.connect() as one, engine.connect() as two:
+        nobody_waits_at_the_end(one, two)
         for tx, statement in [(two, f"{TO} 'cancelled'"), (one, PAID)][:: 1 if cancel_first else -1]:
             tx.execute(text(statement))
 
@@ -182,6 +189,7 @@ def test_a_charge_in_one_and_a_cancel_in_the_other(store: Store, engine: Engine,
 def test_half_a_charge_in_each(store: Store, engine: Engine) -> None:
     order = bring(store, OrderState.APPROVED)
     with engine.connect() as one, engine.connect() as two:
+        nobody_waits_at_the_end(one, two)
         one.execute(text(PAID))
         two.execute(text(f"{TO} 'charged'"))
         with refused_by("no_shipment_without_a_charge"):

@@ -58,10 +58,10 @@ subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True).wa
 def test_supervisor_killed(up: Callable[..., Any]) -> None:
     it = up(None)
     home = Path(it.addresses().home)
-    it.end(it.process.kill)
     assert home.exists()
+    it.end(it.process.kill)
     Home(None).close()
-    assert not home.exists()  # the next one has cleaned up
+    assert not home.exists()  # this one has cleaned up, or another test's
 
 
 @pytest.mark.parametrize(("program", "name"), [("postgres", "PostgreSQL"), ("temporal", "Temporal")])
