@@ -101,7 +101,8 @@ class Server(ABC):
         starts = 1
         while not (self.ready() and self.alive()):
             if not self.alive():
-                if starts == 5 or "address already in use" not in self.tail().lower():
+                # All of the log: Temporal says this first, and then prints a long stack trace.
+                if starts == 5 or b"address already in use" not in self.log.read_bytes().lower():
                     raise StackError(f"{self.name} ended while it was starting: {self.how_it_ended()}")
                 starts += 1
                 self.start()

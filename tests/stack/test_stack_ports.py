@@ -71,27 +71,30 @@ def test_the_next_free_ports_where_nobody_asked(occupy: Callable[[int], int], tm
         assert addresses.ui_url == f"http://127.0.0.1:{ui_port}"
 
 
-@pytest.mark.parametrize("server", [lambda home, ports: Temporal(home, ports, None, None), Postgres])
+@pytest.mark.parametrize(
+    ("server", "its_ports", "number"),
+    [(lambda home, ports: Temporal(home, ports, None, None), 3, number) for number in (1, 2, 3)] + [(Postgres, 1, 1)],
+)
 def test_a_port_taken_before_the_server_has_it(
-    occupy: Callable[[int], int], server: Callable[[Home, Ports], Temporal | Postgres]
+    occupy: Callable[[int], int], server: Callable[[Home, Ports], Temporal | Postgres], its_ports: int, number: int
 ) -> None:
     class Unlucky(Ports):
-        """Somebody else gets hold of the first port."""
+        """Somebody else gets hold of that one of the chosen ports."""
 
         def choose(self, *arguments: Any, **options: Any) -> int:
             port = super().choose(*arguments, **options)
-            if not stolen:
-                stolen.append(occupy(port))
+            chosen.append(port)
+            if len(chosen) == number:
+                occupy(port)
             return port
 
-    stolen: list[int] = []
+    chosen: list[int] = []
     with closing(Home(None)) as home:
         it = server(home, Unlucky())
         it.start()
         try:
             it.wait_until_ready(lambda: time.sleep(0.02))
-            assert stolen
-            assert it.port not in stolen
+            assert len(chosen) == 2 * its_ports  # it was started a second time, with other ports
         finally:
             stop([it])
 
