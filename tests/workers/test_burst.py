@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import pytest
 from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, start_order
@@ -21,7 +20,6 @@ from order_lifecycle.workflows.order import OrderWorkflow
 MANY = 200
 
 
-@pytest.mark.timeout(300)
 async def test_burst(
     start_worker: Callable[..., WorkerProcess], settings: Settings, record_property: Callable[[str, object], None]
 ) -> None:
@@ -41,7 +39,7 @@ async def test_burst(
         return (await handle.result()).state
 
     began = asyncio.get_running_loop().time()
-    async with asyncio.timeout(240):  # half a minute on an idle machine; that they all end is the point here
+    async with asyncio.timeout(90):
         ends = await asyncio.gather(*(live(number) for number in range(MANY)))
     record_property("seconds", asyncio.get_running_loop().time() - began)
     assert ends == [OrderState.SHIPPED] * MANY
