@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -12,7 +12,7 @@ from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
 from order_lifecycle.stack.server import POLL, Ports, Server, StopRequested, stop
-from order_lifecycle.stack.temporal import Temporal
+from order_lifecycle.stack.temporal import DYNAMIC_CONFIG, Temporal
 
 
 class Stack:
@@ -29,15 +29,18 @@ class Stack:
         *,
         temporal_port: int | None = None,
         ui_port: int | None = None,
+        dynamic_config: Mapping[str, str] = DYNAMIC_CONFIG,
         settings: Settings | None = None,
         stop_requests: SimpleQueue[str] | None = None,
         progress: Callable[[str], object] = lambda line: None,
     ) -> None:
         """`home`: where the data is kept; None: in a temporary folder, and only for now. `temporal_port`, `ui_port`:
-        these and no others. `progress` is told what takes long, and what was done to the database."""
+        these and no others. `dynamic_config`: Temporal's. `progress` is told what takes long, and what was done to the
+        database."""
         self.ephemeral = home is None
         self._home = home
         self._temporal_ports = temporal_port, ui_port
+        self._dynamic_config = dynamic_config
         self._settings = settings or Settings()
         self._stop_requests = stop_requests or SimpleQueue()
         self._progress = progress
@@ -64,7 +67,7 @@ class Stack:
         home = Home(self._home)
         cleanup.callback(home.close)
         ports = Ports()
-        temporal = Temporal(home, ports, *self._temporal_ports)
+        temporal = Temporal(home, ports, *self._temporal_ports, self._dynamic_config)
         postgres = Postgres(home, ports)
         cleanup.callback(stop, self.servers)
         if not given.temporal_host:
