@@ -86,27 +86,33 @@ class Store:
         price = cast(item.c.value.op("->>")("price"), Numeric)
         due = select(func.sum(cast(item.c.value.op("->>")("qty"), Numeric) * price)).scalar_subquery()
         with self.engine.begin() as tx:
+            amount = None
             if _move(tx, order_id, EventType.PAYMENT_CHARGED):
                 charge = select(literal(payment_id), OrderRow.id, literal(PaymentStatus.CHARGED.value), due)
-                tx.execute(
+                amount = tx.scalar(
                     insert(PaymentRow)
                     .from_select(["payment_id", "order_id", "status", "amount"], charge.where(OrderRow.id == order_id))
                     .on_conflict_do_nothing()
+                    .returning(PaymentRow.amount)
                 )
-            charged = select(PaymentRow.amount).where(
-                PaymentRow.payment_id == payment_id, PaymentRow.order_id == order_id
-            )
-            amount = tx.scalar(charged)
+            if amount is None:  # charged by an earlier attempt; or that payment is another order's
+                amount = tx.scalar(
+                    select(PaymentRow.amount).where(
+                        PaymentRow.payment_id == payment_id, PaymentRow.order_id == order_id
+                    )
+                )
             if amount is None:
-                raise Refused(f"payment {payment_id} belongs to another order")
+                raise Refused(f"payment {payment_id} is not that of order {order_id}")
             _record(tx, order_id, EventType.PAYMENT_CHARGED, {"payment_id": payment_id, "amount": str(amount)})
             return amount
 
     def address(self, order_id: str) -> Address:
         """Where the order goes to now."""
         with self.engine.connect() as tx:
-            _state(tx, order_id)
-            return Address.model_validate(tx.scalar(select(OrderRow.address_json).where(OrderRow.id == order_id)))
+            address = tx.scalar(select(OrderRow.address_json).where(OrderRow.id == order_id))
+            if address is None:
+                raise Refused(f"order {order_id} is not in the database")
+            return Address.model_validate(address)
 
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
         """The order's `number`-th change of address. Raises Refused once the carrier has the parcel, or the order
@@ -127,6 +133,7 @@ class Store:
             same_address = OrderRow.address_json == address.model_dump()
             if _move(tx, order_id, EventType.CARRIER_DISPATCHED, same_address):
                 _record(tx, order_id, EventType.CARRIER_DISPATCHED, {"address": address.model_dump()})
+                return True
             went_to = select(EventRow.payload_json["address"]).where(
                 EventRow.order_id == order_id, EventRow.step == EventType.CARRIER_DISPATCHED
             )
