@@ -27,8 +27,9 @@ from order_lifecycle.domain import (
     parse_address,
     parse_order,
     parse_order_id,
+    parse_reason,
 )
-from order_lifecycle.settings import NoServer, Settings
+from order_lifecycle.settings import NoServer, Settings, usable_home
 
 if TYPE_CHECKING:
     from order_lifecycle.db.store import Store
@@ -111,7 +112,7 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Cancel an order, and give back what was charged. Refused once the carrier has it."""
-    say_to(order_id, "cancel", "cancel_order", [reason], signal, as_json)
+    say_to(order_id, "cancel", "cancel_order", [parse_reason(reason)], signal, as_json)
 
 
 @app.command()
@@ -189,7 +190,7 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
             "`order-lifecycle worker all` starts both"
         ) from None
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND:
+        if error.status is not RPCStatusCode.NOT_FOUND or "amespace" in error.message:
             raise
         if "completed" in error.message:
             raise No(f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`") from None
@@ -234,6 +235,8 @@ def tables(
     as_json: AsJson = False,
 ) -> None:
     """Show the rows of the database: orders, payments, events."""
+    if order_id is not None:
+        parse_order_id(order_id)
     with store_for_reading() as store:
         found = {name.value: store.rows(name, order_id) for name in table or Table}
     if as_json:
@@ -290,6 +293,7 @@ def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table as RichTable
+    from rich.text import Text
 
     shown = RichTable(title=f"{title} ({len(rows)})", title_justify="left", box=box.SIMPLE_HEAD)
     # An event's `step` is its type with a number, so it says nothing new to a reader.
@@ -298,7 +302,8 @@ def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
         long = column in ("items", "address_json", "payload_json")
         shown.add_column(column, overflow="fold", no_wrap=not long)
     for row in rows:
-        shown.add_row(*(_cell(row[column]) for column in columns))
+        # As Text, in which [brackets] and :colons: are what they are.
+        shown.add_row(*(Text(_cell(row[column])) for column in columns))
     Console().print(shown)
 
 
@@ -316,13 +321,17 @@ def _cell(value: Any) -> str:
 
 # --- running things --------------------------------------------------------------------------------------------------
 
+PORT: dict[str, Any] = {"min": 1, "max": 65535}
+
 
 @app.command()
 def up(
     home: Annotated[Path | None, typer.Option(help="Where the data is kept.  [default: .order-lifecycle]")] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing.")] = False,
-    port: Annotated[int | None, typer.Option(help="Temporal's port.  [default: 7233, or a free one]")] = None,
-    ui_port: Annotated[int | None, typer.Option(help="The Web UI's port.  [default: 8233, or a free one]")] = None,
+    port: Annotated[int | None, typer.Option(**PORT, help="Temporal's port.  [default: 7233, or a free one]")] = None,
+    ui_port: Annotated[
+        int | None, typer.Option(**PORT, help="The Web UI's port.  [default: 8233, or a free one]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
     lifeline: Annotated[bool, typer.Option("--lifeline", help="Stop when standard input ends.")] = False,
 ) -> None:
@@ -331,6 +340,10 @@ def up(
 
     if ephemeral and home is not None:
         raise BadInput("--home keeps data and --ephemeral does not: choose one")
+    try:
+        home = home and usable_home(home)
+    except ValueError as error:
+        raise BadInput(f"--home: {error}") from None
     settings = Settings()
     where = None if ephemeral else home or settings.order_lifecycle_home
     raise typer.Exit(
@@ -403,7 +416,13 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def run(command: Coroutine[Any, Any, None]) -> None:
-    process.run(command)
+    """Raises No if Temporal does: no such namespace, no permission, the connection is lost."""
+    from temporalio.service import RPCError
+
+    try:
+        process.run(command)
+    except RPCError as error:
+        raise No(f"Temporal says no: {error.message}") from None
 
 
 def tell(answer: Any, as_json: bool, text: str | Callable[[], object]) -> None:

@@ -3,20 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticPayloadConverter
+from temporalio.converter import DataConverter, PayloadConverter
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.domain import Order, OrderResult, Policy, total
 from order_lifecycle.settings import NoServer, Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+
+
+@dataclass(frozen=True)
+class _NothingIsStoredElsewhere(DataConverter):
+    """What says that it is stored elsewhere is data like any other, which no handler can read: a signal is dropped, an
+    Update refused. The SDK would fail the workflow task, before it looks at what it is for, and try that for ever."""
+
+    payload_converter_class: type[PayloadConverter] = PydanticPayloadConverter
+
+    async def _decode_reference_payload_sequence(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
+
+    async def _external_retrieve_payload_sequence(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return list(payloads)
 
 
 async def connect(settings: Settings | None = None) -> Client:
@@ -36,7 +53,7 @@ async def connect(settings: Settings | None = None) -> Client:
     options["namespace"] = settings.temporal_namespace
     try:
         async with asyncio.timeout(10):
-            return await Client.connect(**options, data_converter=pydantic_data_converter)
+            return await Client.connect(**options, data_converter=_NothingIsStoredElsewhere())
     except (RuntimeError, TimeoutError) as error:
         raise NoServer(
             f"no Temporal server answers at {settings.temporal_host} ({str(error) or 'time-out'}). "

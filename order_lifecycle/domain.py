@@ -79,15 +79,20 @@ class Refused(Exception):
 # --- an order, as a caller gives it ----------------------------------------------------------------------------------
 
 
-def _plain_text(text: str) -> str:
+def _unfit(character: str) -> bool:
     # PostgreSQL cannot store NUL, UTF-8 cannot encode a lone surrogate, and the rest disturbs a terminal.
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+    return unicodedata.category(character) in ("Cc", "Cs")
+
+
+def plain_text(text: str) -> str:
+    """Raises ValueError if it cannot be stored or shown."""
+    if any(map(_unfit, text)):
         raise ValueError("must not contain control characters")
     return text
 
 
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(_plain_text)
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(plain_text)
 ]
 # It becomes part of a workflow id, so no character that a URL or a shell would have to quote.
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
@@ -143,18 +148,42 @@ class Order(_Model):
     address: Address
 
 
+# --- why something happened, in somebody's words ----------------------------------------------------------------------
+
+REASON_AT_MOST = 500
+Reason = Annotated[str, StringConstraints(max_length=REASON_AT_MOST), AfterValidator(plain_text)]
+
+
+def for_the_record(text: str) -> str:
+    """A reason from another client, or the words of an error, cut and cleaned until it is a Reason: an order must not
+    fail to end because of what was said. Raises TypeError if it is no text: Temporal's converters for bytes, null and
+    protobuf do not look at the type that a handler asks for."""
+    if not isinstance(text, str):
+        raise TypeError(f"a reason is text, not {type(text).__name__}")
+    cut = text if len(text) <= REASON_AT_MOST else f"{text[: REASON_AT_MOST - 1]}…"
+    return "".join(" " if _unfit(character) else character for character in cut)
+
+
 # --- what goes in and out of a workflow besides ----------------------------------------------------------------------
+
+
+SHORTEST_SPAN, LONGEST_SPAN = timedelta(milliseconds=1), timedelta(days=3650)
+LONGEST_RETRY_INTERVAL = timedelta(seconds=5)
+# Temporal refuses what is negative, and Python cannot add the rest to a date: the order would neither begin nor end.
+Span = Annotated[timedelta, Field(ge=SHORTEST_SPAN, le=LONGEST_SPAN)]
 
 
 class Policy(_Model):
     """The rules an order is started with. They travel with the order, so that a change of the settings never
     changes an order that is already running."""
 
-    review_timeout: timedelta = timedelta(days=3)
-    attempt_timeout: timedelta = Field(timedelta(milliseconds=500), description="at most, for one attempt of one step")
-    retry_interval: timedelta = Field(timedelta(milliseconds=10), description="before the first retry of a step")
-    budget: timedelta = Field(timedelta(hours=1), description="for all the work on an order; reviews do not count")
-    shipping_tries: int = 3
+    review_timeout: Span = timedelta(days=3)
+    attempt_timeout: Span = Field(timedelta(milliseconds=500), description="at most, for one attempt of one step")
+    retry_interval: Annotated[Span, Field(le=LONGEST_RETRY_INTERVAL)] = Field(
+        timedelta(milliseconds=10), description="before the first retry of a step"
+    )
+    budget: Span = Field(timedelta(hours=1), description="for all the work on an order; reviews do not count")
+    shipping_tries: Annotated[int, Field(ge=1, le=100)] = 3
 
 
 class OrderResult(_Model):
@@ -220,6 +249,11 @@ def parse_address(address_json: str) -> Address:
 def parse_order_id(order_id: str) -> str:
     """An order id that can exist. Raises BadInput."""
     return checked("id", lambda: TypeAdapter(Id).validate_python(order_id))
+
+
+def parse_reason(reason: str) -> str:
+    """A reason that can be stored and shown. Raises BadInput."""
+    return checked("reason", lambda: TypeAdapter(Reason).validate_python(reason))
 
 
 def checked(field: str, build: Callable[[], V]) -> V:

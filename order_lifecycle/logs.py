@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
@@ -19,6 +20,9 @@ EXPECTED = frozenset({"Refused", "OutsideError", "OutsideTimeout", "AddressChang
 
 WANTED = ("order", "workflow_id", "step", "attempt", "before", "after")
 
+# Both formatters would show the variables of every function on the way, a database's password among them.
+TRACEBACK_AS_JSON = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+
 
 def configure(as_json: bool) -> None:
     """Send all logging of this process to standard error, structured."""
@@ -29,9 +33,16 @@ def configure(as_json: bool) -> None:
         _tell_in_our_words,
     ]
     last = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        [structlog.processors.ExceptionRenderer(TRACEBACK_AS_JSON), structlog.processors.JSONRenderer()]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0, sort_keys=False)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(),
+                pad_event_to=0,
+                sort_keys=False,
+                exception_formatter=structlog.dev.plain_traceback,
+            )
+        ]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -73,4 +84,6 @@ def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, An
         line.pop("exc_info", None)
         line["_record"].exc_info = None
         line["error"] = f"{failure[0].__name__}: {str(failure[1]).splitlines()[0]}"
+    if failure and activity.in_activity():  # how long the attempt took that failed
+        line["took"] = round((datetime.now(UTC) - activity.info().started_time).total_seconds(), 3)
     return line

@@ -5,14 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from order_lifecycle.domain import BadInput, Policy
+from order_lifecycle.domain import LONGEST_SPAN, SHORTEST_SPAN, BadInput, Policy, plain_text
 
 
 class NoServer(Exception):
@@ -24,8 +26,12 @@ class Addresses(BaseModel):
 
     temporal_host: str
     ui_url: str | None
-    database_url: str
+    database_url: str = Field(repr=False)  # has the password, which a cell that ends with `lab.up()` must not show
     home: str
+
+
+_SPAN: dict[str, Any] = {"ge": SHORTEST_SPAN.total_seconds(), "le": LONGEST_SPAN.total_seconds()}
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
 
 
 class Settings(BaseSettings):
@@ -43,7 +49,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/database")
     order_lifecycle_home: Path = Field(Path(".order-lifecycle"), description="where `up` keeps its data")
     review_timeout_seconds: float = Field(
-        Policy().review_timeout.total_seconds(), gt=0, description="how long an order waits for its review"
+        Policy().review_timeout.total_seconds(), **_SPAN, description="how long an order waits for its review"
     )
 
     faults_fail: float = Field(0, ge=0, le=1, description="share of calls to the outside world that fail at once")
@@ -51,7 +57,7 @@ class Settings(BaseSettings):
     faults_seed: int = Field(0, description="another seed, other faults")
     faults_always_fail: str = Field("", description="steps that never work, separated by commas")
     order_budget_seconds: float = Field(
-        Policy().budget.total_seconds(), gt=0, description="how long all the work on an order may take"
+        Policy().budget.total_seconds(), **_SPAN, description="how long all the work on an order may take"
     )
     log_json: bool = Field(False, description="workers write their logs as JSON, one object a line")
 
@@ -59,15 +65,37 @@ class Settings(BaseSettings):
         """Raises BadInput, which names the variable that is wrong."""
         try:
             super().__init__(**values)
+        except UnicodeDecodeError:
+            raise BadInput(".env: it is not a text file in UTF-8") from None
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = "_".join(str(part) for part in first["loc"]).upper()
-            raise BadInput(f"{name} (in the environment or in .env): {first['msg']}") from None
+            what = first["msg"].removeprefix("Value error, ")
+            raise BadInput(f"{name} (in the environment or in .env): {what}") from None
+
+    @field_validator("temporal_host", "temporal_namespace", "temporal_ui_url", "faults_always_fail")
+    @classmethod
+    def _plain_text(cls, text: str | None) -> str | None:
+        return text and plain_text(text)
+
+    @field_validator("temporal_host")
+    @classmethod
+    def _host_and_port(cls, address: str | None) -> str | None:
+        if address and (not (parts := _HOST_AND_PORT.fullmatch(address)) or not 1 <= int(parts[2]) <= 65535):
+            raise ValueError("should be host:port")
+        return address
+
+    @field_validator("database_url")
+    @classmethod
+    def _url_of_a_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            _check_url(url.get_secret_value())
+        return url
 
     @field_validator("order_lifecycle_home")
     @classmethod
     def _home_of_the_user(cls, home: Path) -> Path:
-        return home.expanduser()
+        return usable_home(home)
 
     def policy(self) -> Policy:
         """The rules that a new order is started with."""
@@ -94,6 +122,40 @@ class Settings(BaseSettings):
         )
 
 
+def _check_url(url: str) -> None:
+    """Raises ValueError, whose text has nothing of the URL in it: any part of a URL that cannot be read may be its
+    password."""
+    plain_text(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        parts, port = None, None
+    # Whatever is not where it belongs would be shown: in "the host x does not exist", or among the options.
+    if (
+        parts is None
+        or not re.fullmatch(r"postgres(ql)?(\+psycopg2)?", parts.scheme)
+        or parts.netloc.count("@") > 1
+        or port == 0
+        or "#" in url
+    ):
+        raise ValueError(
+            "should be postgresql://user:password@host:port/database, with @ : / ? # in a password written as %40 %3A "
+            "%2F %3F %23"
+        )
+    if "password" in parse_qs(parts.query, keep_blank_values=True):
+        raise ValueError("the password belongs before the @, where it is not shown to anybody")
+
+
+def usable_home(home: Path) -> Path:
+    """Raises ValueError if that cannot be the name of a folder, or cannot be printed."""
+    plain_text(str(home))
+    try:
+        return home.expanduser()
+    except RuntimeError:
+        raise ValueError("there is no user of that name") from None
+
+
 # A stack holds a lock on this file for as long as it lives, and the kernel lets go of the lock however the
 # stack ends: unlike a file with a process id, it cannot go stale.
 STACK_FILE = "stack.json"
@@ -103,7 +165,7 @@ def running_stack(home: Path) -> Addresses | None:
     """The addresses of the stack that runs in `home` now, or None."""
     try:
         file = os.open(home / STACK_FILE, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except OSError:  # it is not there, or not for us, or its name is too long
         return None
     with os.fdopen(file) as text:
         try:

@@ -7,13 +7,22 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from order_lifecycle.domain import Policy, Refused
+from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, Policy, Refused, for_the_record
 
 # Of the time that an order has left, the part that one attempt may take: enough for forty that hang.
 ATTEMPTS_IN_BUDGET = 40
 SHORTEST_ATTEMPT = timedelta(milliseconds=250)
 # Quick at first, as most failures are short (20 retries take 2 s together), and patient in the end.
 BACKOFF = 1.2
+
+# What a bug raises, for failure_exception_types: without it, a bug would fail the workflow task, which Temporal then
+# retries for ever, and the order would neither end nor listen. Not Exception, of which NondeterminismError is one: when
+# the code has changed so that running orders cannot go on with it, each of them would fail, past its refund, instead
+# of waiting for a worker that can.
+BUGS = [
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, NameError),
+    *(OSError, RuntimeError, TypeError, ValueError),
+]
 
 
 def attempts(policy: Policy, until: datetime | None = None) -> workflow.ActivityConfig:
@@ -25,7 +34,7 @@ def attempts(policy: Policy, until: datetime | None = None) -> workflow.Activity
         retry_policy=RetryPolicy(
             initial_interval=policy.retry_interval,
             backoff_coefficient=BACKOFF,
-            maximum_interval=timedelta(seconds=5),
+            maximum_interval=LONGEST_RETRY_INTERVAL,
             non_retryable_error_types=[Refused.__name__],
         ),
         # A cancelled order does not wait for an attempt that may hang, and cannot call it back either. What the
@@ -43,4 +52,4 @@ def reason(error: BaseException) -> str:
     """What went wrong, in the words of the innermost cause: Temporal wraps each failure in one of its own."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return getattr(error, "message", None) or str(error) or type(error).__name__
+    return for_the_record(getattr(error, "message", None) or str(error) or type(error).__name__)

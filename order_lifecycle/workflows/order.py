@@ -26,9 +26,10 @@ with workflow.unsafe.imports_passed_through():
         Policy,
         ShippingRequest,
         Verdict,
+        for_the_record,
         total,
     )
-    from order_lifecycle.workflows.attempts import attempts, reason
+    from order_lifecycle.workflows.attempts import BUGS, attempts, reason
     from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
 
 ORDER_QUEUE = "order-tq"
@@ -57,9 +58,7 @@ def harmless(
     return handle
 
 
-# Without failure_exception_types, a bug (a TypeError, say) would fail the workflow task, which Temporal then retries
-# for ever: the order would neither end nor listen.
-@workflow.defn(failure_exception_types=[Exception])
+@workflow.defn(failure_exception_types=BUGS)
 class OrderWorkflow:
     # --- what it remembers: all of it is rebuilt from the history, on whichever worker goes on with it ----------------
 
@@ -239,7 +238,7 @@ class OrderWorkflow:
     @harmless
     def dispatch_failed(self, why: str) -> None:
         """From the child to its parent."""
-        self._errors = [*self._errors[-9:], why]
+        self._errors = [*self._errors[-9:], for_the_record(why)]
 
     # --- and Updates, which are answered: accepted, or refused with the reason ---------------------------------------
 
@@ -262,6 +261,7 @@ class OrderWorkflow:
 
     @cancel.validator
     def _may_cancel(self, why: str = "cancelled by update") -> None:
+        for_the_record(why)  # refuses what is no text
         self._refuse_if(self._too_late_to("cancel"))
         self._refuse_if("already being cancelled" if self._cancel_reason is not None else None)
 
@@ -275,6 +275,7 @@ class OrderWorkflow:
 
     @change_address.validator
     def _may_change_address(self, address: Address) -> None:
+        self._must_be_an_address(address)
         self._refuse_if(self._too_late_to("change the address"))
 
     # --- and what it may ask -----------------------------------------------------------------------------------------
@@ -323,7 +324,13 @@ class OrderWorkflow:
             [ORDER_STATE.value_set(state), ORDER_TOTAL.value_set(float(total(self._order.items)))]
         )
 
+    def _must_be_an_address(self, address: Address) -> None:
+        # Temporal's converters for bytes, null and protobuf do not look at the type that a handler asks for.
+        if not isinstance(address, Address):
+            raise TypeError(f"an address is expected, not {type(address).__name__}")
+
     async def _change_address(self, address: Address) -> None:
+        self._must_be_an_address(address)
         async with self._address_lock:
             await workflow.wait_condition(lambda: self._state is not None)
             self._address_changes += 1
@@ -340,7 +347,7 @@ class OrderWorkflow:
 
     def _request_cancel(self, why: str) -> None:
         if self._cancel_reason is None and not self._ended():
-            self._cancel_reason = why
+            self._cancel_reason = for_the_record(why)
 
     def _too_late_to(self, what: str) -> str | None:
         if self._state is None or self._state in BEFORE_DISPATCH:

@@ -8,12 +8,12 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from order_lifecycle.activities.shipping import ShippingActivities
     from order_lifecycle.domain import ShippingRequest
-    from order_lifecycle.workflows.attempts import attempts, reason
+    from order_lifecycle.workflows.attempts import BUGS, attempts, reason
 
 SHIPPING_QUEUE = "shipping-tq"
 
 
-@workflow.defn(failure_exception_types=[Exception])
+@workflow.defn(failure_exception_types=BUGS)
 class ShippingWorkflow:
     @workflow.init
     def __init__(self, request: ShippingRequest) -> None:

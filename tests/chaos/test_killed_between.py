@@ -7,10 +7,10 @@ import signal
 
 import pytest
 from chaos_world import World, until
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType as Happened
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 
-from order_lifecycle.domain import Address
+from order_lifecycle.domain import MOVES, Address, EventType
 from order_lifecycle.lab.world import Process
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -18,16 +18,7 @@ ACCEPTED = WorkflowUpdateStage.ACCEPTED
 SHIPPING = "order_lifecycle.workers.shipping_worker"
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
 
-HAPPY_PATH = [
-    "order_received",
-    "order_validated",
-    "review_requested",
-    "order_approved",
-    "payment_charged",
-    "package_prepared",
-    "carrier_dispatched",
-    "order_shipped",
-]
+HAPPY_PATH = [EventType.ORDER_RECEIVED, *MOVES]
 # Each step of an order, with whose it is and the last event that it writes.
 STEPS = {
     "receive_order": ("order", "order_received"),
@@ -54,13 +45,13 @@ async def attempts(world: World, workflow_id: str, step: str) -> int:
     (scheduled,) = (
         event.event_id
         for event in history.events
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+        if event.event_type == Happened.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
         and event.activity_task_scheduled_event_attributes.activity_type.name == step
     )
     (started,) = (
         event.activity_task_started_event_attributes
         for event in history.events
-        if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED
+        if event.event_type == Happened.EVENT_TYPE_ACTIVITY_TASK_STARTED
         and event.activity_task_started_event_attributes.scheduled_event_id == scheduled
     )
     return int(started.attempt)

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy import insert, text
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
@@ -20,6 +21,7 @@ from temporalio.worker import Replayer, Worker
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.activities.shipping import ShippingActivities
 from order_lifecycle.client import start_order
+from order_lifecycle.db.models import EventRow
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import Order, OrderResult, OrderStatus, Policy, Refused, parse_order
 from order_lifecycle.faults import Faults, OutsideError
@@ -153,6 +155,23 @@ class Shop:
     def row(self, order_id: str = "abc-001") -> dict[str, Any]:
         (row,) = self.store.rows("orders", order_id)
         return row
+
+    @contextmanager
+    def place_taken(self, step: str, order_id: str = "abc-001") -> Iterator[None]:
+        """Meanwhile somebody else holds the place of that event, so that its writer waits."""
+        with self.store.engine.connect() as somebody_else:
+            event = {"order_id": order_id, "type": step.split("#")[0], "step": step, "payload_json": {}}
+            somebody_else.execute(insert(EventRow).values(**event))
+            yield
+            somebody_else.rollback()
+
+    def somebody_waits(self) -> bool:
+        """Whether a statement waits for what another transaction holds."""
+        with self.store.engine.connect() as tx:
+            waiting = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            return bool(tx.scalar(text(waiting)))
 
     async def until_event(self, order_id: str, event: str) -> None:
         await until(lambda: event in self.events(order_id))

@@ -5,10 +5,7 @@ from __future__ import annotations
 
 import pytest
 from shop import Shop, until
-from sqlalchemy import insert
 
-from order_lifecycle.db.models import EventRow
-from order_lifecycle.db.store import connect
 from order_lifecycle.domain import OrderState
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -64,32 +61,3 @@ async def test_a_cancel_and_the_end_of_shipping(shop: Shop) -> None:
         async with shop.working("order workflows"):
             assert (await order.result()).state is OrderState.SHIPPED
     assert shop.told("late_signal") == [{"reason": "cancelled: changed my mind"}]
-
-
-LATE = {"order_id": "abc-001", "type": "late_signal", "step": "late_signal#1", "payload_json": {}}
-
-
-async def test_temporals_own_cancellation_while_the_last_handler_runs(shop: Shop, database_url: str) -> None:
-    """The order is shipped, and only the record of a late signal is still to be written."""
-    engine = connect(database_url)
-    async with shop.working("order", "shipping"):
-        order = await shop.start_until("ship_order")
-        with engine.connect() as somebody_else:  # who holds the place of that record, so that its writer waits
-            somebody_else.execute(insert(EventRow).values(**LATE))
-            await order.signal(OrderWorkflow.cancel_order)
-            shop.outside.let_go()
-            await until(lambda: shop.status(order), lambda status: status.state is OrderState.SHIPPED)
-            await order.cancel()
-            await until(lambda: cancel_arrived(shop))
-            somebody_else.rollback()
-        assert (await order.result()).state is OrderState.SHIPPED
-    engine.dispose()
-    assert shop.told("late_signal") == [{"reason": "cancel_order"}]
-
-
-async def cancel_arrived(shop: Shop) -> bool:
-    """Whether the workflow has been told of Temporal's own cancellation."""
-    events = (await shop.started[-1].fetch_history()).events
-    kinds = [event.WhichOneof("attributes") for event in events]
-    asked = "workflow_execution_cancel_requested_event_attributes"
-    return asked in kinds and "workflow_task_completed_event_attributes" in kinds[kinds.index(asked) :]

@@ -1,4 +1,4 @@
-"""Each signal at each wait of the story."""
+"""Each signal at each wait of the story, but for the cancel: that one is in test_every_wait.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from datetime import timedelta
 
 import pytest
 from shop import HAPPY_PATH, Shop, until
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
-from temporalio.exceptions import CancelledError
 from temporalio.service import RPCError
 
 from order_lifecycle.domain import Address, OrderState
@@ -24,7 +22,6 @@ WAITS = {
     "dispatch_carrier": ("shipping", OrderState.CHARGED),
     "ship_order": ("ship_order", OrderState.DISPATCHED),
 }
-AFTER_THE_CHARGE = {"prepare_package", "dispatch_carrier"}
 every_wait = pytest.mark.parametrize("wait", WAITS)
 before_dispatch = pytest.mark.parametrize("wait", [wait for wait in WAITS if wait != "ship_order"])
 
@@ -47,20 +44,6 @@ async def test_query_and_approve(shop: Shop, wait: str) -> None:
         assert (await order.result()).state is OrderState.SHIPPED
     assert [event for event in shop.events() if event != "late_signal"] == HAPPY_PATH
     assert shop.told("late_signal") == ([{"reason": "approve_order"}] if wait == "ship_order" else [])
-
-
-@before_dispatch
-async def test_cancel(shop: Shop, wait: str) -> None:
-    async with shop.working("order", "shipping"):
-        order = await shop.start_until(wait)
-        await order.signal(OrderWorkflow.cancel_order, "changed my mind")
-        result = await order.result()  # before the step is let go: what hangs does not keep an order from its end
-        assert (result.state, result.reason) == (OrderState.CANCELLED, "changed my mind")
-        before = shop.row(), shop.payments(), shop.events()
-    # The step that was abandoned has now run to its end.
-    assert (shop.row(), shop.payments(), shop.events()) == before
-    assert shop.payments() == ([("refunded", "5.00")] if wait in AFTER_THE_CHARGE else [])
-    assert shop.told("order_cancelled") == [{"reason": "changed my mind"}]
 
 
 @before_dispatch
@@ -172,38 +155,3 @@ async def test_a_long_review_leaves_time_for_the_rest(shop: Shop) -> None:
         assert (await order.result()).state is OrderState.SHIPPED
     assert "late_signal" not in shop.events()
     assert shop.told("carrier_dispatched") == [{"address": ELSEWHERE.model_dump()}]
-
-
-async def test_cancel_while_no_shipping_worker_runs(shop: Shop) -> None:
-    async with shop.working("order"):
-        order = await shop.start()
-        await order.signal(OrderWorkflow.approve_order)
-        await until(lambda: shop.status(order), lambda status: status.step == "shipping")
-        await order.signal(OrderWorkflow.cancel_order)
-        assert (await order.result()).state is OrderState.CANCELLED
-    assert shop.payments() == [("refunded", "5.00")]
-
-
-@before_dispatch
-async def test_temporals_own_cancellation(shop: Shop, wait: str) -> None:
-    async with shop.working("order", "shipping"):
-        order = await shop.start_until(wait)
-        shop.outside.hold("close_order")  # so that the second one comes in the middle of the compensation
-        await order.cancel()
-        await until(lambda: shop.outside.reached("close_order"))
-        await order.cancel()
-        shop.outside.let_go("close_order")
-        with pytest.raises(WorkflowFailureError) as failure:
-            await order.result()
-        assert isinstance(failure.value.cause, CancelledError)
-        assert (await order.describe()).status is WorkflowExecutionStatus.CANCELED
-    assert shop.payments() == ([("refunded", "5.00")] if wait in AFTER_THE_CHARGE else [])
-    assert shop.told("order_cancelled") == [{"reason": "the workflow was cancelled"}]
-
-
-async def test_temporals_own_cancellation_after_dispatch(shop: Shop) -> None:
-    async with shop.working("order", "shipping"):
-        order = await shop.start_until("ship_order")
-        await order.cancel()
-        assert (await order.result()).state is OrderState.SHIPPED  # by a second attempt, while the first still hangs
-    assert shop.told("late_signal") == [{"reason": "cancelled: the workflow was cancelled"}]

@@ -1,0 +1,35 @@
+"""What the tests of this folder share: workflows with a change in them, and the shop of the workflows' own tests."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from order_lifecycle.workflows import order
+
+sys.path.append(str(Path(__file__).parents[1] / "workflows"))
+pytest.register_assert_rewrite("shop")
+
+Changed = Callable[[ModuleType, str, str], type]
+
+
+@pytest.fixture
+def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
+    """The workflow of that module, with that change made in a copy of the source, as a developer would make it."""
+
+    def make(module: ModuleType, old: str, new: str) -> type:
+        source = inspect.getsource(module)
+        assert source.count(old) == 1
+        name = f"changed_{tmp_path.name}".replace("-", "_")
+        (tmp_path / f"{name}.py").write_text(source.replace(old, new))
+        monkeypatch.syspath_prepend(tmp_path)
+        copy = importlib.import_module(name)
+        return copy.OrderWorkflow if module is order else copy.ShippingWorkflow
+
+    return make

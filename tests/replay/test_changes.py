@@ -1,0 +1,129 @@
+"""A change of a workflow that orders on their way could not go on with is found by a replay, and no other change is.
+And if a worker with such a change is started all the same, no order ends by it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from recorded import HISTORIES, load
+from shop import Shop, until
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+from temporalio.workflow import NondeterminismError
+
+from order_lifecycle.client import connect as connect_to_temporal
+from order_lifecycle.db.audit import audit
+from order_lifecycle.db.store import Store, connect
+from order_lifecycle.domain import OrderState
+from order_lifecycle.settings import Settings
+from order_lifecycle.workflows import order, shipping
+
+VALIDATE = "        self._moved_to(await self._step(OrderActivities.validate_order, self._order))\n"
+APPROVE = "        self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))\n"
+CHARGE = "        await self._step(OrderActivities.charge_payment, self._order)\n"
+CLOSE = "        state = await self._run(OrderActivities.close_order, self._order, end, why, until=None)\n"
+PREPARE = "                ShippingActivities.prepare_package, request"
+STEPS_OF_SHIPPING = "prepare_package", "dispatch_carrier"
+TELL = '            await self._tell_parent(f"{self._step}: {reason(error)}")\n'
+SHIP = "            if await self._shipped_by_try(number):\n"
+
+# What is changed in which workflow: the history that shows it, what is replaced, and by what.
+BREAKING = {
+    "a step is added": (order, "shipped", CHARGE, CHARGE + APPROVE),
+    "a step is removed": (order, "cancelled_in_review", VALIDATE, ""),
+    "two steps are swapped": (order, "shipped", APPROVE + CHARGE, CHARGE + APPROVE),
+    "a timer is added": (order, "failed_for_good", SHIP, "            await asyncio.sleep(60)\n" + SHIP),
+    "a child has another name": (order, "shipped", 'f"ship-{self._order.id}-', 'f"shipping-{self._order.id}-'),
+    "there is no refund": (order, "cancelled_while_packing", CLOSE, "        state = end\n"),
+    "the child begins with another step": (shipping, "shipped.ship-1", PREPARE, PREPARE.replace(*STEPS_OF_SHIPPING)),
+    "the parent is not told": (shipping, "failed_for_good.ship-1", TELL, ""),
+}
+HARMLESS = {
+    "nothing is changed": (order, "shipped", CHARGE, CHARGE),
+    "a line in the log": (order, "shipped", CHARGE, '        workflow.logger.info("now the money")\n' + CHARGE),
+    "the answer to a query": (order, "shipped", "waiting_for=None if", "waiting_for='nothing' if"),
+    "more time for a review": (
+        order,
+        "shipped",
+        "timeout=self._policy.review_timeout,",
+        "timeout=2 * self._policy.review_timeout,",
+    ),
+    # The way to add a step while orders are running: those that have passed it go on without it.
+    "a step for new orders": (
+        order,
+        "shipped",
+        CHARGE,
+        CHARGE + '        if workflow.patched("twice"):\n    ' + APPROVE,
+    ),
+}
+
+
+async def replay(workflow: type, history: str) -> None:
+    replayer = Replayer(workflows=[workflow], data_converter=pydantic_data_converter)
+    await replayer.replay_workflow(load(HISTORIES / f"{history}.json"))
+
+
+@pytest.mark.parametrize("change", BREAKING)
+async def test_a_change_that_breaks_running_orders(changed: Callable[..., type], change: str) -> None:
+    module, history, old, new = BREAKING[change]
+    with pytest.raises(NondeterminismError):
+        await replay(changed(module, old, new), history)
+
+
+@pytest.mark.parametrize("change", HARMLESS)
+async def test_a_change_that_breaks_nothing(changed: Callable[..., type], change: str) -> None:
+    module, history, old, new = HARMLESS[change]
+    await replay(changed(module, old, new), history)
+
+
+@pytest.fixture
+async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
+    """On a dev server, with workers that remember nothing."""
+    engine = connect(database_url, pool_size=20)
+    client = await connect_to_temporal(settings)
+    yield Shop(WorkflowEnvironment.from_client(client), Store(engine), {"max_cached_workflows": 0})
+    assert audit(engine) == []
+    engine.dispose()
+
+
+def worker(shop: Shop, workflow: type) -> Worker:
+    """For that workflow instead of the order's own."""
+    return Worker(shop.client, task_queue=order.ORDER_QUEUE, workflows=[workflow], max_cached_workflows=0)
+
+
+async def test_no_order_ends_by_such_a_change(changed: Callable[..., type], shop: Shop) -> None:
+    """It waits, with its money, for a worker that knows how to go on."""
+    module, _, old, new = BREAKING["two steps are swapped"]
+    async with shop.working("order activities", "shipping"):
+        async with shop.working("order workflows"):
+            running = await shop.start_until("prepare_package")
+        async with worker(shop, changed(module, old, new)):
+            await running.signal("cancel_order", "changed my mind")
+
+            async def stumbled() -> set[str | None]:
+                history = await running.fetch_history()
+                return {"workflow_task_failed_event_attributes", "workflow_execution_failed_event_attributes"} & {
+                    event.WhichOneof("attributes") for event in history.events
+                }
+
+            await until(stumbled)
+        assert (await running.describe()).status is WorkflowExecutionStatus.RUNNING
+        assert shop.payments() == [("charged", "5.00")]
+        async with shop.working("order workflows"):
+            assert (await running.result()).state is OrderState.CANCELLED
+    assert shop.payments() == [("refunded", "5.00")]
+
+
+async def test_an_order_ends_by_a_bug(changed: Callable[..., type], shop: Shop) -> None:
+    """And does not keep the money. Without failure_exception_types, its task would be retried for ever."""
+    stumbles = changed(order, SHIP, "            self._errors[number]\n" + SHIP)
+    async with shop.working("order activities", "shipping"), worker(shop, stumbles):
+        running = await shop.start("stumbles")
+        await running.signal("approve_order")
+        with pytest.raises(WorkflowFailureError):
+            await running.result()
+    assert shop.payments("stumbles") == [("refunded", "5.00")]
+    assert shop.told("order_failed", "stumbles") == [{"reason": "list index out of range"}]

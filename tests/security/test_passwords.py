@@ -1,0 +1,235 @@
+"""A password that is easy to recognise, and everything that can go wrong: it is in no output, log, traceback, history
+or notebook.
+
+One output has it, and is meant to: `order-lifecycle up --json`, which tells a program how to connect (what it tells
+people masks it: tests/stack/test_stack_ports.py). Errors of a connection, alone: tests/db/test_connect.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
+from temporalio.client import Client, WorkflowHandle
+
+from order_lifecycle import cli
+from order_lifecycle.client import connect, start_order
+from order_lifecycle.domain import OrderState, Policy, parse_order
+from order_lifecycle.lab.world import Process, World
+from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.workflows.order import OrderWorkflow
+
+TOP = Path(__file__).parents[2]
+PASSWORD = "do-not-tell-anybody"
+
+
+@pytest.fixture
+def admin(stack: Addresses) -> Iterator[Engine]:
+    url = make_url(stack.database_url).set(database="postgres")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def url(admin: Engine, database_url: str) -> Iterator[URL]:
+    """The test's database, for a user with that password."""
+    # Constants: a statement that makes a user takes no parameters.
+    with admin.connect() as connection:
+        connection.execute(text("CREATE ROLE teller LOGIN PASSWORD 'do-not-tell-anybody'"))
+        connection.execute(text("GRANT pg_read_all_data, pg_write_all_data TO teller"))
+    yield make_url(database_url).set(username="teller", password=PASSWORD)
+    with admin.connect() as connection:
+        connection.execute(text("DROP ROLE teller"))
+
+
+def whole(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+COMMANDS = [["doctor"], ["doctor", "--json"], ["status", "abc-001"], ["tables"], ["audit"], ["up", "--ephemeral"]]
+WRONG: dict[str, dict[str, Any]] = {
+    "nobody listens": {"port": 1},
+    "no such host": {"host": "no-such-host.invalid"},
+    "another password": {"password": f"{PASSWORD}-but-another"},
+    "no such user": {"username": "nobody"},
+    "no such database": {"database": "nothing"},
+    "no such option": {"query": {"no_such_option": "1"}},
+    "right": {},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_no_command_tells_it(
+    wrong: str, url: URL, stack: Addresses, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", whole(url.set(**WRONG[wrong])))
+    monkeypatch.setenv("TEMPORAL_HOST", stack.temporal_host)
+    for arguments in COMMANDS:
+        monkeypatch.setattr(sys, "argv", ["order-lifecycle", *arguments])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        told = "".join(capfd.readouterr())
+        assert told
+        assert PASSWORD not in told + "".join(traceback.format_exception(end.value))
+
+
+# --- workers, whose database goes away and comes back ----------------------------------------------------------------
+
+
+@contextmanager
+def gone(admin: Engine, database: str | None) -> Iterator[None]:
+    """Nobody gets into the database meanwhile."""
+    allow = text("UPDATE pg_database SET datallowconn = :yes WHERE datname = :name")
+    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+    with admin.connect() as connection:
+        connection.execute(allow, {"yes": False, "name": database})
+        connection.execute(cut, {"name": database})
+    try:
+        yield
+    finally:
+        with admin.connect() as connection:
+            connection.execute(allow, {"yes": True, "name": database})
+
+
+@contextmanager
+def renamed(admin: Engine, database_url: str) -> Iterator[None]:
+    """A failing statement: the table of the events is not there."""
+    engine = create_engine(database_url, poolclass=NullPool)
+    with engine.begin() as tx:
+        tx.execute(text("ALTER TABLE events RENAME TO no_events"))
+    try:
+        yield
+    finally:
+        with engine.begin() as tx:
+            tx.execute(text("ALTER TABLE no_events RENAME TO events"))
+
+
+async def until_said(words: str, workers: list[Process], handle: WorkflowHandle[Any, Any]) -> str:
+    """What the server tells of the attempts that failed, until a worker has logged these words."""
+    told = ""
+    async with asyncio.timeout(20):
+        while True:
+            told += str([one.last_failure for one in (await handle.describe()).raw_description.pending_activities])
+            if any(words in log(worker) for worker in workers):
+                return told
+            await asyncio.sleep(0.1)  # between two looks
+
+
+def log(worker: Process) -> str:
+    return worker.tail(1_000_000)
+
+
+async def everything(client: Client, handle: WorkflowHandle[Any, Any]) -> str:
+    """All that the server keeps of an order and of its children."""
+    history = await handle.fetch_history()
+    told = str(history.events) + str((await handle.describe()).raw_description)
+    for event in history.events:
+        if event.HasField("child_workflow_execution_started_event_attributes"):
+            child = event.child_workflow_execution_started_event_attributes.workflow_execution.workflow_id
+            told += await everything(client, client.get_workflow_handle(child))
+    return told
+
+
+@pytest.mark.parametrize("log_json", ["false", "true"])
+async def test_nor_does_a_worker_or_a_history(
+    log_json: str, url: URL, admin: Engine, database_url: str, settings: Settings
+) -> None:
+    client = await connect(settings)
+    environment = {"DATABASE_URL": whole(url), "TEMPORAL_HOST": settings.temporal_host or "", "LOG_JSON": log_json}
+    workers = [
+        Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline"], environment)
+        for kind in ("order", "shipping")
+    ]
+    for worker in workers:
+        await asyncio.to_thread(wait_until_it_polls, worker)
+    order = parse_order(
+        f"tells-{log_json}",
+        f"pay-{log_json}",
+        '[{"name": "apple", "qty": 1, "price": 5}]',
+        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
+    )
+    with gone(admin, url.database):
+        handle = await start_order(client, order, Policy())
+        told = await until_said("not currently accepting connections", workers, handle)
+    with renamed(admin, database_url):
+        told += await until_said("UndefinedTable", workers, handle)
+    await handle.signal(OrderWorkflow.approve_order)
+    assert (await handle.result()).state is OrderState.SHIPPED
+    for worker in workers:
+        worker.stop()
+    logs = "".join(log(worker) for worker in workers)
+    told += await everything(client, handle)
+    assert "OrderWorkflow" in told
+    assert PASSWORD not in logs
+    assert PASSWORD not in told
+
+
+def wait_until_it_polls(worker: Process) -> None:
+    give_up = time.monotonic() + 30
+    while "polling" not in worker.tail(1000):
+        assert time.monotonic() < give_up, worker.tail()
+        time.sleep(0.05)  # between two looks
+
+
+# What a worker logs of an error that nobody expected, raised where the password is at hand.
+FAILING = """
+import logging, sys
+from order_lifecycle import logs
+
+def connect(database_url):
+    raise LookupError("something else went wrong")
+
+logs.configure(as_json=sys.argv[1] == "true")
+try:
+    connect("postgresql://me:" + sys.stdin.read() + "@localhost/orders")
+except LookupError:
+    logging.getLogger("worker").exception("unexpected")
+"""
+
+
+@pytest.mark.parametrize("log_json", ["false", "true"])
+def test_a_traceback_in_a_log_shows_no_variables(log_json: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", FAILING, log_json], input=PASSWORD, capture_output=True, text=True, check=True
+    ).stderr
+    assert "something else went wrong" in told
+    assert PASSWORD not in told
+
+
+# --- what a cell or a debugger shows ---------------------------------------------------------------------------------
+
+
+def test_no_object_shows_it(tmp_path: Path) -> None:
+    address = f"postgresql://me:{PASSWORD}@localhost/orders"
+    addresses = Addresses(temporal_host="h:1", ui_url=None, database_url=address, home=str(tmp_path))
+    process = Process("nothing", ["this"])
+    world = World(**addresses.model_dump(), process=process, given=False)
+    process.kill()
+    settings = Settings(database_url=SecretStr(address))
+    for shown in (addresses, world, settings, settings.resolved(), [addresses], {"world": world}):
+        assert PASSWORD not in f"{shown} {shown!r} {shown!s}"
+    assert PASSWORD not in settings.model_dump_json()
+    assert json.loads(addresses.model_dump_json())["database_url"] == address  # as `up --json` tells it
+
+
+def test_no_saved_notebook_shows_one() -> None:
+    with_a_password = re.compile(r"postgres\w*(\+\w+)?://[^\s:@/]+:(?!\*\*\*@)[^\s@]+@")
+    assert with_a_password.search(f"'postgresql+psycopg2://orders:{PASSWORD}@127.0.0.1:5434/orders'")
+    notebooks = sorted((TOP / "notebooks").glob("*.ipynb"))
+    assert notebooks
+    assert [path.name for path in notebooks if with_a_password.search(path.read_text())] == []
