@@ -76,6 +76,10 @@ class Refused(Exception):
     """The order's state or the rules do not allow what was asked, and trying again cannot change that."""
 
 
+class AnotherRun(Refused):
+    """The database has an order of that name already, from another workflow run: nothing of it is ours to change."""
+
+
 # --- an order, as a caller gives it ----------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from temporalio import activity, workflow
 from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 # Failures of a step that are part of an order's life. They are told in a line; any other one keeps its traceback.
-EXPECTED = frozenset({"Refused", "OutsideError", "OutsideTimeout", "AddressChanged", "OperationalError"})
+EXPECTED = frozenset({"Refused", "AnotherRun", "OutsideError", "OutsideTimeout", "AddressChanged", "OperationalError"})
 
 WANTED = ("order", "workflow_id", "step", "attempt", "before", "after")
 

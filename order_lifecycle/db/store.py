@@ -27,7 +27,17 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from order_lifecycle.db.models import Base, EventRow, OrderRow, PaymentRow
-from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, Address, EventType, Order, OrderState, PaymentStatus, Refused
+from order_lifecycle.domain import (
+    BEFORE_DISPATCH,
+    MOVES,
+    Address,
+    AnotherRun,
+    EventType,
+    Order,
+    OrderState,
+    PaymentStatus,
+    Refused,
+)
 
 
 def connect(database_url: str, pool_size: int = 5) -> Engine:
@@ -59,7 +69,7 @@ class Store:
     # --- one method for each kind of step ---------------------------------------------------------------------------
 
     def receive(self, order: Order, run_id: str) -> OrderState:
-        """Write the order down. Raises Refused if another workflow run (`run_id`) has written one of that name."""
+        """Write the order down. Raises AnotherRun if another workflow run (`run_id`) has written one of that name."""
         with self.engine.begin() as tx:
             _receive(tx, order, run_id)
         return OrderState.RECEIVED
@@ -206,7 +216,7 @@ def _receive(tx: Connection, order: Order, run_id: str) -> None:
         EventRow.order_id == order.id, EventRow.step == EventType.ORDER_RECEIVED
     )
     if tx.scalar(first) != run_id:
-        raise Refused(f"order {order.id} is already in this database ({_state(tx, order.id)}), from another run")
+        raise AnotherRun(f"order {order.id} is already in this database ({_state(tx, order.id)}), from another run")
 
 
 def _move(tx: Connection, order_id: str, event: EventType, *also: ColumnElement[bool]) -> bool:

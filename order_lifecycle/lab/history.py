@@ -8,11 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
-
-from order_lifecycle.client import connect
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,14 +21,16 @@ class Span:
     """Something that took time, or happened at one. Times are seconds since the order was started."""
 
     step: str
-    kind: str  # step, retries (the failed attempts before the last), wait, child, signal or update
+    # step, retries (the failed attempts before the last) or attempt (one of them), wait, child, signal or update
+    kind: str
     queued: float  # when it was asked for; from then to `start` it waited for a worker
     start: float
     end: float | None = None  # None: not yet
-    outcome: str = "running"  # or ok, failed, timed out, cancelled, ended early
+    outcome: str = "running"  # or waiting (for a worker), ok, failed, timed out, cancelled, ended early
     attempt: int = 1
     note: str = ""
     depth: int = field(default=0, repr=False)  # 1 in a child workflow
+    workflow_id: str = field(default="", repr=False)
 
 
 async def history(handle: WorkflowHandle[Any, Any], *, tasks: bool = False) -> pd.DataFrame:
@@ -50,7 +50,7 @@ async def history(handle: WorkflowHandle[Any, Any], *, tasks: bool = False) -> p
 
 async def spans(handle: WorkflowHandle[Any, Any]) -> list[Span]:
     """What happened in an order and in its child workflows, in order."""
-    client = await connect()
+    client = handle._client  # there is no other way to the server that this order is on
     described = await handle.describe()
     found = await _spans(client, handle, described.start_time, 0)
     return sorted(found, key=lambda span: span.queued)
@@ -60,6 +60,7 @@ async def _spans(client: Client, handle: WorkflowHandle[Any, Any], zero: datetim
     events = (await handle.fetch_history()).events
     found: dict[int, Span] = {}
     retries: list[Span] = []
+    limits: dict[int, float] = {}  # s, for one attempt of a step
     pending = {each.activity_id: each for each in (await handle.describe()).raw_description.pending_activities}
     for event in events:
         kind = event.WhichOneof("attributes") or ""
@@ -68,20 +69,28 @@ async def _spans(client: Client, handle: WorkflowHandle[Any, Any], zero: datetim
         match kind.removesuffix("_event_attributes"):
             case "activity_task_scheduled":
                 span = found[event.event_id] = Span(a.activity_type.name, "step", at, at, depth=depth)
+                limits[event.event_id] = a.start_to_close_timeout.ToTimedelta().total_seconds()
                 if now := pending.get(a.activity_id):
-                    running = now.HasField("last_started_time")
-                    start = _seconds(now.last_started_time, zero) if running else _seconds(_now(), zero)
-                    span = replace(span, start=start, attempt=now.attempt)
-                    found[event.event_id] = _after_retries(span, now.last_failure.message, retries)
+                    # Not HasField("last_started_time"): in an attempt that waits, it is that of the one before.
+                    running = now.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+                    start = _seconds(now.last_started_time if running else _now(), zero)
+                    span = replace(span, start=start, attempt=now.attempt, outcome="running" if running else "waiting")
+                    again = min(_seconds(now.scheduled_time, zero), start)
+                    found[event.event_id] = _after_retries(span, now.last_failure.message, retries, again)
             case "activity_task_started":
-                span = replace(found[a.scheduled_event_id], start=at, attempt=a.attempt)
-                found[a.scheduled_event_id] = _after_retries(span, a.last_failure.message, retries)
+                span = replace(found[a.scheduled_event_id], start=at, attempt=a.attempt, outcome="running")
+                again = at
+                if a.attempt == 2 and a.last_failure.HasField("timeout_failure_info"):
+                    # One attempt was lost with its worker. It took its time-out; the rest was waiting for another.
+                    again = min(at, span.queued + limits[a.scheduled_event_id])
+                found[a.scheduled_event_id] = _after_retries(span, a.last_failure.message, retries, again)
             case "start_child_workflow_execution_initiated":
                 found[event.event_id] = Span(a.workflow_id, "child", at, at, depth=depth)
             case "child_workflow_execution_started":
-                found[a.initiated_event_id] = replace(found[a.initiated_event_id], start=at)
                 execution = a.workflow_execution
                 child = client.get_workflow_handle(execution.workflow_id, run_id=execution.run_id)
+                start = _seconds(await _taken(child), zero)
+                found[a.initiated_event_id] = replace(found[a.initiated_event_id], start=start)
                 retries += await _spans(client, child, zero, depth + 1)
             case "timer_started":
                 found[event.event_id] = Span(_summary(event) or "timer", "wait", at, at, depth=depth)
@@ -95,16 +104,27 @@ async def _spans(client: Client, handle: WorkflowHandle[Any, Any], zero: datetim
                 if number in found and found[number].end is None and (outcome := _outcome(kind)):
                     note = a.failure.message if hasattr(a, "failure") else ""
                     found[number] = replace(found[number], end=at, outcome=outcome, note=found[number].note or note)
-    return [*found.values(), *retries]
+    # The children's know theirs.
+    return [replace(span, workflow_id=span.workflow_id or handle.id) for span in [*found.values(), *retries]]
 
 
-def _after_retries(span: Span, last_failure: str, retries: list[Span]) -> Span:
-    """The history has only the last attempt: of those before, that they were, and how the last of them failed."""
+async def _taken(handle: WorkflowHandle[Any, Any]) -> Timestamp:
+    """When a worker first took it, or, if none has yet, until when it has waited: it is called running all the same."""
+    for event in (await handle.fetch_history()).events:
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
+            return event.event_time
+    info = (await handle.describe()).raw_description.workflow_execution_info
+    return info.close_time if info.HasField("close_time") else _now()
+
+
+def _after_retries(span: Span, last_failure: str, retries: list[Span], again: float) -> Span:
+    """The history has only the last attempt: of those before, that they were, and how the last of them failed. `again`
+    is when the last one was asked for."""
     if span.attempt == 1:
         return span
-    failed = replace(span, kind="retries", start=span.queued, end=span.start, outcome="failed", note=last_failure)
+    failed = replace(span, kind="retries", start=span.queued, end=again, outcome="failed", note=last_failure)
     retries.append(replace(failed, attempt=span.attempt - 1))
-    return replace(span, queued=span.start)
+    return replace(span, queued=again)
 
 
 def _opened_by(kind: str, attributes: Any) -> int:
@@ -166,6 +186,8 @@ def in_words(found: list[Span]) -> Iterator[str]:
     for span in found:
         if span.kind == "retries":
             yield f"{span.step} failed {span.attempt} time{'s' if span.attempt > 1 else ''}"
+        elif span.kind == "attempt":
+            yield f"{span.step} attempt {span.attempt} {span.outcome}"
         elif span.kind in ("signal", "update"):
             yield f"{span.kind} {span.step}"
         else:

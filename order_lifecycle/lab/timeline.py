@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowHandle
 
+from order_lifecycle.lab.attempts import each_attempt, failed_attempts
 from order_lifecycle.lab.history import Span, in_words, spans
 from order_lifecycle.lab.pictures import BLUE, FAINT, GROUND, INK, ORANGE, PALE, RED, Picture
+from order_lifecycle.lab.world import Process
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,11 +21,15 @@ if TYPE_CHECKING:
 STYLES: dict[str, tuple[dict[str, Any], str]] = {
     "step": ({"facecolor": BLUE, "edgecolor": BLUE}, "a step (activity)"),
     "retries": ({"facecolor": GROUND, "edgecolor": RED, "hatch": "xxxx"}, "failed attempts"),
+    "timed out": ({"facecolor": GROUND, "edgecolor": RED, "hatch": "----"}, "an attempt that timed out"),
     "child": ({"facecolor": PALE, "edgecolor": BLUE}, "a child workflow"),
     "wait": ({"facecolor": GROUND, "edgecolor": FAINT, "hatch": "////"}, "waiting (timer)"),
     "queued": ({"facecolor": GROUND, "edgecolor": ORANGE, "hatch": "...."}, "waits for a worker"),
 }
+# Most of these are over within a few milliseconds, in which no bar can be seen.
+FAILED: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "color": RED}
 NARROWEST = 0.006  # of the picture's width: a step of 3 ms beside a wait of a minute must still be seen
+DAY = 86400.0  # s
 SHORT = 0.03  # s in a queue that are not worth a bar
 
 
@@ -38,18 +44,28 @@ class Timeline(Picture):
     def frame(self) -> pd.DataFrame:
         import pandas as pd
 
-        return pd.DataFrame([asdict(span) for span in self.spans]).drop(columns="depth").round(3)
+        return pd.DataFrame([asdict(span) for span in self.spans]).drop(columns=["depth", "workflow_id"]).round(3)
 
 
-async def timeline(handle: WorkflowHandle[Any, Any]) -> Timeline:
-    """The history of an order and of its child workflows, drawn on a time axis."""
-    return Timeline(handle.id, await spans(handle))
+async def timeline(handle: WorkflowHandle[Any, Any], *workers: Process) -> Timeline:
+    """The history of an order and of its child workflows, drawn on a time axis.
+
+    The history has only the last attempt of each step. Name the workers, and each of those before it is drawn too, as
+    their logs tell it."""
+    found = await spans(handle)
+    if workers:
+        began = (await handle.describe()).start_time
+        found = each_attempt(found, began, failed_attempts(workers))
+    return Timeline(handle.id, found)
 
 
 def _draw(title: str, found: list[Span]) -> bytes:
+    from matplotlib.artist import Artist
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
+    from matplotlib.ticker import MultipleLocator
 
     rows = list(dict.fromkeys(_row(span) for span in found))
     last = max([span.end or span.start for span in found], default=0.0)
@@ -59,20 +75,26 @@ def _draw(title: str, found: list[Span]) -> bytes:
     axes = figure.add_subplot(facecolor=GROUND)
     for span in found:
         _draw_span(axes, span, rows.index(_row(span)), unit)
-    axes.set_yticks(range(len(rows)), ["    " * depth + name for depth, name in rows], fontsize=9, color=INK)
+    axes.set_yticks(range(len(rows)), ["    " * depth + name for _, depth, name in rows], fontsize=9, color=INK)
     for label in axes.get_yticklabels():
         label.set_horizontalalignment("left")
     axes.tick_params(axis="y", length=0, pad=150)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(-0.01 * unit, 1.14 * unit)
-    axes.set_xlabel("seconds since the order was started", fontsize=9, color=INK)
+    axes.set_xlim(-0.01 * unit, 1.2 * unit)
+    axes.set_xlabel(f"{'days' if last > DAY else 'seconds'} since the order was started", fontsize=9, color=INK)
+    if last > DAY:
+        axes.xaxis.set_major_locator(MultipleLocator(DAY))
+        axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds / DAY:g}")
     axes.tick_params(axis="x", labelsize=9, colors=INK)
     axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_title(title, fontsize=10, color=INK, loc="left")
-    kinds = {span.kind for span in found} | {"queued" for span in found if _queued(span)}
-    legend = [Patch(**style, label=label) for kind, (style, label) in STYLES.items() if kind in kinds]
+    kinds = {_style(span) for span in found}
+    kinds |= {"queued" for span in found if _queued(span)}
+    legend: list[Artist] = [Patch(**style, label=label) for kind, (style, label) in STYLES.items() if kind in kinds]
+    if "failed" in kinds:
+        legend.append(Line2D([], [], linestyle="", label="an attempt that failed", **FAILED))
     figure.legend(handles=legend, loc="outside lower right", ncols=len(STYLES), fontsize=8, frameon=False)
     file = io.BytesIO()
     figure.savefig(file, format="png", facecolor=GROUND)
@@ -90,12 +112,25 @@ def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
         return
     if _queued(span):
         bar("queued", span.queued, span.start)
-    end = bar(span.kind, span.start, unit if span.end is None else span.end)
+    end = unit if span.end is None else span.end
+    if _style(span) == "failed":
+        axes.plot(end, y, **FAILED)
+        end += 0.005 * unit
+    elif span.outcome == "waiting":
+        end = span.start
+    else:
+        end = bar(_style(span), span.start, end)
     axes.annotate(_label(span), (end, y), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
 
 
-def _row(span: Span) -> tuple[int, str]:
-    return span.depth, f"{span.kind} {span.step}" if span.kind in ("signal", "update") else span.step
+def _row(span: Span) -> tuple[str, int, str]:
+    return span.workflow_id, span.depth, f"{span.kind} {span.step}" if span.kind in ("signal", "update") else span.step
+
+
+def _style(span: Span) -> str:
+    """What it is drawn as: one of STYLES, or "failed"."""
+    is_an_attempt = span.kind in ("step", "attempt")
+    return span.outcome if is_an_attempt and span.outcome in ("failed", "timed out") else span.kind
 
 
 def _queued(span: Span) -> bool:
@@ -103,7 +138,7 @@ def _queued(span: Span) -> bool:
 
 
 def _label(span: Span) -> str:
-    if span.kind == "retries":
+    if span.kind in ("retries", "attempt"):
         return ""
     took = "" if span.end is None else _duration(span.end - span.start)
     attempt = f"attempt {span.attempt}" if span.attempt > 1 else ""
@@ -111,4 +146,6 @@ def _label(span: Span) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds > DAY:
+        return f"{seconds / DAY:.1f} days"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

@@ -11,12 +11,16 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from typing import Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from pydantic import ConfigDict
 
+from order_lifecycle.faults import Faults
 from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
 from order_lifecycle.settings import Addresses, Settings
+
+if TYPE_CHECKING:
+    from order_lifecycle.lab.beside import SecondServer
 
 
 class Process:
@@ -24,11 +28,14 @@ class Process:
 
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
         self.name = name
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115, it lives as long as the process
+        # Files, because a pipe that nobody reads is full one day, and whoever writes to it then waits for ever. They
+        # live as long as the process.
+        self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._popen = subprocess.Popen(
             [sys.executable, "-m", *arguments],
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=self._out,
             stderr=self._log,
             start_new_session=True,
             env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
@@ -50,11 +57,13 @@ class Process:
         """Its exit status, or None while it runs."""
         return self._popen.poll()
 
+    def log(self) -> str:
+        """What it wrote to its log."""
+        return _text(self._log)
+
     def tail(self, lines: int = 10) -> str:
         """The last lines that it wrote."""
-        # pread, because the position in the file is shared with the process that writes to it.
-        text = os.pread(self._log.fileno(), 1_000_000, 0).decode(errors="replace")
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(self.log().splitlines()[-lines:])
 
     def stop(self, at_most: float = 15.0) -> None:
         """Ask it to end (SIGTERM), and wait until it has. Raises LabError if it has not after `at_most` seconds."""
@@ -68,9 +77,8 @@ class Process:
 
     def _wait_for_end(self, at_most: float) -> None:
         wait_here(lambda: not self.alive, f"the {self.name} to end", at_most)
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe is not None:
-                pipe.close()
+        assert self._popen.stdin is not None
+        self._popen.stdin.close()
 
     def last_words(self) -> str | None:
         """How it ended and what it last said, or None while it runs."""
@@ -78,21 +86,18 @@ class Process:
 
     def first_line(self, at_most: float) -> str:
         """The first line of its standard output."""
-        assert self._popen.stdout is not None
-        os.set_blocking(self._popen.stdout.fileno(), False)
-        got = b""
-
-        def line_is_there() -> bool:
-            nonlocal got
-            assert self._popen.stdout is not None
-            got += self._popen.stdout.read() or b""
-            return got.endswith(b"\n")
-
-        wait_here(line_is_there, f"the {self.name} to be ready", at_most, self.last_words)
-        return got.decode()
+        wait_here(lambda: _text(self._out).endswith("\n"), f"the {self.name} to be ready", at_most, self.last_words)
+        return _text(self._out)
 
     def __repr__(self) -> str:
         return f"<{self.name}: {'running' if self.alive else 'ended'}>"
+
+
+def _text(file: IO[str]) -> str:
+    """What was written to it last."""
+    size = os.fstat(file.fileno()).st_size
+    # pread, because the position in the file is shared with the process that writes to it.
+    return os.pread(file.fileno(), 1_000_000, max(0, size - 1_000_000)).decode(errors="replace")
 
 
 class World(Addresses):
@@ -148,23 +153,22 @@ def here() -> World:
 
 
 def start_worker(
-    kind: Literal["order", "shipping"],
-    *,
-    fail: float = 0,
-    hang: float = 0,
-    seed: int = 0,
-    always_fail: str | None = None,
+    kind: Literal["order", "shipping"], faults: Faults | None = None, *, at: SecondServer | None = None
 ) -> Process:
     """Start a worker in a process of its own, and wait until it polls its task queue.
 
-    `fail` and `hang`: the share of calls to the outside world that do (see `order_lifecycle.faults`); `always_fail`: a
-    step that never works. The worker ends when nothing refers to it any more, so give it a name. Raises LabError.
+    `faults`: what the outside world does to its calls; without them, every call works. `at`: the Temporal that it works
+    for, if not the notebook's own. The worker ends when nothing refers to it any more, so give it a name. Raises
+    LabError.
     """
     here()
-    faults = [f"--faults-fail={fail}", f"--faults-hang={hang}", f"--faults-seed={seed}"]
-    if always_fail is not None:
-        faults.append(f"--always-fail={always_fail}")
-    worker = Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *faults])
+    faults = faults or Faults()
+    told = [f"--faults-fail={faults.fail}", f"--faults-hang={faults.hang}", f"--faults-seed={faults.seed}"]
+    told.append(f"--always-fail={','.join(sorted(faults.always_fail))}")
+    environment = {"LOG_JSON": "true"}  # so that lab.attempts can read what it says
+    if at is not None:
+        environment["TEMPORAL_HOST"] = at.temporal_host
+    worker = Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *told], environment)
     wait_here(lambda: "polling" in worker.tail(1000), f"the {kind} worker to poll its queue", 30, worker.last_words)
     return worker
 

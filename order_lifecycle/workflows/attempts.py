@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, Policy, Refused, for_the_record
+from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, AnotherRun, Policy, Refused, for_the_record
 
 # Of the time that an order has left, the part that one attempt may take: enough for forty that hang.
 ATTEMPTS_IN_BUDGET = 40
@@ -27,7 +27,7 @@ BUGS = [
 
 def attempts(policy: Policy, until: datetime | None = None) -> workflow.ActivityConfig:
     """The options of one step. All its attempts together have until `until`, and the less is left, the shorter each of
-    them is. With None there is no end: for what must happen, such as a refund."""
+    them is. With None there is no end, and no refusal but one counts: for what must happen, such as a refund."""
     left = until - workflow.now() if until else policy.budget
     options = workflow.ActivityConfig(
         start_to_close_timeout=min(policy.attempt_timeout, max(left / ATTEMPTS_IN_BUDGET, SHORTEST_ATTEMPT)),
@@ -35,7 +35,8 @@ def attempts(policy: Policy, until: datetime | None = None) -> workflow.Activity
             initial_interval=policy.retry_interval,
             backoff_coefficient=BACKOFF,
             maximum_interval=LONGEST_RETRY_INTERVAL,
-            non_retryable_error_types=[Refused.__name__],
+            # By name: Temporal does not know which error is a kind of which.
+            non_retryable_error_types=[AnotherRun.__name__] + [Refused.__name__] * (until is not None),
         ),
         # A cancelled order does not wait for an attempt that may hang, and cannot call it back either. What the
         # attempt still does meets the state that the order has by then in the database. (Not ABANDON: with it, an

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -162,9 +162,8 @@ class OrderWorkflow:
             self._shipping_tries = number
             if await self._shipped_by_try(number):
                 return
-            await self._step(
-                OrderActivities.note_event, self._order.id, EventType.DISPATCH_FAILED, number, self._errors[-1]
-            )
+            self._stop_if_cancelled()
+            await self._note(EventType.DISPATCH_FAILED, number, self._errors[-1])
         raise ApplicationError(f"shipping failed {number} times, last: {self._errors[-1]}", type="ShippingFailed")
 
     async def _shipped_by_try(self, number: int) -> bool:
@@ -184,6 +183,8 @@ class OrderWorkflow:
                 request,
                 id=child_id,
                 task_queue=SHIPPING_QUEUE,
+                # For when no worker takes it. One that works on it gives up by itself, and says why.
+                execution_timeout=max(self._until - workflow.now(), timedelta(seconds=1)),
                 # Ask the child to stop and go on at once: its worker may be down. What it did until then, the
                 # database knows.
                 cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
@@ -341,9 +342,10 @@ class OrderWorkflow:
 
     async def _note_late(self, what: str) -> None:
         self._late_signals += 1
-        await self._run(
-            OrderActivities.note_event, self._order.id, EventType.LATE_SIGNAL, self._late_signals, what, until=None
-        )
+        await self._note(EventType.LATE_SIGNAL, self._late_signals, what)
+
+    async def _note(self, event: EventType, number: int, text: str) -> None:
+        await self._run(OrderActivities.note_event, self._order.id, event, number, text, until=None)
 
     def _request_cancel(self, why: str) -> None:
         if self._cancel_reason is None and not self._ended():

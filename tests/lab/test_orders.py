@@ -129,7 +129,7 @@ async def test_a_step_that_failed_shows_how_often_and_why(world: World, order_wo
     order_worker.stop()
     # fails twice, and then works
     seed = next(seed for seed in range(1000) if [works(seed, attempt) for attempt in (1, 2, 3)] == [False, False, True])
-    worker = lab.start_worker("order", fail=0.5, seed=seed)
+    worker = lab.start_worker("order", lab.Faults(fail=0.5, seed=seed))
     handle = await start("failing")
     await lab.wait_for_state(handle, "awaiting_review")
     await handle.signal(OrderWorkflow.cancel_order)
@@ -171,7 +171,7 @@ async def test_the_doctor_finds_the_servers(world: World) -> None:
 
 def test_a_worker_that_cannot_start_says_why(world: World) -> None:
     with pytest.raises(lab.LabError, match="ended with exit status 2"):
-        lab.start_worker("order", fail=2)
+        lab.start_worker("order", lab.Faults(fail=2))
 
 
 def test_what_is_checked_of_workers(world: World) -> None:

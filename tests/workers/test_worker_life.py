@@ -6,14 +6,17 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, start_order
+from order_lifecycle.db.store import Store
+from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
 from order_lifecycle.settings import Settings
 
@@ -84,3 +87,26 @@ def test_it_can_be_stopped_while_it_waits(start_worker: Start, tmp_path: Path) -
     worker = start_worker("order", environment={**os.environ, "ORDER_LIFECYCLE_HOME": str(tmp_path)})
     worker.until_said("waiting: no")
     assert worker.end() == 0
+
+
+async def test_the_budget_holds_where_no_shipping_worker_runs(
+    start_worker: Start, settings: Settings, database_url: str
+) -> None:
+    start_worker("order").until_said("polling")
+    order = parse_order(
+        "nobody-ships",
+        "p-nobody-ships",
+        '[{"name": "apple", "qty": 1, "price": 5}]',
+        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
+    )
+    policy = Policy(budget=timedelta(seconds=2))
+    handle = await start_order(await connect(settings), order, policy, approve=True)
+    async with asyncio.timeout(20):
+        with pytest.raises(WorkflowFailureError):
+            await handle.result()
+    engine = connect_to_database(database_url)
+    (payment,) = Store(engine).rows("payments", "nobody-ships")
+    assert payment["status"] == "refunded"
+    tried = [row["type"] for row in Store(engine).rows("events", "nobody-ships")].count("dispatch_failed")
+    assert tried == policy.shipping_tries
+    engine.dispose()

@@ -59,6 +59,13 @@ class Outside(Faults):
         """The `number`-th call for that step."""
         self._held[step] = number, threading.Event(), threading.Event()
 
+    def hold_next(self, step: str) -> None:
+        self.hold(step, self._calls[step] + 1)
+
+    def hanging(self) -> list[str]:
+        """The steps that hang now."""
+        return [step for step, (_, reached, go_on) in self._held.items() if reached.is_set() and not go_on.is_set()]
+
     def reached(self, step: str) -> bool:
         return self._held[step][1].is_set()
 

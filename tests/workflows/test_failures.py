@@ -109,6 +109,21 @@ async def test_somebody_elses_order(shop: Shop) -> None:
     assert (shop.row(), shop.events()) == before
 
 
+@pytest.mark.parametrize("step", ["close_order", "ship_order"])
+async def test_what_must_happen_is_tried_until_it_does(shop: Shop, step: str) -> None:
+    """A refund that is refused, and the last step of a parcel that the carrier has: neither may end the order."""
+    shop.outside.refusals[step] = 3
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("dispatch_carrier")
+        if step == "close_order":
+            await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        else:
+            shop.outside.let_go()
+        end = OrderState.CANCELLED if step == "close_order" else OrderState.SHIPPED
+        assert (await order.result()).state is end
+    assert shop.payments() == [("refunded" if step == "close_order" else "charged", "5.00")]
+
+
 async def test_somebody_elses_payment(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         orders = [await shop.start(name, payment_id="p-1") for name in ("first", "second")]

@@ -1,0 +1,44 @@
+"""A worker for the bare orders, with as many threads and the same options as the real ones.
+
+TEMPORAL_HOST=127.0.0.1:7233 python -m benchmarks.bare_worker order        until its standard input ends
+"""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import typer
+from temporalio.worker import Worker
+
+from benchmarks.bare import QUEUES, BareOrder, BareShipping, bare_step
+from order_lifecycle import logs, process
+from order_lifecycle.client import connect
+from order_lifecycle.workers.base import THREADS
+
+
+async def work(kind: str) -> None:
+    stop = process.stop_requests(lifeline=True)
+    logs.configure(as_json=False)
+    client = await connect()
+    with ThreadPoolExecutor(THREADS) as threads:
+        async with Worker(
+            client,
+            task_queue=QUEUES[kind],
+            workflows=[BareOrder if kind == "order" else BareShipping],
+            activities=[bare_step],
+            activity_executor=threads,
+            max_concurrent_activities=THREADS,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+        ):
+            logging.getLogger(__name__).info("polling %s", QUEUES[kind])
+            await stop.wait()
+
+
+def main(kind: str) -> None:
+    process.run(work(kind))
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,137 @@
+"""What one order costs, counted and not timed: events in its history, calls to Temporal's server, rows, transactions
+and statements; against the least that its steps need."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sqlalchemy import text
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+from temporalio.worker import Worker
+
+from benchmarks.bare import QUEUES, BareOrder, BareShipping, bare_step
+from benchmarks.orders import Start, bare, real
+from benchmarks.report import Report
+from benchmarks.servers import Servers, servers
+from order_lifecycle.activities.order import OrderActivities
+from order_lifecycle.activities.shipping import ShippingActivities
+from order_lifecycle.client import register_search_attributes
+from order_lifecycle.db.store import Store, connect
+from order_lifecycle.workers.base import activity_methods
+from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
+
+# Seven steps, each its own transaction. A step changes the order's row and adds an event; validate_order makes two
+# moves, and the charge adds a payment and reads back what it charged.
+STEPS = 7
+MOVES = 8
+LEAST_STATEMENTS = 2 * MOVES + 2
+LEAST_ROWS = {"orders": 1, "payments": 1, "events": MOVES}
+LONG_POLLS = re.compile("Poll|GetSystemInfo|DescribeNamespace|Heartbeat|GetWorkflowExecutionHistory")
+
+
+async def what_an_order_costs(report: Report) -> None:
+    with servers() as here:
+        costs = {kind: await _calls_and_events(here, kind) for kind in ("bare", "order")}
+        rows, transactions, statements = await _in_the_database(here)
+    (calls, events), (bare_calls, bare_events) = costs["order"], costs["bare"]
+    report.add(
+        "history events of an order and its child",
+        str(events),
+        f"bare: {bare_events}",
+        events / bare_events,
+        "the bare one's, and 2 for search attributes a move",
+        events <= bare_events + 2 * MOVES,
+    )
+    report.add("calls to Temporal's server an order", str(calls), f"bare: {bare_calls}", calls / bare_calls)
+    report.add(
+        "rows an order",
+        ", ".join(f"{count} {table}" for table, count in rows.items()),
+        must=", ".join(f"{count} {table}" for table, count in LEAST_ROWS.items()),
+        holds=rows == LEAST_ROWS,
+    )
+    report.add(
+        "transactions an order",
+        str(transactions),
+        f"steps: {STEPS}",
+        transactions / STEPS,
+        "one a step, and one read before the carrier is called",
+        transactions <= STEPS + 1,
+    )
+    report.add(
+        "statements an order, without BEGIN, COMMIT and the pool's ping",
+        str(statements),
+        f"the least: {LEAST_STATEMENTS}",
+        statements / LEAST_STATEMENTS,
+    )
+
+
+async def _calls_and_events(here: Servers, kind: str) -> tuple[int, int]:
+    """With the workers in this process, where the SDK's own metrics count the calls."""
+    buffer = MetricBuffer(100_000)
+    runtime = Runtime(telemetry=TelemetryConfig(metrics=buffer))
+    client = await Client.connect(here.addresses.temporal_host, data_converter=pydantic_data_converter, runtime=runtime)
+    await register_search_attributes(client)
+    engine = connect(here.addresses.database_url, pool_size=10)
+    store = Store(engine)
+    start: Start = real if kind == "order" else bare
+    with ThreadPoolExecutor(20) as threads:
+        common = {"activity_executor": threads}
+        if kind == "order":
+            workers = [
+                Worker(client, task_queue=ORDER_QUEUE, workflows=[OrderWorkflow],
+                       activities=activity_methods(OrderActivities(store)), **common),
+                Worker(client, task_queue=SHIPPING_QUEUE, workflows=[ShippingWorkflow],
+                       activities=activity_methods(ShippingActivities(store)), **common),
+            ]  # fmt: skip
+        else:
+            workers = [
+                Worker(client, task_queue=QUEUES["order"], workflows=[BareOrder], activities=[bare_step], **common),
+                Worker(
+                    client, task_queue=QUEUES["shipping"], workflows=[BareShipping], activities=[bare_step], **common
+                ),
+            ]
+        async with workers[0], workers[1]:
+            await (await start(client, "warm")).result()
+            buffer.retrieve_updates()
+            handle = await start(client, "counted")
+            await handle.result()
+            calls: Counter[str] = Counter()
+            for update in buffer.retrieve_updates():
+                if update.metric.name == "temporal_request":
+                    calls[str(update.attributes["operation"])] += int(update.value)
+    engine.dispose()
+    child = "ship-counted-1" if kind == "order" else "ship-bare/counted"
+    lengths = [(await each.describe()).history_length for each in (handle, client.get_workflow_handle(child))]
+    return sum(count for name, count in calls.items() if not LONG_POLLS.search(name)), sum(lengths)
+
+
+async def _in_the_database(here: Servers) -> tuple[dict[str, int], int, int]:
+    """As PostgreSQL logs it, with worker processes."""
+    engine = connect(here.addresses.database_url)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ALTER DATABASE orders SET log_statement = 'all'"))
+
+    def log() -> str:
+        return Path(here.addresses.home, "postgres.log").read_text()
+
+    with here.workers():
+        client = await Client.connect(here.addresses.temporal_host, data_converter=pydantic_data_converter)
+        await (await real(client, "warm-2")).result()
+        before = len(log())
+        await (await real(client, "written")).result()
+        await asyncio.sleep(0.1)  # for the log
+        said = log()[before:]
+    store = Store(engine)
+    rows = {name: len(store.rows(name, "written")) for name in LEAST_ROWS}
+    engine.dispose()
+    verbs = Counter(re.findall(r"statement: (\w+)", said))
+    pings = len(re.findall(r"statement: (?:;|SELECT 1)?\s*$", said, re.MULTILINE))
+    counted = sum(n for verb, n in verbs.items() if verb in ("INSERT", "UPDATE", "SELECT", "WITH", "DELETE"))
+    return rows, verbs["COMMIT"] + verbs["ROLLBACK"], counted - pings

@@ -1,0 +1,54 @@
+"""How soon `status` and `list` answer while a thousand orders are open."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from benchmarks.numbers import quantile
+from benchmarks.orders import an_order
+from benchmarks.report import Report
+from benchmarks.servers import servers
+from order_lifecycle.client import connect, start_order
+from order_lifecycle.domain import OrderState, Policy
+from order_lifecycle.lab import wait_until
+from order_lifecycle.report import list_orders, look_at
+
+AT_MOST = {"status": 0.05, "list": 0.2}  # s
+
+
+async def status_and_list(report: Report, orders: int, asks: int) -> None:
+    with servers() as here, here.workers():
+        client = await connect(here.settings)
+        for first in range(0, orders, 100):
+            batch = range(first, min(first + 100, orders))
+            await asyncio.gather(*(start_order(client, an_order(f"open-{n}"), Policy()) for n in batch))
+
+        async def all_wait() -> bool:
+            return len(await list_orders(client, OrderState.AWAITING_REVIEW, orders)) == orders
+
+        await wait_until(all_wait, f"{orders} orders to wait for their review", at_most=300)
+
+        async def seconds(ask: Callable[[int], Awaitable[Any]]) -> list[float]:
+            taken = []
+            for number in range(asks):
+                began = time.monotonic()
+                await ask(number)
+                taken.append(time.monotonic() - began)
+            return taken
+
+        spread = max(orders // asks, 1)  # all over the orders, those that are in no worker's cache too
+        took = {
+            "status": await seconds(lambda n: look_at(client, f"open-{n * spread % orders}")),
+            "list": await seconds(lambda n: list_orders(client, OrderState.AWAITING_REVIEW, 50)),
+        }
+    for name, taken in took.items():
+        p95 = quantile(taken, 0.95)
+        report.add(
+            f"{name} while {orders} orders are open: p50, p95 of {asks}",
+            f"{quantile(taken, 0.5) * 1000:.0f} ms, {p95 * 1000:.0f} ms",
+            must=f"p95 {AT_MOST[name] * 1000:.0f} ms",
+            holds=p95 <= AT_MOST[name],
+        )

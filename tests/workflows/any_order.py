@@ -1,0 +1,539 @@
+"""Any order of things: a state machine draws what is done to an order, in an order that nobody thought of; then it is
+done, to a real order on the time-skipping server, and whatever happened, the order must end, and end correctly.
+
+The machine only writes a plan: approvals, cancels and changes of address, as signals and as Updates, one after the
+other or in the same moment; signals that make no sense; steps that fail, are refused, hang and are let go; seconds and
+days of Temporal's time. What is checked at the end holds however the races went: the audit, Temporal's agreement, the
+replay of every history, and that each answer the order gave was true.
+
+The examples of the normal run are always the same ones. Others, with a seed that is printed and can be given again:
+
+    ORDER_EXAMPLES=2000 pytest -n 0 -s tests/workflows/test_any_order_after_approval.py
+    ORDER_EXAMPLES=2000 ORDER_SEED=12345 pytest -n 0 -s tests/workflows/test_any_order_after_approval.py
+
+A failure prints the shortest plan that was found to cause it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import sysconfig
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, initialize, rule
+from shop import ENDS, Handle, Outside, Shop, assert_temporal_agrees, until
+from temporalio.api.testservice.v1 import UnlockTimeSkippingRequest
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import (
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHistory,
+    WorkflowUpdateFailedError,
+)
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+
+from order_lifecycle.client import register_search_attributes
+from order_lifecycle.db.audit import audit
+from order_lifecycle.db.store import Store, connect
+from order_lifecycle.domain import Address, OrderState, Policy
+from order_lifecycle.workflows.order import OrderWorkflow
+from order_lifecycle.workflows.shipping import ShippingWorkflow
+
+TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
+# The sandbox only forbids, and the other tests have it. Here it would take most of the time.
+QUICKLY: dict[str, Any] = {"workflow_runner": UnsandboxedWorkflowRunner()}
+
+STEPS = ("receive_order", "validate_order", "charge_payment", "prepare_package", "dispatch_carrier", "ship_order")
+REVIEW_TIMEOUT = timedelta(days=3)
+SHIPPING = ("prepare_package", "dispatch_carrier")
+FOR_EVER = 1000  # failures of a step
+SETTLE_WITHIN = 30.0  # s; a hundred times what it needs
+
+
+# --- the town: a server and workers that serve one order after the other ----------------------------------------------
+
+
+class OutsideOfEach(Outside):
+    """An outside world of its own for each order, so that what still hangs of one does not disturb the next."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.of: defaultdict[str, Outside] = defaultdict(Outside)
+
+    def call(self, workflow_id: str, step: str, *rest: Any) -> None:
+        self.of[workflow_id.split("-")[1]].call(workflow_id, step, *rest)
+
+    def let_go(self, *steps: str) -> None:
+        for outside in self.of.values():
+            outside.let_go(*steps)
+
+
+class Town:
+    """A time-skipping Temporal with both workers, and one database.
+
+    The test server has three habits that the real one has not. It loses a workflow task that asks to cancel an activity
+    which has just ended: so nothing ends while an order is told to cancel. It does not record which signals an Update
+    came after, if a workflow is told of both at once, and the replay then differs from what was done: so an order rests
+    when it gets an Update. And it does not skip time while an activity runs, nor ever again if that activity's workflow
+    ends first: so it is told of each of those, and if it still does not, there is a new server. (What these leave out
+    is done to the real server by tests/chaos.)
+    """
+
+    def __init__(self, database_url: str) -> None:
+        self.engine = connect(database_url, pool_size=20)
+        self.store = Store(self.engine)
+        self.orders = 0
+        self.servers = 0
+        self.histories: list[WorkflowHistory] = []
+        self._loop = asyncio.new_event_loop()
+        self._server: AsyncExitStack | None = None
+        self.shop: Shop
+        # What fails here is meant to, and to write it down takes a fifth of the time.
+        logging.getLogger("temporalio").setLevel(logging.CRITICAL)
+
+    def run(self, what: Coroutine[Any, Any, None]) -> None:
+        self._loop.run_until_complete(asyncio.wait_for(what, 120))
+
+    async def open(self) -> None:
+        if self._server is None:
+            self._server = AsyncExitStack()
+            env = await self._server.enter_async_context(
+                await WorkflowEnvironment.start_time_skipping(
+                    test_server_existing_path=str(TEST_SERVER),
+                    data_converter=pydantic_data_converter,
+                )
+            )
+            await register_search_attributes(env.client)
+            self.shop = Shop(env, self.store, QUICKLY)
+            self.shop.outside = OutsideOfEach()
+            self._server.callback(self.shop.threads.shutdown)
+            await self._server.enter_async_context(self.shop.working("order", "shipping"))
+            self.servers += 1
+
+    async def close(self) -> None:
+        if self._server is not None:
+            server, self._server = self._server, None
+            await server.aclose()
+
+    async def skips_time(self, abandoned: int) -> bool:
+        """Whether it does so again. `abandoned`: how many activities it takes to be running that are not."""
+        try:
+            for _ in range(abandoned):
+                await self.shop.client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
+            await asyncio.wait_for(self.shop.env.sleep(timedelta(seconds=30)), 1)
+        except (TimeoutError, RPCError):
+            return False
+        return True
+
+    async def replay(self) -> None:
+        """As shop.replay_everything does it, for all orders at once, which takes a fifth of the time."""
+
+        async def histories() -> AsyncIterator[WorkflowHistory]:
+            for history in self.histories:
+                yield history
+
+        replayer = Replayer(
+            workflows=[OrderWorkflow, ShippingWorkflow], data_converter=pydantic_data_converter, **QUICKLY
+        )
+        failures = (await replayer.replay_workflows(histories(), raise_on_replay_failure=False)).replay_failures
+        by_run = {history.run_id: history.workflow_id for history in self.histories}
+        assert {by_run[run]: failure for run, failure in failures.items()} == {}
+
+    def end(self) -> None:
+        self.run(self.close())
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+        self.engine.dispose()
+        logging.getLogger("temporalio").setLevel(logging.NOTSET)
+
+
+# --- a plan, and how it is carried out --------------------------------------------------------------------------------
+
+SIGNALS = {"approve": "approve_order", "cancel": "cancel_order", "address": "update_address"}
+UPDATES = {"approve": "approve", "cancel": "cancel", "address": "change_address"}
+
+
+def an_address(name: str) -> Address:
+    return Address(address=name, city="Temp", state="AL", zipcode="43561")
+
+
+@dataclass
+class Asked:
+    """Something that was asked of the order, and what it answered: delivered, accepted, refused or ended."""
+
+    what: str
+    how: str  # signal, update, temporal
+    words: str
+    answer: str = ""
+
+    async def of(self, order: Handle) -> None:
+        arguments: list[Any] = []
+        if self.what != "approve":
+            arguments = [self.words if self.what == "cancel" else an_address(self.words)]
+        try:
+            if self.how == "temporal":
+                await order.cancel()  # which the server takes for granted of what has ended
+                if (await order.describe()).close_time is not None and not await was_told(order):
+                    self.answer = "ended"
+                    return
+            elif self.how == "signal":
+                await order.signal(SIGNALS[self.what], args=arguments)
+            else:
+                await order.execute_update(UPDATES[self.what], args=arguments)
+            self.answer = "accepted" if self.how == "update" else "delivered"
+        except WorkflowUpdateFailedError:
+            self.answer = "refused"
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
+            self.answer = "ended"
+
+
+async def was_told(order: Handle) -> bool:
+    """Of Temporal's own cancellation."""
+    return any(
+        event.HasField("workflow_execution_cancel_requested_event_attributes")
+        for event in (await order.fetch_history()).events
+    )
+
+
+class Life:
+    """One order, what is done to it, and what must then be true of it."""
+
+    def __init__(self, town: Town, patient: bool) -> None:
+        """`patient`: with a budget of an hour, which nothing here uses up."""
+        self.town = town
+        self.patient = patient
+        town.orders += 1
+        self.id = f"x{town.orders}"
+        self.asked: list[Asked] = []
+        self.answers: list[asyncio.Task[None]] = []
+        self.refused = self.broken = False
+        self.waited = timedelta(0)
+        self.abandoned = 0
+        self.cancelled = False
+
+    async def begin(self) -> None:
+        await self.town.open()
+        self.shop = self.town.shop
+        self.shop.started = []
+        assert isinstance(self.shop.outside, OutsideOfEach)
+        self.outside = self.shop.outside.of[self.id]
+        budget = timedelta(hours=1) if self.patient else timedelta(minutes=5)
+        # One attempt may take it all, so that a step that hangs is not tried again.
+        policy = Policy(attempt_timeout=budget, budget=budget, review_timeout=REVIEW_TIMEOUT)
+        self.order = await self.shop.start(self.id, policy)
+
+    # What a plan may say:
+
+    async def ask(self, *requests: Asked) -> None:
+        self.asked += requests
+        cancels = any(request.what == "cancel" for request in requests)
+        if cancels or any(request.how == "update" for request in requests):
+            await self.settle()
+        if cancels and self.hanging() and not await self.ended():
+            await self.hold("close_order")  # and let go last, so that what hangs now ends first
+            if not self.cancelled:
+                self.abandoned += sum(step in SHIPPING for step in self.hanging())
+            self.cancelled = True
+        self.answers += [asyncio.create_task(request.of(self.order)) for request in requests]
+        # An Update may be answered only when what hangs is let go: that comes later in the plan.
+        await asyncio.wait(self.answers, timeout=0.05)
+        if cancels:
+            await self.settle()
+
+    async def say_nonsense(self, how: str, argument: Any) -> None:
+        with suppress(WorkflowUpdateFailedError, RPCError):
+            if how == "signal":
+                await self.order.signal("update_address", args=[argument])
+            else:
+                await self.settle()
+                await self.order.execute_update("change_address", args=[argument])
+
+    async def a_stranger_says_that_dispatch_failed(self) -> None:
+        with suppress(RPCError):  # it has ended
+            await self.order.signal(OrderWorkflow.dispatch_failed, "the van broke down")
+
+    async def fail(self, step: str, times: int) -> None:
+        self.outside.errors[step] += times
+        self.broken = self.broken or times >= FOR_EVER
+
+    async def refuse(self, step: str) -> None:
+        self.outside.refusals[step] += 1
+        self.refused = True
+
+    async def hold(self, step: str) -> None:
+        """The next call for that step hangs, unless one does."""
+        if step not in self.hanging():
+            self.outside.hold_next(step)
+
+    async def let_go(self) -> None:
+        await self.settle()
+        self.outside.let_go(*(step for step in self.hanging() if step != "close_order"))
+        await self.settle()
+        self.outside.let_go()
+
+    async def mend(self) -> None:
+        self.outside.errors.clear()
+
+    async def let_time_pass(self, by: timedelta) -> None:
+        """Not while an attempt hangs: the test server lets no time be skipped then."""
+        await self.settle()
+        if not self.hanging() and not await self.ended():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.shop.env.sleep(by), 2)
+            self.waited += by
+
+    async def look(self) -> None:
+        """It answers at every moment."""
+        status = await self.shop.status(self.order)
+        assert str(status.total) == "5.00"
+        assert status.shipping_tries <= 3
+        assert len(status.errors) <= 10
+
+    async def settle(self) -> None:
+        """Until nothing happens by itself: it has ended, hangs, waits for its review, or fails again and again."""
+
+        def goes_nowhere(it: PendingActivityInfo) -> bool:
+            step = it.activity_type.name
+            return step in self.hanging() or (self.outside.errors[step] > 100 and it.attempt > 1)
+
+        async def rests() -> bool:
+            description = await self.order.describe()
+            if description.status is not WorkflowExecutionStatus.RUNNING:
+                return True
+            pending = list(description.raw_description.pending_activities)
+            for child in description.raw_description.pending_children:
+                handle = self.shop.client.get_workflow_handle(child.workflow_id)
+                try:
+                    pending += (await handle.describe()).raw_description.pending_activities
+                except RPCError as error:
+                    if error.status is not RPCStatusCode.NOT_FOUND:
+                        raise
+                    return False  # it is just being started
+            if pending:
+                resting = all(map(goes_nowhere, pending))
+            else:
+                resting = (await self.shop.status(self.order)).step == "review"
+            return resting and (await self.order.describe()).history_length == description.history_length
+
+        await until(rests, at_most=SETTLE_WITHIN)
+
+    # And at last:
+
+    async def end(self, approved: bool) -> None:
+        """Let everything go; approve it, or let its review expire; and wait for its end."""
+        await self.let_go()
+        self.outside.errors.clear()
+        if approved:
+            await self.ask(Asked("approve", "signal", ""))
+            await self.settle()
+        with suppress(WorkflowFailureError):
+            await self.order.result()
+        await asyncio.gather(*self.answers)
+
+    async def check(self, approved: bool) -> None:
+        """Everything here holds however the races went."""
+        events = self.shop.events(self.id)
+        row = self.shop.row(self.id)
+        status = await self.shop.status(self.order)
+        note(f"{self.id}: {row['state']}: {events}; asked {self.asked}")
+        assert [str(found) for found in audit(self.town.engine) if found.order_id == self.id] == []
+        await assert_temporal_agrees(self.shop)
+        assert (status.state, status.waiting_for) == (row["state"], None)
+        assert (status.reason is None) == (status.state is OrderState.SHIPPED)
+        assert status.address.model_dump() == row["address_json"]
+
+        end = ENDS[next(event for event in events if event in ENDS)]
+        heard = [asked for asked in self.asked if asked.answer in ("delivered", "accepted")]
+        cancels = [asked for asked in heard if asked.what == "cancel"]
+        changed = [told["address"] for told in self.shop.told("address_changed", self.id)]
+        late = [told["reason"] for told in self.shop.told("late_signal", self.id)]
+
+        # It ends badly for a reason only.
+        if end == "cancelled":
+            (told,) = self.shop.told("order_cancelled", self.id)
+            reasons = {"the workflow was cancelled" if it.how == "temporal" else it.words for it in cancels}
+            if told["reason"] == "review expired":
+                assert not approved or self.waited >= REVIEW_TIMEOUT
+            else:
+                assert told["reason"] in reasons
+        assert end != "failed" or self.refused or self.broken or not self.patient
+        # Nobody pays for what nobody approved.
+        assert any(asked.what == "approve" for asked in heard) or "order_approved" not in events
+        # Who is told that it is cancelled is right, and who asked in vain is on record, or was told.
+        for asked in cancels:
+            assert asked.how != "update" or end == "cancelled"
+            assert end != "shipped" or any(reason.startswith("cancel") for reason in late)
+        # An address is changed if and only if that was accepted; a signal may be too late, and is then on record.
+        for asked in [asked for asked in self.asked if asked.what == "address"]:
+            if asked.how == "update":
+                assert (asked.words in changed) == (asked.answer == "accepted")
+            elif asked.answer == "delivered" and asked.words not in changed:
+                assert "update_address" in late
+        assert row["address_json"]["address"] == (changed[-1] if changed else "575 Lake Dr.")
+        await self._remember_histories(status.shipping_tries)
+
+    async def _remember_histories(self, children: int) -> None:
+        ids = [self.order.id, *(f"ship-{self.id}-{number}" for number in range(1, children + 1))]
+        self.town.histories += [await self.shop.client.get_workflow_handle(it).fetch_history() for it in ids]
+
+    def hanging(self) -> list[str]:
+        return self.outside.hanging()
+
+    async def ended(self) -> bool:
+        return (await self.order.describe()).status is not WorkflowExecutionStatus.RUNNING
+
+
+# --- the machine that writes plans ------------------------------------------------------------------------------------
+
+any_step = st.sampled_from([*STEPS, "close_order"])
+signal_or_update = st.sampled_from(["signal", "update"])
+signals = st.sampled_from([("approve", "signal"), ("cancel", "signal"), ("address", "signal"), ("cancel", "temporal")])
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Nothing here waits or looks, so that the same example is always drawn the same."""
+
+    def __init__(self, town: Town, beginnings: Sequence[str]) -> None:
+        super().__init__()
+        self.town = town
+        self.beginnings = beginnings
+        self.plan: list[Callable[[Life], Awaitable[None]]] = []
+        self.words = 0
+
+    def _then(self, do: Callable[[Life], Awaitable[None]]) -> None:
+        self.plan.append(do)
+
+    def _ask(self, *requests: tuple[str, str]) -> None:
+        self.words += 1
+        asked = [Asked(what, how, f"{what} {self.words}.{n}") for n, (what, how) in enumerate(requests)]
+        self._then(lambda life: life.ask(*asked))
+
+    @initialize(
+        beginning=st.runner().flatmap(lambda machine: st.sampled_from(machine.beginnings)),
+        patient=st.booleans(),
+        approved=st.booleans(),
+    )
+    def start(self, beginning: str, patient: bool, approved: bool) -> None:
+        """`beginning`: the first step that hangs, or the review. `approved`: in the end, if not before."""
+        self.patient, self.approved = patient, approved
+        if beginning != "review":
+            self._then(lambda life: life.hold(beginning))
+        if beginning in STEPS[2:]:
+            self._then(lambda life: life.ask(Asked("approve", "signal", "")))
+        self._then(lambda life: life.settle())
+
+    @rule(how=signal_or_update)
+    def approve(self, how: str) -> None:
+        self._ask(("approve", how))
+
+    @rule(how=st.sampled_from(["signal", "update", "temporal"]))
+    def cancel(self, how: str) -> None:
+        self._ask(("cancel", how))
+
+    @rule(how=signal_or_update)
+    def change_address(self, how: str) -> None:
+        self._ask(("address", how))
+
+    @rule(several=st.lists(signals, min_size=2, max_size=3))
+    def ask_in_the_same_moment(self, several: list[tuple[str, str]]) -> None:
+        self._ask(*several)
+
+    @rule(step=any_step, what=st.sampled_from(["fails", "fails twice", "breaks", "is refused", "hangs"]))
+    def trouble(self, step: str, what: str) -> None:
+        times = {"fails": 1, "fails twice": 2, "breaks": FOR_EVER}.get(what)
+        if times:
+            self._then(lambda life: life.fail(step, times))
+        elif what == "hangs":
+            self._then(lambda life: life.hold(step))
+        else:
+            self._then(lambda life: life.refuse(step))
+
+    @rule(mended=st.booleans())
+    def go_on(self, mended: bool) -> None:
+        self._then(lambda life: life.mend() if mended else life.let_go())
+
+    @rule(by=st.sampled_from([timedelta(seconds=1), timedelta(minutes=6), timedelta(hours=30), timedelta(days=4)]))
+    def let_time_pass(self, by: timedelta) -> None:
+        self._then(lambda life: life.let_time_pass(by))
+
+    @rule(what=st.sampled_from(["nowhere", {"address": ""}, None, "dispatch failed", "look"]), how=signal_or_update)
+    def small_talk(self, what: Any, how: str) -> None:
+        """What must change nothing."""
+        if what == "dispatch failed":
+            self._then(lambda life: life.a_stranger_says_that_dispatch_failed())
+        elif what == "look":
+            self._then(lambda life: life.look())
+        else:
+            self._then(lambda life: life.say_nonsense(how, what))
+
+    def teardown(self) -> None:
+        if hasattr(self, "patient"):
+            self.town.run(self._carry_out())
+
+    async def _carry_out(self) -> None:
+        life = Life(self.town, self.patient)
+        try:
+            await life.begin()
+            for do in self.plan:
+                await do(life)
+            await life.end(self.approved)
+            await life.check(self.approved)
+        except BaseException:
+            life.outside.let_go()
+            await self.town.close()
+            raise
+        if not await self.town.skips_time(life.abandoned):
+            await self.town.close()
+
+
+# --- what a test calls ------------------------------------------------------------------------------------------------
+
+
+def check_any_order(database_url: str, beginnings: Sequence[str], examples: int, seed: int = 0) -> None:
+    """So many orders that begin there."""
+    if "ORDER_EXAMPLES" in os.environ:
+        examples = int(os.environ["ORDER_EXAMPLES"])
+        seed = int(os.environ.get("ORDER_SEED") or random.SystemRandom().randrange(2**32))
+    town = Town(database_url)
+    check = get_state_machine_test(
+        lambda: AnyOrder(town, beginnings),
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=8,
+            deadline=None,
+            database=None,
+            report_multiple_bugs=False,
+            phases=[Phase.generate, Phase.shrink],
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    began = time.monotonic()
+    try:
+        hypothesis.seed(seed)(check)()
+        assert audit(town.engine) == []
+        town.run(town.replay())
+        assert town.orders >= examples
+    finally:
+        took = time.monotonic() - began
+        print(
+            f"ORDER_EXAMPLES={examples} ORDER_SEED={seed}: {town.orders} orders in {took:.1f} s, {town.servers} servers"
+        )
+        town.end()

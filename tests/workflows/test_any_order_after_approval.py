@@ -1,0 +1,12 @@
+"""Any order of things, for orders that are approved, and hang after it, when it begins."""
+
+from __future__ import annotations
+
+import pytest
+from any_order import check_any_order
+
+pytestmark = pytest.mark.timeout(900)  # when it fails, it looks for the shortest example
+
+
+def test_any_order_after_approval(database_url: str) -> None:
+    check_any_order(database_url, ["charge_payment", "prepare_package", "dispatch_carrier", "ship_order"], examples=260)
