@@ -5,6 +5,7 @@
 #   make lab LAB_ARGS='--port 9999'   more options for JupyterLab
 #   make test PYTEST_ARGS='-k store'  more options for pytest
 #   make chaos CHAOS_ARGS='--seed 7'  more options for the chaos run (--help lists them)
+#   make bench BENCH_ARGS='--only one' measure this part only (--help lists them)
 #   make histories HISTORIES_ARGS='shipped'  record these kinds only (--help lists them)
 
 SHELL := bash
@@ -12,13 +13,14 @@ PYTHON ?= python3
 LAB_ARGS ?=
 PYTEST_ARGS ?=
 CHAOS_ARGS ?=
+BENCH_ARGS ?=
 HISTORIES_ARGS ?=
 
 # With its commands on the PATH, a notebook's `!order-lifecycle …` and JupyterLab's own terminals use .venv as well.
 # The scripts below reach bash as environment variables, and stay out of what it starts.
 IN_VENV := env -u SETUP -u LAB -u PINS -u GOALS -u NAMED_PYTHON -u MAKEFLAGS -u MAKELEVEL PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup lab test chaos histories demo pins clean
+.PHONY: help setup lab test chaos bench histories demo pins clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -39,6 +41,9 @@ test: setup ## check style and types, then run every test, notebooks included
 
 chaos: setup ## run hundreds of orders while workers are killed and servers are stopped (three minutes)
 	@$(IN_VENV) .venv/bin/python tests/chaos/run.py $(CHAOS_ARGS)
+
+bench: setup ## measure everything, and write benchmarks/results/ (forty minutes, on a machine that does nothing else)
+	@$(IN_VENV) .venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 histories: setup ## record anew what the replay tests replay; tests/replay/record.py says when, and when not
 	@$(IN_VENV) .venv/bin/python tests/replay/record.py $(HISTORIES_ARGS)
