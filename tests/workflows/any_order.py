@@ -6,10 +6,11 @@ other or in the same moment; signals that make no sense; steps that fail, are re
 days of Temporal's time. What is checked at the end holds however the races went: the audit, Temporal's agreement, the
 replay of every history, and that each answer the order gave was true.
 
-The examples of the normal run are always the same ones. Others, with a seed that is printed and can be given again:
+It is not part of the normal run: once in some hundred orders the test server loses a workflow's task for good (see
+Town), which the real one does not. With a seed that is printed and can be given again:
 
-    ORDER_EXAMPLES=2000 pytest -n 0 -s tests/workflows/test_any_order_after_approval.py
-    ORDER_EXAMPLES=2000 ORDER_SEED=12345 pytest -n 0 -s tests/workflows/test_any_order_after_approval.py
+    ORDER_EXAMPLES=260 pytest -n 0 -s tests/workflows/test_any_order_after_approval.py
+    ORDER_EXAMPLES=260 ORDER_SEED=12345 pytest -n 0 -s tests/workflows/test_any_order_after_approval.py
 
 A failure prints the shortest plan that was found to cause it.
 """
