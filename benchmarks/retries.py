@@ -136,7 +136,7 @@ async def compare(orders: int, at_a_time: int, seed: int) -> None:
     table.add_row(
         "none", "without any overhead", "", *(f"{quantile(limit, p):.2f} s" for p in (0.5, 0.95, 0.99)), "1.00"
     )
-    Console().print(table)
+    Console(width=160).print(table)
 
 
 def main(
