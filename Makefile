@@ -42,7 +42,7 @@ test: setup ## check style and types, then run every test, notebooks included
 chaos: setup ## run hundreds of orders while workers are killed and servers are stopped (three minutes)
 	@$(IN_VENV) .venv/bin/python tests/chaos/run.py $(CHAOS_ARGS)
 
-bench: setup ## measure everything, and write benchmarks/results/ (forty minutes, on a machine that does nothing else)
+bench: setup ## measure everything, and write benchmarks/results/ (long; on a machine that does nothing else)
 	@$(IN_VENV) .venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 histories: setup ## record anew what the replay tests replay; tests/replay/record.py says when, and when not

@@ -54,7 +54,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, to see that it works; proves nothing.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the table and the plots go.")] = RESULTS,
 ) -> None:
-    """Measure everything (more than half an hour, on a machine that does nothing else), print one table, and write it
+    """Measure everything (it takes long, on a machine that does nothing else), print one table, and write it
     with its plots. Exit status 1 if something that must be reached is not."""
     began = time.monotonic()
     parts = only or list(PARTS)
