@@ -99,7 +99,7 @@ async def test_no_order_ends_by_such_a_change(changed: Callable[..., type], shop
     module, _, old, new = BREAKING["two steps are swapped"]
     async with shop.working("order activities", "shipping"):
         async with shop.working("order workflows"):
-            running = await shop.start_until("prepare_package")
+            running = await shop.start_until("prepare_package", "crosses")
         async with worker(shop, changed(module, old, new)):
             await running.signal("cancel_order", "changed my mind")
 
@@ -111,10 +111,10 @@ async def test_no_order_ends_by_such_a_change(changed: Callable[..., type], shop
 
             await until(stumbled)
         assert (await running.describe()).status is WorkflowExecutionStatus.RUNNING
-        assert shop.payments() == [("charged", "5.00")]
+        assert shop.payments("crosses") == [("charged", "5.00")]
         async with shop.working("order workflows"):
             assert (await running.result()).state is OrderState.CANCELLED
-    assert shop.payments() == [("refunded", "5.00")]
+    assert shop.payments("crosses") == [("refunded", "5.00")]
 
 
 async def test_an_order_ends_by_a_bug(changed: Callable[..., type], shop: Shop) -> None:
