@@ -190,7 +190,8 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
             "`order-lifecycle worker all` starts both"
         ) from None
     except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND or "amespace" in error.message:
+        # A namespace that is not there is NOT_FOUND too, and says so.
+        if error.status is not RPCStatusCode.NOT_FOUND or "namespace" in error.message.lower():
             raise
         if "completed" in error.message:
             raise No(f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`") from None

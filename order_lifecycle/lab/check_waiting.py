@@ -34,7 +34,7 @@ def check_waited(picture: Any, days: float) -> Check:
 def check_answers(answers: Any) -> Check:
     """Did the same approval, sent twice, get the two answers that it should?"""
     wrong = None
-    if answers == [None, None]:
+    if not isinstance(answers, list) or len(answers) != 2 or answers == [None, None]:
         wrong = (
             "There are no answers yet. Hint: `await handle.execute_update(OrderWorkflow.approve)` returns a Verdict."
         )
