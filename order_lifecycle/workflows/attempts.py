@@ -29,14 +29,15 @@ def attempts(policy: Policy, until: datetime | None = None) -> workflow.Activity
     """The options of one step. All its attempts together have until `until`, and the less is left, the shorter each of
     them is. With None there is no end, and no refusal but one counts: for what must happen, such as a refund."""
     left = until - workflow.now() if until else policy.budget
+    # Both by name: Temporal does not know that one is a kind of the other.
+    final = [AnotherRun.__name__, Refused.__name__] if until else [AnotherRun.__name__]
     options = workflow.ActivityConfig(
         start_to_close_timeout=min(policy.attempt_timeout, max(left / ATTEMPTS_IN_BUDGET, SHORTEST_ATTEMPT)),
         retry_policy=RetryPolicy(
             initial_interval=policy.retry_interval,
             backoff_coefficient=BACKOFF,
             maximum_interval=LONGEST_RETRY_INTERVAL,
-            # By name: Temporal does not know which error is a kind of which.
-            non_retryable_error_types=[AnotherRun.__name__] + [Refused.__name__] * (until is not None),
+            non_retryable_error_types=final,
         ),
         # A cancelled order does not wait for an attempt that may hang, and cannot call it back either. What the
         # attempt still does meets the state that the order has by then in the database. (Not ABANDON: with it, an
