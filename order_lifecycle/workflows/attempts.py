@@ -25,12 +25,13 @@ BUGS = [
 ]
 
 
-def attempts(policy: Policy, until: datetime | None = None) -> workflow.ActivityConfig:
+def attempts(policy: Policy, until: datetime | None, refusable: bool = True) -> workflow.ActivityConfig:
     """The options of one step. All its attempts together have until `until`, and the less is left, the shorter each of
-    them is. With None there is no end, and no refusal but one counts: for what must happen, such as a refund."""
+    them is; with None there is no end. What is not `refusable` must happen, such as a refund: it is tried again after
+    a refusal too, unless the order is another's."""
     left = until - workflow.now() if until else policy.budget
     # Both by name: Temporal does not know that one is a kind of the other.
-    final = [AnotherRun.__name__, Refused.__name__] if until else [AnotherRun.__name__]
+    final = [AnotherRun.__name__, Refused.__name__] if refusable else [AnotherRun.__name__]
     options = workflow.ActivityConfig(
         start_to_close_timeout=min(policy.attempt_timeout, max(left / ATTEMPTS_IN_BUDGET, SHORTEST_ATTEMPT)),
         retry_policy=RetryPolicy(

@@ -199,7 +199,7 @@ class OrderWorkflow:
     async def _close(self, end: OrderState, why: str) -> None:
         """The other endings: cancelled or failed, with what was charged refunded. This is tried until it succeeds."""
         self._now_at("close_order", f"the order to end as {end}")
-        state = await self._run(OrderActivities.close_order, self._order, end, why, until=None)
+        state = await self._must(OrderActivities.close_order, self._order, end, why)
         if state is end:
             self._end_reason = why
         else:
@@ -207,7 +207,7 @@ class OrderWorkflow:
             self._cancel_reason = None
             self._moved_to(OrderState.DISPATCHED)
             await self._note_late(f"{end}: {why}")
-            state = await self._run(OrderActivities.ship_order, self._order.id, until=None)
+            state = await self._must(OrderActivities.ship_order, self._order.id)
         self._moved_to(state)
 
     # --- what the outside may say: signals, which carry no answer ----------------------------------------------------
@@ -311,8 +311,14 @@ class OrderWorkflow:
         if self._cancel_reason is not None:
             raise asyncio.CancelledError
 
-    async def _run(self, activity: Callable[..., T], *args: Any, until: datetime | None) -> T:
-        return await workflow.execute_activity_method(activity, args=args, **attempts(self._policy, until))
+    async def _must(
+        self, activity: Callable[Concatenate[OrderActivities, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """What is tried until it succeeds."""
+        return await self._run(activity, *args, until=None, refusable=False)
+
+    async def _run(self, activity: Callable[..., T], *args: Any, until: datetime | None, refusable: bool = True) -> T:
+        return await workflow.execute_activity_method(activity, args=args, **attempts(self._policy, until, refusable))
 
     def _now_at(self, step: str, waiting_for: str) -> None:
         self._step_name, self._waiting_for = step, waiting_for
@@ -335,9 +341,10 @@ class OrderWorkflow:
         async with self._address_lock:
             await workflow.wait_condition(lambda: self._state is not None)
             self._address_changes += 1
-            # Not self._until: a review may last longer than the budget for the work.
-            until = workflow.now() + self._policy.budget
-            await self._run(OrderActivities.change_address, self._order.id, self._address_changes, address, until=until)
+            # Without an end: an attempt whose answer is lost may have written the address down, and only another one
+            # finds that out. Whoever asked is not told that it was refused when it was not.
+            number = self._address_changes
+            await self._run(OrderActivities.change_address, self._order.id, number, address, until=None)
             self._address = address
 
     async def _note_late(self, what: str) -> None:
@@ -345,7 +352,7 @@ class OrderWorkflow:
         await self._note(EventType.LATE_SIGNAL, self._late_signals, what)
 
     async def _note(self, event: EventType, number: int, text: str) -> None:
-        await self._run(OrderActivities.note_event, self._order.id, event, number, text, until=None)
+        await self._must(OrderActivities.note_event, self._order.id, event, number, text)
 
     def _request_cancel(self, why: str) -> None:
         if self._cancel_reason is None and not self._ended():

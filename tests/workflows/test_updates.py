@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from shop import Handle, Shop, until
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.service import RPCError
 
-from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.domain import Address, OrderState, Policy
+from order_lifecycle.workflows.attempts import SHORTEST_ATTEMPT
 from order_lifecycle.workflows.order import OrderWorkflow
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
@@ -21,6 +24,13 @@ async def refusal(order: Handle, update: str, *arguments: object) -> str:
     return str(getattr(refused.value.cause, "message", refused.value.cause))
 
 
+async def attempt(order: Handle, step: str) -> int:
+    """Which attempt of that step the order is at, as the server knows it."""
+    pending = (await order.describe()).raw_description.pending_activities
+    (number,) = [activity.attempt for activity in pending if activity.activity_type.name == step]
+    return number
+
+
 async def test_accepted(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
@@ -31,6 +41,24 @@ async def test_accepted(shop: Shop) -> None:
         assert verdict.message == "approved"
         assert (await order.result()).state is OrderState.SHIPPED
     assert shop.told("carrier_dispatched") == [{"address": ELSEWHERE.model_dump()}]
+
+
+async def test_no_answer_before_the_database_has_one(shop: Shop) -> None:
+    """An attempt that Temporal has given up may still write the address down: the order's budget is no reason to say
+    that it was refused."""
+    policy = Policy(budget=timedelta(seconds=2))
+    async with shop.working("order", "shipping"):
+        order = await shop.start(policy=policy)
+        await until(lambda: shop.status(order), lambda status: status.waiting_for == "approve_order")
+        with shop.place_taken("address_changed#1"):
+            asked = await order.start_update(OrderWorkflow.change_address, ELSEWHERE, wait_for_stage=ACCEPTED)
+            more_than_the_budget = policy.budget // SHORTEST_ATTEMPT + 2
+            await until(lambda: attempt(order, "change_address"), lambda number: number >= more_than_the_budget)
+        assert (await asked.result()).message == "goes to 5 Lake Dr., Temp"
+        assert shop.row()["address_json"] == ELSEWHERE.model_dump()
+        await order.signal(OrderWorkflow.cancel_order)
+        assert (await order.result()).state is OrderState.CANCELLED
+    assert shop.told("address_changed") == [ELSEWHERE.model_dump()]
 
 
 async def test_before_the_order_is_received(shop: Shop) -> None:
