@@ -4,13 +4,16 @@ from order_lifecycle.faults import Faults
 from order_lifecycle.lab.attempts import attempts
 from order_lifecycle.lab.beside import as_shipped, time_skipping
 from order_lifecycle.lab.check import check_cancelled, check_refunds, check_running, check_shipped
+from order_lifecycle.lab.check_deploy import check_build, check_changes, check_patch
 from order_lifecycle.lab.check_failures import check_failed_unpaid, check_retries
+from order_lifecycle.lab.check_money_back import check_cancelled_by_temporal, check_saga
 from order_lifecycle.lab.check_shipping import check_race, check_tries
 from order_lifecycle.lab.check_waiting import check_answers, check_waited
 from order_lifecycle.lab.check_workers import check_killed, check_safe_to_repeat
 from order_lifecycle.lab.history import history
-from order_lifecycle.lab.lessons import start_lesson_worker
+from order_lifecycle.lab.lessons import builds, promote, start_lesson_worker
 from order_lifecycle.lab.links import link
+from order_lifecycle.lab.replaying import goes_on
 from order_lifecycle.lab.source import source
 from order_lifecycle.lab.states import state_diagram
 from order_lifecycle.lab.tables import changes, state_of, table
@@ -24,23 +27,31 @@ __all__ = [
     "LabError",
     "as_shipped",
     "attempts",
+    "builds",
     "changes",
     "check_answers",
+    "check_build",
     "check_cancelled",
+    "check_cancelled_by_temporal",
+    "check_changes",
     "check_failed_unpaid",
     "check_killed",
+    "check_patch",
     "check_race",
     "check_refunds",
     "check_retries",
     "check_running",
     "check_safe_to_repeat",
+    "check_saga",
     "check_shipped",
     "check_tries",
     "check_waited",
     "doctor",
+    "goes_on",
     "history",
     "link",
     "pending",
+    "promote",
     "source",
     "start_lesson_worker",
     "start_worker",

@@ -2,14 +2,71 @@
 
 from __future__ import annotations
 
-from order_lifecycle.lab.waiting import wait_here
+from typing import TYPE_CHECKING, Any
+
+from temporalio.api.enums.v1 import RoutingConfigUpdateState, WorkerDeploymentVersionStatus
+from temporalio.api.workflowservice.v1 import (
+    DescribeWorkerDeploymentRequest,
+    DescribeWorkerDeploymentResponse,
+    SetWorkerDeploymentCurrentVersionRequest,
+)
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from order_lifecycle.lab.waiting import wait_here, wait_until
 from order_lifecycle.lab.world import Process, here
+from order_lifecycle.lessons.worker import BUILD, DEPLOYMENT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def start_lesson_worker(lesson: str) -> Process:
+def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
     """Start the worker of the module `order_lifecycle.lessons.<lesson>` in a process of its own, and wait until it
-    polls its task queue. It ends when nothing refers to it any more, so give it a name. Raises LabError."""
+    polls its task queue. With `build` it is that version of its deployment, and not just any worker. It ends when
+    nothing refers to it any more, so give it a name. Raises LabError."""
     here()
-    worker = Process(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"])
+    environment = {BUILD: build} if build else None
+    worker = Process(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"], environment)
     wait_here(lambda: "polling" in worker.tail(1000), f"the {worker.name} to poll its queue", 30, worker.last_words)
     return worker
+
+
+async def promote(client: Client, build: str) -> None:
+    """From now on, new orders go to the workers of this build. What was begun stays where it is."""
+
+    async def known() -> Any:
+        return build in set((await builds(client))["build"])
+
+    async def in_force() -> Any:
+        now = (await _describe(client)).worker_deployment_info
+        done = now.routing_config_update_state == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
+        return done and now.routing_config.current_deployment_version.build_id == build
+
+    await wait_until(known, f"the server to hear of build {build}")
+    await client.workflow_service.set_worker_deployment_current_version(
+        SetWorkerDeploymentCurrentVersionRequest(namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build)
+    )
+    await wait_until(in_force, f"build {build} to be the current one")
+
+
+async def builds(client: Client) -> pd.DataFrame:
+    """The builds that the server has heard of, and what each is for."""
+    import pandas as pd
+
+    found = []
+    for version in (await _describe(client)).worker_deployment_info.version_summaries:
+        status = WorkerDeploymentVersionStatus.Name(version.status)
+        status = status.removeprefix("WORKER_DEPLOYMENT_VERSION_STATUS_").lower()
+        found.append([version.deployment_version.build_id, status])
+    return pd.DataFrame(sorted(found), columns=["build", "status"])
+
+
+async def _describe(client: Client) -> DescribeWorkerDeploymentResponse:
+    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=DEPLOYMENT)
+    try:
+        return await client.workflow_service.describe_worker_deployment(request)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return DescribeWorkerDeploymentResponse()  # no worker of it has polled yet

@@ -9,16 +9,29 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-from temporalio.worker import Worker
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from order_lifecycle import logs, process
 from order_lifecycle.client import connect_when_there
 from order_lifecycle.settings import Settings
 
+BUILD = "LESSON_BUILD"  # this worker's build, of the deployment DEPLOYMENT
+DEPLOYMENT = "small-orders"
+
 
 def main(task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] = ()) -> None:
     """Be a worker until this process is asked to stop, or its standard input ends."""
     process.run(_serve(task_queue, workflows, activities))
+
+
+def deployment(build: str) -> WorkerDeploymentConfig:
+    """What makes a worker one version of several: an order that it has begun stays with workers of its build."""
+    return WorkerDeploymentConfig(
+        version=WorkerDeploymentVersion(DEPLOYMENT, build),
+        use_worker_versioning=True,
+        default_versioning_behavior=VersioningBehavior.PINNED,
+    )
 
 
 async def _serve(task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]]) -> None:
@@ -31,6 +44,7 @@ async def _serve(task_queue: str, workflows: Sequence[type], activities: Sequenc
     client = await connect_when_there(say, stop)
     if client is None:
         return
+    build = os.environ.get(BUILD)
     with ThreadPoolExecutor(10, thread_name_prefix="activity") as threads:
         worker = Worker(
             client,
@@ -39,7 +53,9 @@ async def _serve(task_queue: str, workflows: Sequence[type], activities: Sequenc
             activities=activities,
             activity_executor=threads,
             max_concurrent_activities=10,
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
             graceful_shutdown_timeout=timedelta(seconds=3),
+            deployment_config=deployment(build) if build else None,
         )
         async with worker:
             say(f"polling {task_queue}, process {os.getpid()}")
