@@ -205,7 +205,9 @@ class OrderStatus(_Model):
     waiting_for: str | None
     address: Address
     total: Decimal
-    review_deadline: datetime | None
+    deadline: datetime | None = Field(
+        description="of the review, while it waits for that, and else of all the work on the order"
+    )
     shipping_tries: int
     errors: tuple[str, ...]
     reason: str | None = Field(None, description="why the order was cancelled or failed")

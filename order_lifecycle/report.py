@@ -76,10 +76,10 @@ class Report(BaseModel):
 
     @staticmethod
     def _deadline(status: OrderStatus) -> str:
-        if status.review_deadline is None:
+        if status.deadline is None:
             return ""
-        left = max(status.review_deadline - datetime.now(UTC), timedelta(0))
-        return f", until {status.review_deadline:%Y-%m-%d %H:%M} UTC ({str(left).split('.')[0]} left)"
+        left = max(status.deadline - datetime.now(UTC), timedelta(0))
+        return f", until {status.deadline:%Y-%m-%d %H:%M} UTC ({str(left).split('.')[0]} left)"
 
 
 async def look_at(client: Client, order_id: str) -> Report:

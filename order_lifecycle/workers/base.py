@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from math import isnan
 from typing import Annotated, Any
 
 import typer
@@ -90,10 +91,13 @@ def command(kind: Kind) -> None:
     def main(
         lifeline: Annotated[bool, typer.Option("--lifeline", help="Stop when standard input ends.")] = False,
         faults_fail: Annotated[
-            float, typer.Option(min=0, max=1, help="The share of calls to the outside world that fail at once.")
+            float,
+            typer.Option(
+                min=0, max=1, callback=_share, help="The share of calls to the outside world that fail at once."
+            ),
         ] = told.faults_fail,
         faults_hang: Annotated[
-            float, typer.Option(min=0, max=1, help="The share of them that hang.")
+            float, typer.Option(min=0, max=1, callback=_share, help="The share of them that hang.")
         ] = told.faults_hang,
         faults_seed: Annotated[int, typer.Option(help="Another seed, other faults.")] = told.faults_seed,
         always_fail: Annotated[
@@ -105,6 +109,13 @@ def command(kind: Kind) -> None:
 
     main.__doc__ = f"Run a worker for the task queue {kind.task_queue}, until Ctrl-C or SIGTERM."
     typer.run(main)
+
+
+def _share(value: float) -> float:
+    """Not a number is neither below 0 nor above 1."""
+    if isnan(value):
+        raise typer.BadParameter("it is not a number")
+    return value
 
 
 def _bad_input(error: BadInput) -> int:

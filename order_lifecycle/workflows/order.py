@@ -73,9 +73,9 @@ class OrderWorkflow:
         self._approved = False
         self._cancel_reason: str | None = None
         self._end_reason: str | None = None
-        self._review_deadline: datetime | None = None
         # When the order's work must be done. Time spent on its review is added.
         self._until = workflow.now() + policy.budget
+        self._deadline: datetime | None = self._until
         self._shipping_tries = 0
         self._errors: list[str] = []
         self._address_changes = 0
@@ -117,15 +117,15 @@ class OrderWorkflow:
         story.cancel()
         try:
             await story
-            if self._cancel_reason is not None:  # it came at the very moment of the end
-                await self._note_late(f"cancelled: {self._cancel_reason}")
-                self._cancel_reason = None
         # CancelledError is a BaseException: `except Exception` alone would let a cancelled order keep its charge.
         except (Exception, asyncio.CancelledError) as error:
             if self._cancel_reason is not None:
                 await self._close(OrderState.CANCELLED, self._cancel_reason)
-            else:
-                await self._close(OrderState.FAILED, reason(error))
+                return
+            await self._close(OrderState.FAILED, reason(error))
+        if self._cancel_reason is not None:  # it came at the very moment of the end
+            await self._note_late(f"cancelled: {self._cancel_reason}")
+            self._cancel_reason = None
 
     async def _fulfil(self) -> None:
         """Received, validated, reviewed, approved, charged, packed, dispatched, shipped."""
@@ -145,8 +145,7 @@ class OrderWorkflow:
         """Wait for a person: hours or days, through restarts of the workers and of the server."""
         self._stop_if_cancelled()
         began = workflow.now()
-        self._review_deadline = began + self._policy.review_timeout
-        self._now_at("review", "approve_order")
+        self._now_at("review", "approve_order", until=began + self._policy.review_timeout)
         try:
             await workflow.wait_condition(
                 lambda: self._approved, timeout=self._policy.review_timeout, timeout_summary="review deadline"
@@ -169,7 +168,7 @@ class OrderWorkflow:
     async def _shipped_by_try(self, number: int) -> bool:
         self._stop_if_cancelled()
         child_id = f"ship-{self._order.id}-{number}"
-        self._now_at("shipping", f"child workflow {child_id}")
+        self._now_at("shipping", f"child workflow {child_id}", until=self._until)
         tries_left = self._policy.shipping_tries - number + 1
         request = ShippingRequest(
             order_id=self._order.id,
@@ -198,13 +197,14 @@ class OrderWorkflow:
 
     async def _close(self, end: OrderState, why: str) -> None:
         """The other endings: cancelled or failed, with what was charged refunded. This is tried until it succeeds."""
-        self._now_at("close_order", f"the order to end as {end}")
+        self._now_at("close_order", f"the order to end as {end}", until=None)
         state = await self._must(OrderActivities.close_order, self._order, end, why)
         if state is end:
             self._end_reason = why
         else:
             # The carrier was quicker, and the database is the judge. The order goes on to its good end.
-            self._cancel_reason = None
+            if end is OrderState.CANCELLED:
+                self._cancel_reason = None
             self._moved_to(OrderState.DISPATCHED)
             await self._note_late(f"{end}: {why}")
             state = await self._must(OrderActivities.ship_order, self._order.id)
@@ -290,7 +290,7 @@ class OrderWorkflow:
             waiting_for=None if self._ended() else self._waiting_for,
             address=self._address,
             total=total(self._order.items),
-            review_deadline=self._review_deadline if self._state is OrderState.AWAITING_REVIEW else None,
+            deadline=None if self._ended() else self._deadline,
             shipping_tries=self._shipping_tries,
             errors=tuple(self._errors),
             reason=self._end_reason,
@@ -303,7 +303,7 @@ class OrderWorkflow:
     ) -> T:
         """The next step of the story."""
         self._stop_if_cancelled()
-        self._now_at(activity.__name__, activity.__name__)
+        self._now_at(activity.__name__, activity.__name__, until=self._until)
         return await self._run(activity, *args, until=self._until)
 
     def _stop_if_cancelled(self) -> None:
@@ -320,8 +320,8 @@ class OrderWorkflow:
     async def _run(self, activity: Callable[..., T], *args: Any, until: datetime | None, refusable: bool = True) -> T:
         return await workflow.execute_activity_method(activity, args=args, **attempts(self._policy, until, refusable))
 
-    def _now_at(self, step: str, waiting_for: str) -> None:
-        self._step_name, self._waiting_for = step, waiting_for
+    def _now_at(self, step: str, waiting_for: str, until: datetime | None) -> None:
+        self._step_name, self._waiting_for, self._deadline = step, waiting_for, until
         workflow.set_current_details(f"{self._state or 'new'}: {step}, waits for {waiting_for}")  # for the Web UI
 
     def _moved_to(self, state: OrderState) -> None:

@@ -348,7 +348,7 @@ class _Run:
         late = happened["late_signal"]
         # (Temporal's own cancellation leaves no trace where it meets the end of the last step.)
         if seen.cancel == "done" and seen.customer.cancel.way != "temporal":
-            must(state != "shipped" or late > 0, "a request to cancel has left no trace")
+            must(state == "cancelled" or late > 0, "a request to cancel has left no trace")
         written = [event["payload_json"] for event in events if event["type"] == "address_changed"]
         for move, answer in seen.moves:
             recorded = move.to.model_dump() in written

@@ -195,7 +195,9 @@ def test_any_arguments(name: str, arguments: list[str]) -> None:
         assert told.err
 
 
-@pytest.mark.parametrize("arguments", [["--faults-fail", "2"], ["--faults-hang=-1"], ["--faults-seed", "x"], ["more"]])
+@pytest.mark.parametrize(
+    "arguments", [["--faults-fail", "2"], ["--faults-fail=nan"], ["--faults-hang=-1"], ["--faults-seed", "x"], ["more"]]
+)
 def test_a_wrong_command_line_of_a_worker(arguments: list[str]) -> None:
     told = answer(lambda: command(ORDER), *arguments)
     assert told.status == 2

@@ -389,7 +389,7 @@ class Life:
         # Who is told that it is cancelled is right, and who asked in vain is on record, or was told.
         for asked in cancels:
             assert asked.how != "update" or end == "cancelled"
-            assert end != "shipped" or any(reason.startswith("cancel") for reason in late)
+            assert end == "cancelled" or any(reason.startswith("cancel") for reason in late)
         # An address is changed if and only if that was accepted; a signal may be too late, and is then on record.
         for asked in [asked for asked in self.asked if asked.what == "address"]:
             if asked.how == "update":

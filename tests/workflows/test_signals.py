@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from shop import HAPPY_PATH, Shop, until
+from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
 from order_lifecycle.domain import Address, OrderState
@@ -34,7 +35,9 @@ async def test_query_and_approve(shop: Shop, wait: str) -> None:
         assert (status.step, status.state) == WAITS[wait]
         waits_for = {"review": "approve_order", "shipping": "child workflow ship-abc-001-1"}
         assert status.waiting_for == waits_for.get(wait, waits_for.get(status.step, status.step))
-        assert (status.review_deadline is not None) == (wait == "review")
+        budget = shop.policy.review_timeout if wait == "review" else shop.policy.budget
+        assert status.deadline is not None
+        assert timedelta(0) < budget - (status.deadline - await shop.env.get_current_time()) < timedelta(minutes=1)
         assert str(status.total) == "5.00"
 
         await order.signal(OrderWorkflow.approve_order)
@@ -89,6 +92,22 @@ async def test_the_carrier_is_quicker_than_a_cancel(shop: Shop) -> None:
     assert shop.told("late_signal") == [{"reason": "cancelled: changed my mind"}]
 
 
+async def test_a_cancel_while_a_failed_order_is_closed(shop: Shop) -> None:
+    """It changes nothing any more, and is on record."""
+    shop.outside.refusals["charge_payment"] = 1
+    shop.outside.hold("close_order")
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.outside.reached("close_order"))
+        await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        shop.outside.let_go("close_order")
+        with pytest.raises(WorkflowFailureError):
+            await order.result()
+    assert shop.events()[-2:] == ["order_failed", "late_signal"]
+    assert shop.told("late_signal") == [{"reason": "cancelled: changed my mind"}]
+
+
 async def test_late_signals(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("ship_order")
@@ -136,11 +155,11 @@ async def test_review_deadline(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         status = await shop.status(order)
-        assert status.review_deadline is not None
-        assert status.review_deadline - await shop.env.get_current_time() > timedelta(days=2, hours=23)
+        assert status.deadline is not None
+        assert status.deadline - await shop.env.get_current_time() > timedelta(days=2, hours=23)
         result = await order.result()  # skips three days
         assert (result.state, result.reason) == (OrderState.CANCELLED, "review expired")
-        assert await shop.env.get_current_time() >= status.review_deadline
+        assert await shop.env.get_current_time() >= status.deadline
     assert shop.events() == ["order_received", "order_validated", "review_requested", "order_cancelled"]
 
 
