@@ -155,15 +155,17 @@ async def compare_with_temporal(client: Client, states: Callable[[], dict[str, s
     async for execution in client.list_workflows("WorkflowType = 'OrderWorkflow'"):
         seen[execution.id.removeprefix("order-")] = execution
     suspects = [order_id for order_id in rows.keys() | seen.keys() if _differ(rows.get(order_id), seen.get(order_id))]
+    found: dict[str, str] = {}
     deadline = datetime.now(UTC) + SETTLE_WITHIN
     while suspects:
         rows = states()
-        now = {order_id: await _execution(client, order_id) for order_id in suspects}
-        suspects = [order_id for order_id in suspects if _differ(rows.get(order_id), now[order_id])]
+        looks = {order_id: _differ(rows.get(order_id), await _execution(client, order_id)) for order_id in suspects}
+        found = {order_id: difference for order_id, difference in looks.items() if difference}
+        suspects = list(found)
         if datetime.now(UTC) > deadline:
             break
         await asyncio.sleep(0.2 if suspects else 0)  # between two looks
-    return [Violation(7, order_id, _differ(rows.get(order_id), seen[order_id]) or "") for order_id in sorted(suspects)]
+    return [Violation(7, order_id, found[order_id]) for order_id in sorted(found)]
 
 
 async def _execution(client: Client, order_id: str) -> WorkflowExecution | None:

@@ -141,6 +141,12 @@ def test_audit(inside: Command, shop: Addresses) -> None:
     # Other tests share the Temporal server, and it knows orders that are not in this database.
     ours = {each["invariant"]: each["detail"] for each in violations if each["order_id"] == "audit-1"}
     assert ours[7] == "the row is awaiting_review, the workflow completed"
+    with engine.begin() as tx:
+        tx.exec_driver_sql("SET LOCAL session_replication_role = replica")
+        tx.exec_driver_sql("UPDATE orders SET id = 'audit-none' WHERE id = 'audit-1'")
+    violations = json.loads(inside("audit", "--json").out)["violations"]
+    ours = {each["invariant"]: each["detail"] for each in violations if each["order_id"] == "audit-none"}
+    assert ours[7] == "the row is awaiting_review, and Temporal knows no such order"
     engine.dispose()
 
 
