@@ -333,6 +333,9 @@ def up(
     ui_port: Annotated[
         int | None, typer.Option(**PORT, help="The Web UI's port.  [default: 8233, or a free one]")
     ] = None,
+    ui_path: Annotated[
+        str | None, typer.Option(help="The path under which a proxy shows the Web UI; {port} stands for its port.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
     lifeline: Annotated[bool, typer.Option("--lifeline", help="Stop when standard input ends.")] = False,
 ) -> None:
@@ -348,7 +351,15 @@ def up(
     settings = Settings()
     where = None if ephemeral else home or settings.order_lifecycle_home
     raise typer.Exit(
-        up(where, temporal_port=port, ui_port=ui_port, as_json=as_json, lifeline=lifeline, settings=settings)
+        up(
+            where,
+            temporal_port=port,
+            ui_port=ui_port,
+            ui_path=ui_path,
+            as_json=as_json,
+            lifeline=lifeline,
+            settings=settings,
+        )
     )
 
 

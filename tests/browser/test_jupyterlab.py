@@ -1,0 +1,118 @@
+"""Notebook 01 in the real thing: a browser, with the keyboard, as a person would.
+
+To look at what it saw: SCREENSHOTS=some/folder pytest -n 0 tests/browser
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from conftest import Lab
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.timeout(180)
+NAME = "01_first_order.ipynb"
+
+
+def screenshot(page: Page, name: str) -> None:
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder, f"{name}.png"))
+
+
+def open_notebook(page: Page, lab: Lab) -> None:
+    page.goto(f"{lab.url}lab/tree/{NAME}")
+    expect(page.locator(".jp-Notebook")).to_be_visible()
+    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
+
+
+def code_cells(lab: Lab) -> list[Any]:
+    """As they are saved."""
+    return [cell for cell in nbformat.read(lab.notebooks / NAME, as_version=4).cells if cell.cell_type == "code"]
+
+
+def have_run(page: Page, lab: Lab, cells: int, after: list[Any]) -> list[Any]:
+    """Wait until the first so many code cells have run in this kernel, and return all. `after`: as they were before."""
+    deadline = time.monotonic() + 90
+    while True:
+        page.wait_for_timeout(300)  # ms
+        with page.expect_response(lambda response: response.request.method == "PUT" and NAME in response.url):
+            page.keyboard.press("Control+s")
+        now = code_cells(lab)
+        counts = [cell.execution_count for cell in now[:cells]]
+        # The first cell shows a link to the new kernel's own servers.
+        if counts == list(range(1, cells + 1)) and now[0].outputs not in ([], after[0].outputs):
+            return now
+        assert time.monotonic() < deadline, f"these have run: {counts}"
+
+
+def look_at(page: Page, what: str) -> None:
+    """Bring it to the screen: what is far from there, JupyterLab does not draw."""
+    cell = page.locator(".jp-Cell", has=page.locator(what)).first
+    for _ in range(60):
+        if cell.count():
+            break
+        page.mouse.wheel(0, 400)
+        page.wait_for_timeout(100)  # ms, for the drawing
+    page.locator(what).first.scroll_into_view_if_needed()
+    expect(page.locator(what).first).to_be_visible()
+
+
+def test_notebook_01(page: Page, lab: Lab) -> None:
+    open_notebook(page, lab)
+    page.locator(".jp-Notebook h1").click()
+    expect(page.locator(".jp-Cell.jp-mod-active h1")).to_be_visible()
+    before = code_cells(lab)
+    for _ in nbformat.read(lab.notebooks / NAME, as_version=4).cells:
+        page.keyboard.press("Shift+Enter")
+    code = have_run(page, lab, len(before), after=before)
+    assert [
+        out for cell in code for out in cell.outputs if out.output_type == "error" or out.get("name") == "stderr"
+    ] == []
+
+    page.locator(".jp-Notebook").hover()
+    page.mouse.wheel(0, -100_000)
+    look_at(page, "img[alt^='Timeline of order-abc-001']")
+    screenshot(page, "timeline")
+    page.mouse.wheel(0, -100_000)
+    look_at(page, "td:text-is('order_shipped')")
+    screenshot(page, "tables")
+
+    page.mouse.wheel(0, -100_000)
+    look_at(page, "a:text('in the Temporal Web UI')")
+    with page.expect_popup() as opened:
+        page.locator("a:text('in the Temporal Web UI')").first.click()
+    ui = opened.value
+    expect(ui.get_by_text("order-abc-001").first).to_be_visible()
+    assert ui.url.startswith(f"{lab.url}proxy/absolute/")  # not past the Jupyter server
+    ui.locator("a[href*='/order-abc-001/']").first.click()
+    expect(ui.get_by_text(re.compile("Completed")).first).to_be_visible()
+    screenshot(ui, "web-ui")
+
+    page.bring_to_front()
+    page.locator("[data-command='notebook:restart-run-all']").click()
+    page.keyboard.press("Enter")  # yes, restart
+    have_run(page, lab, len(before), after=code)
+
+
+def test_the_tile(page: Page, lab: Lab) -> None:
+    """The launcher's tile leads to the Web UIs of the notebooks that run."""
+    tile = page.locator(".jp-LauncherCard", has_text="Temporal Web UI")
+    with page.expect_popup() as opened:
+        tile.click()
+    expect(opened.value.get_by_text("No Temporal server runs yet")).to_be_visible()
+    screenshot(page, "launcher")
+
+    open_notebook(page, lab)
+    before = code_cells(lab)
+    page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
+    page.keyboard.press("Shift+Enter")
+    have_run(page, lab, 1, after=before)
+    opened.value.reload()
+    expect(opened.value).to_have_url(re.compile(re.escape(f"{lab.url}proxy/absolute/") + r"\d+/"))
+    expect(opened.value.get_by_text("Workflows").first).to_be_visible()
