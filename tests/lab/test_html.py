@@ -1,0 +1,70 @@
+"""What the lab shows as HTML: what customers wrote is text there, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from temporalio.client import Client
+
+from order_lifecycle import jupyter, lab
+from order_lifecycle.client import start_order
+from order_lifecycle.domain import Address, Item, Order, Policy
+from order_lifecycle.lab.pictures import Picture
+from order_lifecycle.lab.world import World
+from order_lifecycle.workflows.order import OrderWorkflow
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&"
+AS_TEXT = "&lt;img src=x onerror=alert(1)&gt;"
+
+
+def test_a_picture_says_its_alt_text_in_html_too() -> None:
+    data, _ = Picture("image/png", b"bytes", HOSTILE)._repr_mimebundle_()
+    html = str(data["text/html"])
+    assert html.startswith(f'<img alt="{AS_TEXT}&quot;&#x27;&amp;" src="data:image/png;base64,')
+    assert html.count("<") == html.count(">") == 1
+
+
+async def test_a_hostile_order(world: World, client: Client) -> None:
+    """In a table, in a timeline and in the link to the Web UI."""
+    order = Order(
+        id="hostile",
+        payment_id="pay-hostile",
+        items=[Item(name=HOSTILE, qty=1, price="2.50")],  # type: ignore[arg-type]
+        address=Address(address=HOSTILE, city="Columbus", state="OH", zipcode="43210"),
+    )
+    workers = [lab.start_worker("order")]
+    handle = await start_order(client, order, Policy())
+    await lab.wait_for_state(handle, "awaiting_review")
+    await handle.signal(OrderWorkflow.cancel_order, HOSTILE)
+    await handle.result()
+    shown = [
+        str(lab.table("orders")._repr_html_()),
+        str(lab.table("orders", raw=True)._repr_html_()),
+        str(lab.table("events")._repr_html_()),
+        str((await lab.timeline(handle))._repr_mimebundle_()[0]["text/html"]),
+        str(lab.link(handle)._repr_html_()),
+    ]
+    assert AS_TEXT in shown[0]
+    assert AS_TEXT in shown[2]
+    assert [html for html in shown if "<img src=x" in html] == []
+    del workers
+
+
+@pytest.mark.parametrize("notebooks", [[], ["one.ipynb"], ["one.ipynb", HOSTILE]])
+def test_the_page_behind_the_tile(notebooks: list[str]) -> None:
+    """It names what there is, and leads to it by itself if there is one only."""
+    page = jupyter.page([jupyter.WebUI(name, f"/proxy/absolute/{port}/") for port, name in enumerate(notebooks, 8001)])
+    assert page.count("<a href=") == len(notebooks)
+    assert ('http-equiv="refresh" content="0; url=/proxy/absolute/8001/"' in page) == (len(notebooks) == 1)
+    assert ("No Temporal server runs yet" in page) == (not notebooks)
+    assert (AS_TEXT in page) == (HOSTILE in notebooks)
+    assert "<img" not in page
+
+
+def test_a_kernel_that_no_jupyter_server_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("JPY_PARENT_PID", raising=False)
+    assert jupyter.proxied_path() is None
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    assert jupyter.proxied_path() is None
