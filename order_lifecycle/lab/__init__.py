@@ -6,17 +6,23 @@ from order_lifecycle.lab.beside import as_shipped, time_skipping
 from order_lifecycle.lab.check import check_cancelled, check_refunds, check_running, check_shipped
 from order_lifecycle.lab.check_deploy import check_build, check_changes, check_patch
 from order_lifecycle.lab.check_failures import check_failed_unpaid, check_retries
+from order_lifecycle.lab.check_first import check_moved, check_pauses, check_refused_fields
 from order_lifecycle.lab.check_money_back import check_cancelled_by_temporal, check_saga
+from order_lifecycle.lab.check_production import check_counted, check_query, check_settings
 from order_lifecycle.lab.check_shipping import check_race, check_tries
+from order_lifecycle.lab.check_testing import check_goes_on, check_test
 from order_lifecycle.lab.check_waiting import check_answers, check_waited
 from order_lifecycle.lab.check_workers import check_killed, check_safe_to_repeat
 from order_lifecycle.lab.history import history
 from order_lifecycle.lab.lessons import builds, promote, start_lesson_worker
 from order_lifecycle.lab.links import link
+from order_lifecycle.lab.many import throughput
+from order_lifecycle.lab.numbers import metrics
 from order_lifecycle.lab.replaying import goes_on
 from order_lifecycle.lab.source import source
 from order_lifecycle.lab.states import state_diagram
 from order_lifecycle.lab.tables import changes, state_of, table
+from order_lifecycle.lab.testing import quiet, test_server
 from order_lifecycle.lab.timeline import timeline
 from order_lifecycle.lab.waiting import LabError, wait_for_state, wait_until
 from order_lifecycle.lab.workers import pending, who
@@ -34,30 +40,42 @@ __all__ = [
     "check_cancelled",
     "check_cancelled_by_temporal",
     "check_changes",
+    "check_counted",
     "check_failed_unpaid",
+    "check_goes_on",
     "check_killed",
+    "check_moved",
     "check_patch",
+    "check_pauses",
+    "check_query",
     "check_race",
     "check_refunds",
+    "check_refused_fields",
     "check_retries",
     "check_running",
     "check_safe_to_repeat",
     "check_saga",
+    "check_settings",
     "check_shipped",
+    "check_test",
     "check_tries",
     "check_waited",
     "doctor",
     "goes_on",
     "history",
     "link",
+    "metrics",
     "pending",
     "promote",
+    "quiet",
     "source",
     "start_lesson_worker",
     "start_worker",
     "state_diagram",
     "state_of",
     "table",
+    "test_server",
+    "throughput",
     "time_skipping",
     "timeline",
     "up",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from temporalio.api.enums.v1 import RoutingConfigUpdateState, WorkerDeploymentVersionStatus
+from temporalio.api.deployment.v1 import WorkerDeploymentVersion
+from temporalio.api.enums.v1 import RoutingConfigUpdateState, TaskQueueType, WorkerDeploymentVersionStatus
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkerDeploymentRequest,
     DescribeWorkerDeploymentResponse,
+    DescribeWorkerDeploymentVersionRequest,
     SetWorkerDeploymentCurrentVersionRequest,
 )
 from temporalio.client import Client
@@ -34,20 +36,31 @@ def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
 
 async def promote(client: Client, build: str) -> None:
     """From now on, new orders go to the workers of this build. What was begun stays where it is."""
-
-    async def known() -> Any:
-        return build in set((await builds(client))["build"])
-
-    async def in_force() -> Any:
-        now = (await _describe(client)).worker_deployment_info
-        done = now.routing_config_update_state == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
-        return done and now.routing_config.current_deployment_version.build_id == build
-
-    await wait_until(known, f"the server to hear of build {build}")
+    await wait_until(lambda: _known(client, build), f"the server to hear of build {build}")
     await client.workflow_service.set_worker_deployment_current_version(
         SetWorkerDeploymentCurrentVersionRequest(namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build)
     )
-    await wait_until(in_force, f"build {build} to be the current one")
+    await wait_until(lambda: _in_force(client, build), f"build {build} to be the current one")
+
+
+async def _known(client: Client, build: str) -> Any:
+    """A worker asks for workflow tasks and for activity tasks, and the server hears of the two one after the other."""
+    version = WorkerDeploymentVersion(deployment_name=DEPLOYMENT, build_id=build)
+    request = DescribeWorkerDeploymentVersionRequest(namespace=client.namespace, deployment_version=version)
+    try:
+        heard = await client.workflow_service.describe_worker_deployment_version(request)
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    both = {TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY}
+    return {queue.type for queue in heard.version_task_queues} >= both
+
+
+async def _in_force(client: Client, build: str) -> Any:
+    now = (await _describe(client)).worker_deployment_info
+    done = now.routing_config_update_state == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
+    return done and now.routing_config.current_deployment_version.build_id == build
 
 
 async def builds(client: Client) -> pd.DataFrame:
@@ -69,4 +82,4 @@ async def _describe(client: Client) -> DescribeWorkerDeploymentResponse:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-        return DescribeWorkerDeploymentResponse()  # no worker of it has polled yet
+        return DescribeWorkerDeploymentResponse()  # none of its workers has been here yet

@@ -32,11 +32,13 @@ class LabError(Exception):
         return [f"LabError: {self}"]
 
 
-async def wait_until(condition: Callable[[], Awaitable[T] | T], what: str, at_most: float = 10.0) -> T:
+async def wait_until(
+    condition: Callable[[], Awaitable[T] | T], what: str | Callable[[], str], at_most: float = 10.0
+) -> T:
     """What `condition` returns, as soon as it is true. It may be an ordinary function or an async one.
 
-    `what`: what is waited for, in words, for the progress that is shown and for the LabError that is raised when it
-    has not come after `at_most` seconds.
+    `what`: what is waited for, in words (or a function that says it anew each time), for the progress that is shown and
+    for the LabError that is raised when it has not come after `at_most` seconds.
     """
     with progress(what) as tell:
         try:
@@ -49,7 +51,7 @@ async def wait_until(condition: Callable[[], Awaitable[T] | T], what: str, at_mo
                     tell()
                     await asyncio.sleep(LOOK_EVERY)
         except TimeoutError:
-            raise LabError(f"waited {at_most:g} s for {what}, in vain: are the workers running?") from None
+            raise LabError(f"waited {at_most:g} s for {_words(what)}, in vain: are the workers running?") from None
 
 
 async def wait_for_state(handle: WorkflowHandle[Any, Any], state: str, at_most: float = 10.0) -> OrderStatus:
@@ -93,7 +95,7 @@ def wake_for_signals() -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[], None]]:
+def progress(what: str | Callable[[], str]) -> Iterator[Callable[[], None]]:
     """Inside, call what this gives you now and then: after a second it shows what is waited for, and since when.
     At the end what was shown is gone."""
     began = time.monotonic()
@@ -104,7 +106,7 @@ def progress(what: str) -> Iterator[Callable[[], None]]:
         seconds = time.monotonic() - began
         if seconds < SHOW_AFTER or not _somebody_watches():
             return
-        text = {"text/plain": f"waiting for {what} … {seconds:.0f} s"}
+        text = {"text/plain": f"waiting for {_words(what)} … {seconds:.0f} s"}
         if shown is None:
             from IPython.display import display
 
@@ -121,6 +123,10 @@ def progress(what: str) -> Iterator[Callable[[], None]]:
     finally:
         if shown is not None:
             shown.update({"text/plain": ""}, raw=True)
+
+
+def _words(what: str | Callable[[], str]) -> str:
+    return what if isinstance(what, str) else what()
 
 
 def _somebody_watches() -> bool:

@@ -1,0 +1,183 @@
+"""Checks of the exercises about changes of code that orders are running on."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowFailureError, WorkflowHistory
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from order_lifecycle.client import connect
+from order_lifecycle.lab.check import Check
+from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
+from order_lifecycle.lab.replaying import what_stops
+from order_lifecycle.lessons import deploy
+from order_lifecycle.lessons.deploy import first
+
+REVIEW = "        await workflow.wait_condition("
+CHARGE = "        await workflow.execute_activity(deploy.charge, order_id, start_to_close_timeout=limit)\n"
+SHIP = CHARGE.replace("charge", "ship")
+HINT = "Hint: does the workflow still ask Temporal for the same things, in the same order?"
+
+_numbers = count(1)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What somebody would like to change in `lessons/deploy/first.py`."""
+
+    what: str
+    old: str
+    new: str
+
+
+CHANGES = {
+    "a": Change("a line in the log before the review", REVIEW, '        workflow.logger.info("waiting")\n' + REVIEW),
+    "b": Change("seven days for the review instead of three", "timedelta(days=3)", "timedelta(days=7)"),
+    "c": Change("ship first, charge afterwards", CHARGE + SHIP, SHIP + CHARGE),
+    "d": Change(
+        "a pause of a minute before the charge", CHARGE, "        await workflow.sleep(timedelta(minutes=1))\n" + CHARGE
+    ),
+}
+
+
+def check_changes(answer: Any) -> Check:
+    """Are these the letters of the changes that need a patch? Each change is made, and a finished order replayed."""
+    wrong = None
+    if answer is ...:
+        wrong = 'There is no answer yet. Hint: a set of letters, such as {"a", "b"}.'
+    elif isinstance(answer, str) or not set(answer) <= set(CHANGES):
+        wrong = f'The answer is a set of letters from {", ".join(CHANGES)}, such as {{"a", "b"}}.'
+    else:
+        right = in_a_loop_of_its_own(_changes_that_stop_orders())
+        named_too_much, left_out = sorted(set(answer) - right), sorted(right - set(answer))
+        if named_too_much:
+            letter = named_too_much[0]
+            wrong = f"With {letter} ({CHANGES[letter].what}) a replay of an old order goes through. {HINT}"
+        elif left_out:
+            letter = left_out[0]
+            wrong = f"With {letter} ({CHANGES[letter].what}) a replay of an old order stops. {HINT}"
+    return Check(wrong, "Each change was made and an old order replayed: these stop it, and the others do not.")
+
+
+async def _changes_that_stop_orders() -> set[str]:
+    history = await _life(first.SmallOrder)
+    stop = set()
+    for letter, change in CHANGES.items():
+        with _with_change(change.old, change.new) as workflow:
+            if await what_stops(workflow, history):
+                stop.add(letter)
+    return stop
+
+
+def check_patch(lines: Any) -> Check:
+    """Put before the line that ships, do these lines pack the orders that are new, and let the old ones go on?"""
+    wrong = None
+    if not isinstance(lines, str) or not lines.strip(" \n."):
+        wrong = 'There are no lines yet. Hint: they begin with `if workflow.patched("…"):`.'
+    else:
+        wrong = in_a_loop_of_its_own(_fault_of(textwrap.indent(textwrap.dedent(lines).strip(), " " * 8) + "\n"))
+    return Check(wrong, "Orders that were begun before go on as they began, and every new one is packed.")
+
+
+async def _fault_of(lines: str) -> str | None:
+    old = await _life(first.SmallOrder)
+    try:
+        with _with_change(SHIP, lines + SHIP) as workflow:
+            if why := await what_stops(workflow, old):
+                return f"An order that was begun before stops: {why}. Hint: `workflow.patched` says which is which."
+            new = _steps(await _life(workflow))
+            wanted = ["receive", "charge", "pack", "ship"]
+            if "pack" not in new:
+                return "A new order is not packed. Hint: for a new order `workflow.patched` is True."
+            return None if new == wanted else f"A new order does {', '.join(new)}; wanted is {', '.join(wanted)}."
+    except SyntaxError as error:
+        return f"Python cannot read the lines: {error.msg}."
+    except WorkflowFailureError as error:
+        return f"A new order fails: {error.cause}. Hint: `deploy.pack`, `order_id` and `limit` are known there."
+
+
+def check_build(workflow_id: str, build: str) -> Check:
+    """Is this order on that build?"""
+    found = in_a_loop_of_its_own(_build_of(workflow_id))
+    wrong = None
+    if found is None:
+        wrong = f"There is no workflow {workflow_id}. Hint: promote the build first, then start the order."
+    elif not found:
+        wrong = f"{workflow_id} is on no build. Hint: has a worker taken it? `lab.wait_until(…)`, as above."
+    elif found != build:
+        wrong = f"{workflow_id} is on build {found}, and stays there. Hint: `lab.promote` first, then a new order."
+    return Check(wrong, f"{workflow_id} is on build {build}.")
+
+
+async def _build_of(workflow_id: str) -> str | None:
+    """Empty for a workflow without one, None where there is no such workflow."""
+    try:
+        described = await (await connect()).get_workflow_handle(workflow_id).describe()
+    except RPCError:
+        return None
+    return described.raw_description.workflow_execution_info.versioning_info.deployment_version.build_id
+
+
+async def _life(workflow: type) -> WorkflowHistory:
+    """The history of one order, from its start to its end, with a worker of this code alone. Raises
+    WorkflowFailureError."""
+    client = await connect()
+    name = f"check-deploy-{os.getpid()}-{next(_numbers)}"
+    with ThreadPoolExecutor(1) as threads:
+        worker = Worker(
+            client,
+            task_queue=name,
+            workflows=[workflow],
+            activities=deploy.ACTIVITIES,
+            activity_executor=threads,
+            max_concurrent_activities=1,
+            workflow_failure_exception_types=[Exception],  # a mistake in somebody's lines ends the order at once
+        )
+        async with worker:
+            handle = await client.start_workflow(
+                "SmallOrder",
+                name,
+                id=name,
+                task_queue=name,
+                start_signal="approve_order",
+                execution_timeout=timedelta(seconds=5),
+            )
+            await handle.result()
+    return await handle.fetch_history()
+
+
+def _steps(history: WorkflowHistory) -> list[str]:
+    """The activities that it asked for, in order."""
+    scheduled = (event.activity_task_scheduled_event_attributes for event in history.events)
+    return [each.activity_type.name for each in scheduled if each.activity_type.name]
+
+
+@contextmanager
+def _with_change(old: str, new: str) -> Iterator[type]:
+    """The workflow of `first`, with that change made in a copy of its source, as a developer would make it."""
+    source = inspect.getsource(first)
+    assert source.count(old) == 1
+    name = f"small_order_{next(_numbers)}"
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / f"{name}.py").write_text(source.replace(old, new))
+        sys.path.insert(0, folder)
+        try:
+            yield importlib.import_module(name).SmallOrder
+        finally:
+            sys.path.remove(folder)
+            sys.modules.pop(name, None)

@@ -1,0 +1,162 @@
+"""Checks of the exercises about giving the money back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from temporalio.client import WorkflowExecutionStatus
+
+from order_lifecycle.client import connect, workflow_id
+from order_lifecycle.lab.check import Check, _row
+from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
+
+Step = Callable[[], Awaitable[None]]
+Saga = Callable[[Step, Step, Step], Awaitable[object]]
+
+AT_MOST = 1.0  # s, for what takes no time
+
+
+def check_cancelled_by_temporal(order_id: str) -> Check:
+    """Was the order cancelled by Temporal's own cancel after it had been charged, and the money given back?"""
+    order, payment = _row("orders", order_id), _row("payments", order_id)
+    wrong = None
+    if order is None:
+        wrong = f'There is no order {order_id}. Hint: `await buy("{order_id}")`.'
+    elif order["state"] != "cancelled":
+        wrong = f"{order_id} is {order['state']}. Hint: `await handle.cancel()`, then wait for its end."
+    elif payment is None:
+        wrong = f"{order_id} was cancelled before it was charged. Hint: `buy` it: that waits for the charge."
+    elif (status := in_a_loop_of_its_own(_status(order_id))) is not WorkflowExecutionStatus.CANCELED:
+        name = status.name if status else "unknown"
+        wrong = (
+            f"For Temporal the workflow of {order_id} is {name}, not CANCELED: it heard a signal or an Update. "
+            "Hint: `handle.cancel()`."
+        )
+    return Check(wrong, f"Temporal cancelled {order_id}, and the charge is refunded all the same.")
+
+
+async def _status(order_id: str) -> WorkflowExecutionStatus | None:
+    return (await (await connect()).get_workflow_handle(workflow_id(order_id)).describe()).status
+
+
+def check_saga(saga: Saga) -> Check:
+    """Does `saga(charge, pack, refund)` charge and pack, and refund whatever ends it before it is through?"""
+    wrong = in_a_loop_of_its_own(_first_fault(saga))
+    return Check(wrong, "It gives the money back after a failure, after a cancel, and after a second cancel.")
+
+
+class _Shop:
+    """Three steps that write down what they did. One may fail, and one may hang until it is let go."""
+
+    def __init__(self, *, fails: str = "", hangs: str = "") -> None:
+        self.begun = {step: asyncio.Event() for step in ("charge", "pack", "refund")}
+        self.done: list[str] = []
+        self.go_on = asyncio.Event()
+        self._fails = fails
+        self._hangs = hangs
+
+    async def charge(self) -> None:
+        await self._do("charge")
+
+    async def pack(self) -> None:
+        await self._do("pack")
+
+    async def refund(self) -> None:
+        await self._do("refund")
+
+    async def _do(self, step: str) -> None:
+        self.begun[step].set()
+        if step == self._hangs:
+            await self.go_on.wait()
+        if step == self._fails:
+            raise ValueError(f"{step} failed")
+        self.done.append(step)
+
+
+async def _first_fault(saga: Saga) -> str | None:
+    return (
+        await _goes_well(saga)
+        or await _pack_fails(saga)
+        or await _charge_fails(saga)
+        or await _cancelled(saga)
+        or await _cancelled_twice(saga)
+    )
+
+
+async def _goes_well(saga: Saga) -> str | None:
+    shop = _Shop()
+    await _end(_start(saga, shop))
+    if shop.done == ["charge", "pack"]:
+        return None
+    return f"Nothing fails, and done is: {', '.join(shop.done) or 'nothing'}. Hint: charge, then pack, and no refund."
+
+
+async def _pack_fails(saga: Saga) -> str | None:
+    shop = _Shop(fails="pack")
+    came = await _end(_start(saga, shop))
+    if "refund" not in shop.done:
+        return "`pack` failed, and the money was not given back. Hint: `try: …`, and `await refund()` after it."
+    return None if isinstance(came, ValueError) else "`pack` failed, and nobody hears of it. Hint: `raise` at the end."
+
+
+async def _charge_fails(saga: Saga) -> str | None:
+    shop = _Shop(fails="charge")
+    await _end(_start(saga, shop))
+    if "refund" in shop.done:
+        return None
+    return (
+        "`charge` raised, and there was no refund. It may have moved the money before that, as a time-out may. "
+        "Hint: put `charge` into the `try` too."
+    )
+
+
+async def _cancelled(saga: Saga) -> str | None:
+    shop = _Shop(hangs="pack")
+    task = _start(saga, shop)
+    await _begins(shop, "pack")
+    task.cancel()
+    came = await _end(task)
+    if "refund" not in shop.done:
+        return "It was cancelled while it packed, and kept the money. Hint: CancelledError is no Exception."
+    if not isinstance(came, asyncio.CancelledError):
+        return "It was cancelled, and nobody hears of it. Hint: `raise` at the end."
+    return None
+
+
+async def _cancelled_twice(saga: Saga) -> str | None:
+    shop = _Shop(fails="pack", hangs="refund")
+    task = _start(saga, shop)
+    await _begins(shop, "refund")
+    task.cancel()
+    await asyncio.wait([task], timeout=0.05)
+    if task.done():
+        return (
+            "It was cancelled while it refunded, and ended before the refund did. "
+            "Hint: a task for the refund, and a loop that waits until it is done."
+        )
+    shop.go_on.set()
+    await _end(task)
+    return None if "refund" in shop.done else "It was cancelled while it refunded, and the refund was never done."
+
+
+def _start(saga: Saga, shop: _Shop) -> asyncio.Task[object]:
+    async def run() -> object:
+        return await saga(shop.charge, shop.pack, shop.refund)
+
+    return asyncio.create_task(run())
+
+
+async def _end(task: asyncio.Task[object]) -> object:
+    """What it returns or raises; TimeoutError if it does not end."""
+    await asyncio.wait([task], timeout=AT_MOST)
+    if not task.done():
+        task.cancel()
+        return TimeoutError()
+    return asyncio.CancelledError() if task.cancelled() else task.exception() or task.result()
+
+
+async def _begins(shop: _Shop, step: str) -> None:
+    with suppress(TimeoutError):  # then the saga does not come there, and what it leaves behind says so
+        await asyncio.wait_for(shop.begun[step].wait(), AT_MOST)

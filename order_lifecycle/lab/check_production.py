@@ -1,0 +1,128 @@
+"""Checks of the exercises about many orders and other servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError
+
+from order_lifecycle.client import connect, workflow_id
+from order_lifecycle.domain import BadInput
+from order_lifecycle.lab.attempts import failed_attempts
+from order_lifecycle.lab.check import Check
+from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
+from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.world import Process
+from order_lifecycle.settings import Settings
+
+# Where the company of the last exercise has its Temporal.
+CLOUD = {
+    "TEMPORAL_HOST": "orders.a1b2c.tmprl.cloud:7233",
+    "TEMPORAL_NAMESPACE": "orders.a1b2c",
+    "TEMPORAL_API_KEY": "a-secret-key",
+    "DATABASE_URL": "postgresql://orders:secret@db.example.com:5432/orders",
+}
+
+
+def check_query(query: Any, state: str, more_than: str) -> Check:
+    """Does this list filter find the orders in `state` that cost more than `more_than`, and no others?"""
+    if not isinstance(query, str):
+        return Check("There is no query yet. Hint: a text, such as \"OrderState = 'shipped'\".", "")
+    wanted = {
+        workflow_id(row["id"])
+        for row in store().rows("orders")
+        if row["state"] == state and _cost(row["items"]) > Decimal(more_than)
+    }
+    try:
+        found = in_a_loop_of_its_own(_listed(query))
+    except RPCError as error:
+        return Check(f"The server says: {error.message}. Hint: a name, an operator, a value; texts in '…'.", "")
+    wrong = None
+    if too_many := found - wanted:
+        one = min(too_many)
+        wrong = f"It finds {len(too_many)} too many, {one} for one. Hint: join two conditions with AND."
+    elif left_out := wanted - found:
+        one = min(left_out)
+        wrong = f"It leaves out {len(left_out)}, {one} for one. Hint: is each condition as wide as it should be?"
+    return Check(wrong, f"It finds what it should, and nothing else: {len(wanted)}.")
+
+
+def _cost(items: list[dict[str, Any]]) -> Decimal:
+    return sum((item["qty"] * Decimal(str(item["price"])) for item in items), Decimal(0))
+
+
+async def _listed(query: str) -> set[str]:
+    return {found.id async for found in (await connect()).list_workflows(query)}
+
+
+def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker: Process) -> Check:
+    """Does `count(lines)` count the failed attempts of each step in the lines of this worker's log?"""
+    # As a worker that dies may end its log.
+    lines = [*worker.log().splitlines(), "Killed", '{"event": "stopped"}']
+    wanted: dict[str, int] = {}
+    for each in failed_attempts([worker]):
+        wanted[each.step] = wanted.get(each.step, 0) + 1
+    wrong = None
+    try:
+        counted = count(lines)
+    except Exception as error:
+        return Check(f"It raises {type(error).__name__}: {error}. Hint: not every line is JSON.", "")
+    if counted is None:
+        wrong = "It returns nothing yet. Hint: a dictionary, from a step to a number."
+    elif dict(counted) != wanted:
+        step = min(step for step in {*wanted, *counted} if wanted.get(step, 0) != counted.get(step, 0))
+        wrong = f"{step} failed {wanted.get(step, 0)} times, and it says {counted.get(step, 0)}. Hint: count the lines "
+        wrong += "that have `took`: only a failed attempt says how long it took."
+    return Check(wrong, f"Every attempt that failed is counted, in {len(wanted)} steps.")
+
+
+def check_settings(settings: Any) -> Check:
+    """With these variables, does a worker go to the company's Temporal and to its database?"""
+    if not isinstance(settings, Mapping) or not settings:
+        return Check('There are no settings yet. Hint: {"TEMPORAL_HOST": "…", …}.', "")
+    return Check(_fault_of(settings), "With these, and not a line changed, the workers work for that company.")
+
+
+def _fault_of(settings: Mapping[str, str]) -> str | None:
+    with _environment(settings):
+        try:
+            ours = Settings(_env_file=None)
+        except BadInput as error:
+            return f"{error}."
+    try:
+        # What the SDK takes itself. A file of this machine's user is not looked at.
+        sdk = ClientConfig.load_client_connect_config(disable_file=True, override_env_vars=dict(settings))
+    except ValueError as error:
+        return f"The SDK says: {error}."
+    database = ours.database_url.get_secret_value() if ours.database_url else None
+    found = {
+        "TEMPORAL_HOST": ours.temporal_host,
+        "TEMPORAL_NAMESPACE": ours.temporal_namespace,
+        "TEMPORAL_API_KEY": sdk.get("api_key"),
+        "DATABASE_URL": database,
+    }
+    for name, wanted in CLOUD.items():
+        if name not in settings:
+            return f"{name} is not set. Hint: README, and `.env.example`, say what each is for."
+        if found[name] != wanted:
+            return f"{name} is {found[name]!r}, not {wanted!r}."
+    return None if sdk.get("tls") else "The key would go over an open line. Hint: leave TEMPORAL_TLS out; it is on."
+
+
+@contextmanager
+def _environment(settings: Mapping[str, str]) -> Iterator[None]:
+    """Inside, the environment has these variables, and of the package's own no others."""
+    before = dict(os.environ)
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+    os.environ.update(settings)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

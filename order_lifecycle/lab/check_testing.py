@@ -1,0 +1,81 @@
+"""Checks of the exercises about testing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import WorkflowHistory
+
+from order_lifecycle.lab.check import Check
+from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
+from order_lifecycle.lessons.small_orders import WithoutSmallReviews
+from order_lifecycle.workflows.order import OrderWorkflow
+
+Test = Callable[[type], Awaitable[Any]]
+GoesOn = Callable[[type, WorkflowHistory], Awaitable[Any]]
+
+
+def check_test(test: Test) -> Check:
+    """Does `test(workflow)` pass with the order's workflow, and fail with one that reviews no small orders?"""
+    if _what_it_raises(test, WithoutSmallReviews) is None:
+        wrong: str | None = (
+            "It passes with WithoutSmallReviews too, which charges the order though nobody approved it. "
+            'Hint: `assert "charge_payment" not in calls`.'
+        )
+    elif error := _what_it_raises(test, OrderWorkflow):
+        wrong = (
+            f"It fails with OrderWorkflow, which is right: {type(error).__name__} {error}. "
+            "Hint: look at what `calls` is before you say what it must be."
+        )
+    else:
+        wrong = None
+    return Check(wrong, "It passes with the right workflow, and fails with a wrong one.")
+
+
+def _what_it_raises(test: Test, workflow: type) -> Exception | None:
+    async def run() -> None:
+        await test(workflow)
+
+    try:
+        in_a_loop_of_its_own(run())
+    except Exception as error:
+        return error
+    return None
+
+
+def check_goes_on(goes_on: GoesOn, histories: Path) -> Check:
+    """Does `goes_on(workflow, history)` say whether orders with that history could go on with that workflow?"""
+    cases: list[tuple[type, str, bool]] = [
+        (OrderWorkflow, "shipped", True),
+        (WithoutSmallReviews, "shipped", False),
+        (WithoutSmallReviews, "approved_at_the_start", True),
+    ]
+    wrong = None
+    for workflow, kind, right in cases:
+        wrong = wrong or _what_is_wrong(goes_on, workflow, histories / f"{kind}.json", right)
+    return Check(wrong, "It tells the changes that running orders survive from those that they do not.")
+
+
+def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> str | None:
+    history = WorkflowHistory.from_json(f"order-{file.stem}", file.read_text())
+
+    async def run() -> Any:
+        return await goes_on(workflow, history)
+
+    case = f"{workflow.__name__} and the history `{file.stem}`"
+    try:
+        answer = in_a_loop_of_its_own(run())
+    except Exception as error:
+        return f"With {case} it raises {type(error).__name__}. Hint: a replay that fails raises NondeterminismError."
+    if answer is None:
+        return "It returns nothing. Hint: `await replayer.replay_workflow(history)`, then `return True`."
+    if answer is not right:
+        hint = (
+            "with `raise_on_replay_failure=False` the failure is only in the result, as `replay_failure`"
+            if not right
+            else "a `Replayer` needs the `data_converter` that wrote the history"
+        )
+        return f"With {case} it should say {right}, and says {answer!r}. Hint: {hint}."
+    return None

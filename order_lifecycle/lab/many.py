@@ -1,0 +1,99 @@
+"""Many workflows at once: waiting for all of them, and how many had ended when."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from order_lifecycle.lab.pictures import BLUE, GROUND, INK, Picture
+from order_lifecycle.lab.waiting import LabError, wait_until
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BAR = 20  # characters
+
+
+class Throughput(Picture):
+    """The picture, and the figures behind it: `frame`, a row for each workflow, with the seconds from the first start
+    to its own start and to its end."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        alt = f"Orders that have ended, over time: a line of steps that climbs from 0 to {len(frame)}."
+        super().__init__("image/png", _draw(list(frame["ended"])), alt)
+
+    @property
+    def took(self) -> float:
+        """Seconds from the first start to the last end."""
+        return float(self.frame["ended"].max())
+
+
+async def throughput(handles: Sequence[WorkflowHandle[Any, Any]], at_most: float = 60.0) -> Throughput:
+    """Wait until all of them have ended, with a bar that shows how many have, and draw when they did. Raises LabError
+    if they have not after `at_most` seconds."""
+    import pandas as pd
+
+    ends = [asyncio.create_task(_end(handle)) for handle in handles]
+
+    def done() -> int:
+        return sum(end.done() for end in ends)
+
+    def so_far() -> str:
+        return f"{len(ends)} orders to end: {'█' * (BAR * done() // len(ends)):░<{BAR}} {done()} of {len(ends)}"
+
+    try:
+        await wait_until(lambda: done() == len(ends), so_far, at_most)
+    finally:
+        for end in ends:
+            end.cancel()
+    times = [end.result() for end in ends]
+    zero = min((start for start, _ in times), default=None)
+    rows = [
+        [handle.id, (start - zero).total_seconds(), (end - zero).total_seconds()]
+        for handle, (start, end) in zip(handles, times, strict=True)
+        if zero is not None
+    ]
+    return Throughput(pd.DataFrame(rows, columns=["workflow", "started", "ended"]).sort_values("ended"))
+
+
+async def _end(handle: WorkflowHandle[Any, Any]) -> tuple[datetime, datetime]:
+    """When it was started and when it ended, by the server's clock."""
+    await _wait_for(handle)
+    described = await handle.describe()
+    if described.close_time is None:
+        raise LabError(f"{handle.id} has not ended")
+    return described.start_time, described.close_time
+
+
+async def _wait_for(handle: WorkflowHandle[Any, Any]) -> None:
+    try:
+        await handle.result()
+    except WorkflowFailureError:
+        return  # a failed order has ended, too
+
+
+def _draw(ends: list[float]) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), dpi=110, facecolor=GROUND, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(facecolor=GROUND)
+    axes.step([0.0, *ends], range(len(ends) + 1), where="post", color=BLUE, linewidth=2)
+    axes.set_xlabel("seconds since the first order was started", fontsize=9, color=INK)
+    axes.set_ylabel("orders that have ended", fontsize=9, color=INK)
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.tick_params(labelsize=9, colors=INK)
+    axes.grid(color="#e4e7eb", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    file = io.BytesIO()
+    figure.savefig(file, format="png", facecolor=GROUND)
+    return file.getvalue()

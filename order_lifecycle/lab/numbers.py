@@ -1,0 +1,40 @@
+"""The metrics of a worker, as Prometheus would read them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+from order_lifecycle.lab.waiting import LabError
+from order_lifecycle.lab.world import Process
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SERIES = re.compile(r"(?P<metric>\w+)\{(?P<labels>.*)\} (?P<value>\S+)")
+LABEL = re.compile(r'(\w+)="([^"]*)"')
+# Of our own workers these say the same everywhere.
+LEFT_OUT = {"namespace", "service_name", "task_queue", "workflow_type"}
+
+
+def metrics(worker: Process) -> pd.DataFrame:
+    """What this worker counts and measures: the metric, what it is about, and its value. Histograms are left out, but
+    for their sums and counts. Raises LabError if the worker serves none."""
+    import pandas as pd
+
+    address = worker.environment.get("METRICS_ADDRESS")
+    if address is None:
+        raise LabError(f"the {worker.name} serves no metrics: start it with `metrics=True`")
+    with urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    rows = [
+        [
+            found["metric"],
+            ", ".join(value for name, value in LABEL.findall(found["labels"]) if name not in LEFT_OUT),
+            float(found["value"]),
+        ]
+        for found in SERIES.finditer(text)
+        if not found["metric"].endswith("_bucket")
+    ]
+    return pd.DataFrame(rows, columns=["metric", "about", "value"])

@@ -1,0 +1,36 @@
+"""The change for every order, when none is left that was begun without it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from order_lifecycle.lessons import deploy, worker
+
+
+@workflow.defn
+class SmallOrder:
+    def __init__(self) -> None:
+        self._approved = False
+
+    @workflow.run
+    async def run(self, order_id: str) -> str:
+        limit = timedelta(seconds=5)
+        await workflow.execute_activity(deploy.receive, order_id, start_to_close_timeout=limit)
+        workflow.deprecate_patch("reserve")
+        await workflow.execute_activity(deploy.reserve, order_id, start_to_close_timeout=limit)
+        # The review, for which a person has three days.
+        await workflow.wait_condition(lambda: self._approved, timeout=timedelta(days=3))
+        await workflow.execute_activity(deploy.charge, order_id, start_to_close_timeout=limit)
+        await workflow.execute_activity(deploy.ship, order_id, start_to_close_timeout=limit)
+        return "shipped"
+
+    @workflow.signal
+    def approve_order(self) -> None:
+        self._approved = True
+
+
+if __name__ == "__main__":
+    worker.main(deploy.QUEUE, [SmallOrder], deploy.ACTIVITIES)

@@ -1,0 +1,224 @@
+"""The exercises of notebooks 00 to 03: what is right, and each of the ways to be wrong, told apart in a real world."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+from sqlalchemy import text
+from temporalio.client import WorkflowHandle
+
+from order_lifecycle import lab
+from order_lifecycle.client import connect, start_order
+from order_lifecycle.domain import Address, Item, Order, OrderResult, Policy
+from order_lifecycle.lab import world as worlds
+from order_lifecycle.lab.tables import store as lab_store
+from order_lifecycle.workflows.order import OrderWorkflow
+
+LAKE, HILL = (Address(address=street, city="Columbus", state="OH", zipcode="43210") for street in ("1 Lake", "2 Hill"))
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[worlds.Process]:
+    """An order worker, in a world of its own."""
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worlds, "_world", None)
+        it = lab.up()
+        worker = lab.start_worker("order")
+        yield worker
+        worker.stop()
+        it.process.stop()
+    os.environ.clear()  # of what lab.up() wrote there
+    os.environ.update(before)
+
+
+async def start(order_id: str) -> WorkflowHandle[OrderWorkflow, OrderResult]:
+    """An order that waits for its review."""
+    order = Order(
+        id=order_id,
+        payment_id=f"pay-{order_id}",
+        items=[Item(name="apple", qty=3, price="2.50")],  # type: ignore[arg-type]
+        address=Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210"),
+    )
+    handle = await start_order(await connect(), order, Policy())
+    await lab.wait_for_state(handle, "awaiting_review")
+    return handle
+
+
+def says(check: object) -> str:
+    return str(check)
+
+
+# --- 00 --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_was_started_again_without_its_name(worker: worlds.Process) -> None:
+    shipping_worker = lab.start_worker("shipping")
+    shipping_worker.stop()
+    nameless = lab.start_worker("shipping")
+    assert says(lab.check_running(worker, shipping_worker)).startswith("✗ Not yet. The shipping worker has ended")
+    assert says(lab.check_running(worker, nameless)) == "✓ Right. Both workers run."
+    nameless.stop()
+
+
+# --- 01 --------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_order_that_nobody_approved(worker: worlds.Process) -> None:
+    await start("fruit-1")
+    assert says(lab.check_shipped("fruit-1", total="7.50")).startswith("✗ Not yet. fruit-1 waits for its review")
+
+
+def right(data: dict[str, Any]) -> list[str]:
+    try:
+        Order.model_validate(data)
+    except ValidationError as error:
+        return [".".join(map(str, each["loc"])) for each in error.errors()]
+    return []
+
+
+def unsolved(data: dict[str, Any]) -> None:
+    pass
+
+
+def nothing_at_all(data: dict[str, Any]) -> list[str]:
+    return []
+
+
+def not_caught(data: dict[str, Any]) -> list[str]:
+    Order.model_validate(data)
+    return []
+
+
+def last_part_only(data: dict[str, Any]) -> list[str]:
+    return [name.rpartition(".")[2] for name in right(data)]
+
+
+def first_fault_only(data: dict[str, Any]) -> list[str]:
+    return right(data)[:1]
+
+
+def as_tuples(data: dict[str, Any]) -> list[Any]:
+    return [tuple(name.split(".")) for name in right(data)]
+
+
+@pytest.mark.parametrize(
+    ("solution", "expected"),
+    [
+        (right, "✓ Right"),
+        (lambda data: right(data)[::-1], "✓ Right"),
+        (unsolved, "✗ Not yet. An order without a fault should give [], and gives None"),
+        (
+            nothing_at_all,
+            "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and gives []. Hint: `Order.mod",
+        ),
+        (not_caught, "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and gives <class 'pydantic_core."),
+        (last_part_only, "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and gives ['qty']. Which item"),
+        (
+            first_fault_only,
+            "✗ Not yet. An order with 0 apples at 5.001 each should give ['items.0.qty', 'items.0.price']",
+        ),
+        (as_tuples, "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and gives [('items', '1', 'qty')]."),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_refused_fields(solution: Callable[[dict[str, Any]], Any], expected: str) -> None:
+    assert says(lab.check_refused_fields(solution)).startswith(expected)
+
+
+# --- 02 --------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_order_that_was_cancelled_before_its_charge(worker: worlds.Process) -> None:
+    handle = await start("mine")
+    await handle.signal(OrderWorkflow.cancel_order, "found it cheaper")
+    await handle.result()
+    check = lab.check_cancelled("mine", why="found it cheaper")
+    assert says(check).startswith("✗ Not yet. mine was cancelled before it was charged")
+
+
+@pytest.mark.parametrize(
+    ("order_id", "addresses", "expected"),
+    [
+        ("both", [LAKE, HILL], "✓ Right. both goes to 2 Hill"),
+        ("one", [LAKE], "✗ Not yet. one has moved 1 time, not 2. Hint: send the next address too"),
+        ("other-way", [HILL, LAKE], "✗ Not yet. other-way goes to 1 Lake: that address arrived last"),
+        ("back", [LAKE, HILL, LAKE], "✗ Not yet. back has moved to 1 Lake, then to 2 Hill, then to 1 Lake"),
+        ("second", [HILL], "✗ Not yet. second has moved to 2 Hill. Hint: it should be 1 Lake, then 2 Hill"),
+    ],
+)
+async def test_a_customer_who_moves(
+    worker: worlds.Process, order_id: str, addresses: list[Address], expected: str
+) -> None:
+    handle = await start(order_id)
+    for address in addresses:
+        await handle.signal(OrderWorkflow.update_address, address)
+
+    def all_are_there() -> bool:
+        return list(lab.table("events", order_id)["type"]).count("address_changed") == len(addresses)
+
+    await lab.wait_until(all_are_there, "all the changes")
+    assert says(lab.check_moved(order_id, to=[LAKE, HILL])).startswith(expected)
+
+
+async def test_a_customer_who_has_not_moved_yet(worker: worlds.Process) -> None:
+    assert says(lab.check_moved("nobody", to=[LAKE, HILL])).startswith("✗ Not yet. There is no order nobody")
+    await start("stays")
+    assert says(lab.check_moved("stays", to=[LAKE, HILL])).startswith("✗ Not yet. The address of stays has not changed")
+
+
+# --- 03 --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def events(worker: worlds.Process) -> pd.DataFrame:
+    """Of real orders, at made-up times: each pause is shorter than the one before. So the time between two orders is
+    longer than any in the second."""
+    for order_id in {"first", "second", "third"} - set(lab.table("orders")["id"]):
+        await start(order_id)
+    with lab_store().engine.begin() as tx:
+        tx.execute(text("UPDATE events SET ts = timestamptz '2026-01-01' - interval '1 s' * (1000 - id) ^ 2"))
+    return lab.table("events", raw=True)
+
+
+def of_each_order(events: pd.DataFrame) -> Any:
+    return events.assign(pause=events.groupby("order_id")["ts"].diff()).groupby("order_id")["pause"]
+
+
+def across_orders(events: pd.DataFrame) -> Any:
+    return events.assign(pause=events["ts"].diff()).groupby("order_id")["pause"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (lambda events: of_each_order(events).max().dt.total_seconds(), "✓ Right. "),
+        (lambda events: of_each_order(events).max().dt.total_seconds()[::-1], "✓ Right. "),
+        (lambda events: ..., "✗ Not yet. There is no answer yet"),
+        (lambda events: 2.0, "✗ Not yet. It should be a Series"),
+        (lambda events: events.groupby("order_id")["ts"].diff().dt.total_seconds(), "✗ Not yet. It should be a Series"),
+        (lambda events: of_each_order(events).max(), "✗ Not yet. Its values are timedelta64"),
+        (lambda events: across_orders(events).max().dt.total_seconds(), "✗ Not yet. The first event of an order is"),
+        (lambda events: of_each_order(events).min().dt.total_seconds(), "✗ Not yet. These are other times"),
+    ],
+)
+def test_the_longest_pauses(events: pd.DataFrame, answer: Callable[[pd.DataFrame], Any], expected: str) -> None:
+    assert says(lab.check_pauses(answer(events))).startswith(expected)
+
+
+async def test_all_charges_together_are_not_what_was_given_back(worker: worlds.Process) -> None:
+    for order_id in ("keeps", "returns"):
+        handle = await start(order_id)
+        await handle.signal(OrderWorkflow.approve_order)
+        await lab.wait_for_state(handle, "charged")
+    await handle.signal(OrderWorkflow.cancel_order, "changed my mind")
+    await handle.result()
+    payments = lab.table("payments")
+    assert says(lab.check_refunds(payments["amount"].sum())).startswith("✗ Not yet. 15.00 is all that was charged")
+    refunded = payments.loc[payments["status"] == "refunded", "amount"].sum()
+    assert says(lab.check_refunds(refunded)) == "✓ Right. 7.50 was given back."

@@ -1,0 +1,98 @@
+"""The exercises of notebook 08: what is right, and each of the ways to be wrong, told apart. (The mistakes that need
+orders stand in the notebook itself.)"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+import pytest
+
+from order_lifecycle import lab
+
+Step = Callable[[], Awaitable[None]]
+
+
+async def unsolved(charge: Step, pack: Step, refund: Step) -> None:
+    await charge()
+    await pack()
+
+
+async def charge_outside_of_the_try(charge: Step, pack: Step, refund: Step) -> None:
+    await charge()
+    try:
+        await pack()
+    except BaseException:
+        await refund()
+        raise
+
+
+async def only_exceptions(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+        await pack()
+    except Exception:
+        await refund()
+        raise
+
+
+async def interrupted_by_a_second_cancel(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+        await pack()
+    except BaseException:
+        await refund()
+        raise
+
+
+async def shielded_and_left_behind(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+        await pack()
+    except BaseException:
+        await asyncio.shield(asyncio.ensure_future(refund()))
+        raise
+
+
+async def always(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+        await pack()
+    finally:
+        await refund()
+
+
+async def silent(charge: Step, pack: Step, refund: Step) -> None:
+    with suppress(BaseException):
+        await interrupted_by_a_second_cancel(charge, pack, refund)
+
+
+async def right(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+        await pack()
+    except BaseException:
+        undo = asyncio.ensure_future(refund())
+        while not undo.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([undo])
+        raise
+
+
+@pytest.mark.parametrize(
+    ("saga", "says"),
+    [
+        (right, "✓ Right"),
+        (unsolved, "✗ Not yet. `pack` failed, and the money was not given back"),
+        (charge_outside_of_the_try, "✗ Not yet. `charge` raised, and there was no refund"),
+        (only_exceptions, "✗ Not yet. It was cancelled while it packed, and kept the money"),
+        (interrupted_by_a_second_cancel, "✗ Not yet. It was cancelled while it refunded, and ended before"),
+        (shielded_and_left_behind, "✗ Not yet. It was cancelled while it refunded, and ended before"),
+        (always, "✗ Not yet. Nothing fails, and done is: charge, pack, refund"),
+        (silent, "✗ Not yet. `pack` failed, and nobody hears of it"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_saga(saga: Callable[[Step, Step, Step], Awaitable[None]], says: str) -> None:
+    assert str(lab.check_saga(saga)).startswith(says)

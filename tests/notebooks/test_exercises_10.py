@@ -1,0 +1,106 @@
+"""The exercises of notebook 10: what is right, and each of the ways to be wrong, told apart on a real server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import nbformat
+import pytest
+from rules import TOP
+from temporalio.client import Client
+
+from order_lifecycle import lab
+from order_lifecycle.lab import world as worlds
+from order_lifecycle.lab.check_deploy import CHANGES
+from order_lifecycle.lessons.deploy import QUEUE
+
+STEP = "await workflow.execute_activity(deploy.pack, order_id, start_to_close_timeout=limit)"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def world() -> Iterator[worlds.World]:
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worlds, "_world", None)
+        it = lab.up()
+        yield it
+        it.process.stop()
+    os.environ.clear()  # of what lab.up() wrote there
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ({"c", "d"}, "✓ Right"),
+        (
+            {"b", "c", "d"},
+            "✗ Not yet. With b (seven days for the review instead of three) a replay of an old order goes",
+        ),
+        ({"c"}, "✗ Not yet. With d (a pause of a minute before the charge) a replay of an old order stops"),
+        (set(), "✗ Not yet. With c (ship first, charge afterwards) a replay of an old order stops"),
+        ({"c", "e"}, "✗ Not yet. The answer is a set of letters"),
+        ("cd", "✗ Not yet. The answer is a set of letters"),
+        (..., "✗ Not yet. There is no answer"),
+    ],
+)
+def test_which_changes_need_a_patch(answer: object, says: str) -> None:
+    assert str(lab.check_changes(answer)).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (f'if workflow.patched("pack"):\n    {STEP}', "✓ Right"),
+        (f'    if workflow.patched("pack"):\n        {STEP}\n', "✓ Right"),
+        (
+            STEP,
+            "✗ Not yet. An order that was begun before stops: Activity type of scheduled event 'ship' does not match",
+        ),
+        (f'workflow.deprecate_patch("pack")\n{STEP}', "✗ Not yet. An order that was begun before stops"),
+        (f'if not workflow.patched("pack"):\n    {STEP}', "✗ Not yet. An order that was begun before stops"),
+        ('workflow.patched("pack")', "✗ Not yet. A new order is not packed"),
+        (f'if workflow.patched("pack"):\n    {STEP}\n    {STEP}', "✗ Not yet. A new order does receive, charge, pack,"),
+        (
+            'if workflow.patched("pack"):\n    await pack()',
+            "✗ Not yet. A new order fails: NameError: name 'pack' is not",
+        ),
+        ("if workflow.patched", "✗ Not yet. Python cannot read the lines"),
+        ("\n...\n", "✗ Not yet. There are no lines yet"),
+        (..., "✗ Not yet. There are no lines yet"),
+    ],
+)
+def test_the_patch(lines: object, says: str) -> None:
+    assert str(lab.check_patch(lines)).startswith(says)
+
+
+async def test_the_build_of_an_order(world: worlds.World) -> None:
+    client = await Client.connect(world.temporal_host)
+
+    async def buy(order_id: str) -> None:
+        await client.start_workflow("SmallOrder", order_id, id=order_id, task_queue=QUEUE)
+
+    await buy("nobody-works")
+    assert "is on no build" in str(lab.check_build("nobody-works", "1"))
+    assert "There is no workflow" in str(lab.check_build("never-bought", "1"))
+
+    workers = {
+        build: lab.start_lesson_worker(f"deploy.{code}", build) for build, code in (("1", "first"), ("2", "second"))
+    }
+    await lab.promote(client, "2")
+    await buy("too-early")
+    await lab.wait_until(lambda: lab.check_build("too-early", "2").ok, "a worker to take it")
+    await lab.promote(client, "1")
+    assert "too-early is on build 2, and stays there" in str(lab.check_build("too-early", "1"))
+    await buy("in-time")
+    await lab.wait_until(lambda: lab.check_build("in-time", "1").ok, "a worker to take it")
+    for worker in workers.values():
+        worker.stop()
+
+
+def test_the_notebook_names_the_changes_that_are_checked() -> None:
+    notebook = nbformat.read(TOP / "notebooks" / "10_changing_running_code.ipynb", as_version=4)
+    prose = "\n".join(cell.source for cell in notebook.cells)
+    for letter, change in CHANGES.items():
+        assert f"- `{letter}`: {change.what}\n" in f"{prose}\n"

@@ -1,0 +1,157 @@
+"""The exercises of notebook 11: what is right, and each of the ways to be wrong, told apart in a real world."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from order_lifecycle import lab
+from order_lifecycle.client import connect, start_order
+from order_lifecycle.domain import Address, Item, Order, Policy
+from order_lifecycle.lab import world as worlds
+from order_lifecycle.lab.check_production import CLOUD
+from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
+from order_lifecycle.settings import Settings
+from order_lifecycle.workflows.order import OrderWorkflow
+
+WAITING = "OrderState = 'awaiting_review'"
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[worlds.Process]:
+    """An order worker, in a world of its own, whose calls fail now and then."""
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worlds, "_world", None)
+        it = lab.up()
+        worker = lab.start_worker("order", lab.Faults(fail=0.5, seed=3), metrics=True)
+        yield worker
+        worker.stop()
+        it.process.stop()
+    os.environ.clear()  # of what lab.up() wrote there
+    os.environ.update(before)
+
+
+@pytest.fixture(scope="module")
+def orders(worker: worlds.Process) -> None:
+    """Four orders: two that wait, at 2.50 and at 10.00; two that were cancelled, likewise."""
+    in_a_loop_of_its_own(four_orders())
+
+
+async def four_orders() -> None:
+    client = await connect()
+    handles = []
+    for order_id, apples in (("waits-1", 1), ("waits-4", 4), ("gone-1", 1), ("gone-4", 4)):
+        order = Order(
+            id=order_id,
+            payment_id=f"pay-{order_id}",
+            items=[Item(name="apple", qty=apples, price="2.50")],  # type: ignore[arg-type]
+            address=Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210"),
+        )
+        handles.append(await start_order(client, order, Policy()))
+    for handle in handles:
+        await lab.wait_for_state(handle, "awaiting_review")
+    for handle in handles[2:]:
+        await handle.signal(OrderWorkflow.cancel_order, "changed my mind")
+        await handle.result()
+
+    async def listed() -> bool:
+        counts = [await client.count_workflows(f"OrderState = '{state}'") for state in ("awaiting_review", "cancelled")]
+        return [count.count for count in counts] == [2, 2]
+
+    await lab.wait_until(listed, "the list to be up to date")
+
+
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        (f"{WAITING} AND OrderTotal > 5", "✓ Right. It finds what it should, and nothing else: 1."),
+        (f"{WAITING} AND OrderTotal >= 10.0", "✓ Right"),
+        ("OrderTotal > 5", "✗ Not yet. It finds 1 too many, order-gone-4 for one"),
+        (WAITING, "✗ Not yet. It finds 1 too many, order-waits-1 for one"),
+        (f"{WAITING} AND OrderTotal > 10", "✗ Not yet. It leaves out 1, order-waits-4 for one"),
+        ("OrderState is waiting", "✗ Not yet. The server says: invalid query"),
+        (..., "✗ Not yet. There is no query yet"),
+    ],
+)
+def test_the_list_filter(query: object, says: str) -> None:
+    assert str(lab.check_query(query, state="awaiting_review", more_than="5.00")).startswith(says)
+
+
+def right(lines: list[str]) -> Counter[str]:
+    said = [json.loads(line) for line in lines if line.startswith("{")]
+    return Counter(each["step"] for each in said if "took" in each)
+
+
+def trusting(lines: list[str]) -> Counter[str]:
+    return Counter(each["step"] for each in map(json.loads, lines) if "took" in each)
+
+
+def every_line_with_a_word(lines: list[str]) -> Counter[str]:
+    return Counter(json.loads(line)["step"] for line in lines if "validate_order" in line and "took" in line)
+
+
+@pytest.mark.usefixtures("orders")
+@pytest.mark.parametrize(
+    ("count", "says"),
+    [
+        (right, "✓ Right. "),
+        (trusting, "✗ Not yet. It raises JSONDecodeError"),
+        (every_line_with_a_word, "✗ Not yet. receive_order failed "),
+        (lambda lines: None, "✗ Not yet. It returns nothing yet"),
+    ],
+)
+def test_the_count(worker: worlds.Process, count: Callable[[list[str]], Counter[str]], says: str) -> None:
+    assert str(lab.check_counted(count, worker)).startswith(says)
+
+
+@pytest.mark.usefixtures("orders")
+def test_the_metrics_count_what_the_log_tells(worker: worlds.Process) -> None:
+    numbers = lab.metrics(worker)
+    failed = numbers[numbers["metric"] == "temporal_activity_execution_failed"]
+    told = right(worker.log().splitlines())
+    assert told
+    assert {
+        about.partition(",")[0]: value for about, value in zip(failed["about"], failed["value"], strict=True)
+    } == told
+
+
+async def test_what_does_not_end_is_said_with_how_many_have(orders: None) -> None:
+    client = await connect()
+    handles = [client.get_workflow_handle(f"order-{name}") for name in ("gone-1", "waits-1", "gone-4")]
+    with pytest.raises(lab.LabError, match="3 orders to end: █████████████░░░░░░░ 2 of 3"):
+        await lab.throughput(handles, at_most=1)
+    picture = await lab.throughput([handles[0], handles[2]])
+    assert list(picture.frame["ended"]) == sorted(picture.frame["ended"])
+    assert picture.took >= (picture.frame["ended"] - picture.frame["started"]).max()
+
+
+def without(name: str) -> dict[str, str]:
+    return {each: value for each, value in CLOUD.items() if each != name}
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (CLOUD, "✓ Right"),
+        ({}, "✗ Not yet. There are no settings yet"),
+        *((without(name), f"✗ Not yet. {name} is not set") for name in CLOUD),
+        (
+            {**without("TEMPORAL_HOST"), "TEMPORAL_ADDRESS": CLOUD["TEMPORAL_HOST"]},
+            "✗ Not yet. TEMPORAL_HOST is not set",
+        ),
+        ({**CLOUD, "TEMPORAL_HOST": f"https://{CLOUD['TEMPORAL_HOST']}"}, "✗ Not yet. TEMPORAL_HOST (in the"),
+        ({**CLOUD, "TEMPORAL_NAMESPACE": "orders"}, "✗ Not yet. TEMPORAL_NAMESPACE is 'orders', not 'orders.a1b2c'"),
+        ({**CLOUD, "TEMPORAL_TLS": "false"}, "✗ Not yet. The key would go over an open line"),
+    ],
+)
+def test_the_settings(settings: dict[str, str], says: str) -> None:
+    before = dict(os.environ)
+    assert str(lab.check_settings(settings)).startswith(says)
+    assert dict(os.environ) == before
+    assert Settings.model_fields.keys() >= {name.lower() for name in CLOUD} - {"temporal_api_key"}
