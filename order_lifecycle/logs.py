@@ -1,4 +1,5 @@
-"""Logs of the workers: readable lines, or with LOG_JSON=true one JSON object a line, for a log collector.
+"""Logs of the workers: readable lines, or with LOG_JSON=true one JSON object a line, for a log collector. And their
+metrics, with METRICS_ADDRESS, which is a matter of the same Runtime.
 
 What a workflow logs is written once, when it happens, and not again when its history is replayed
 (`workflow.logger` sees to that).
@@ -13,7 +14,16 @@ from typing import Any
 
 import structlog
 from temporalio import activity, workflow
-from temporalio.runtime import LogForwardingConfig, LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import (
+    LogForwardingConfig,
+    LoggingConfig,
+    PrometheusConfig,
+    Runtime,
+    TelemetryConfig,
+    TelemetryFilter,
+)
+
+from order_lifecycle.domain import BadInput
 
 # Failures of a step that are part of an order's life. They are told in a line; any other one keeps its traceback.
 EXPECTED = frozenset({"Refused", "AnotherRun", "OutsideError", "OutsideTimeout", "AddressChanged", "OperationalError"})
@@ -24,8 +34,9 @@ WANTED = ("order", "workflow_id", "step", "attempt", "before", "after")
 TRACEBACK_AS_JSON = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
-def configure(as_json: bool) -> None:
-    """Send all logging of this process to standard error, structured."""
+def configure(as_json: bool, metrics_address: str | None = None) -> None:
+    """Send all logging of this process to standard error, structured; and serve the SDK's metrics at that address, for
+    Prometheus. Raises BadInput if nothing can be served there."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
@@ -60,7 +71,11 @@ def configure(as_json: bool) -> None:
         filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
         forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio.core")),
     )
-    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=core)))
+    metrics = PrometheusConfig(bind_address=metrics_address, durations_as_seconds=True) if metrics_address else None
+    try:
+        Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=core, metrics=metrics)))
+    except ValueError as error:
+        raise BadInput(f"METRICS_ADDRESS: nothing can be served at {metrics_address} ({error})") from None
 
 
 def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:

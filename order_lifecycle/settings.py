@@ -7,6 +7,7 @@ import json
 import os
 import re
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -44,7 +45,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
     temporal_host: str | None = Field(None, description="host:port of a Temporal server")
-    temporal_namespace: str = "default"
+    temporal_namespace: str = Field("default", description="the namespace on that server")
     temporal_ui_url: str | None = Field(None, description="where that server's Web UI is, for links")
     database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/database")
     order_lifecycle_home: Path = Field(Path(".order-lifecycle"), description="where `up` keeps its data")
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
         Policy().budget.total_seconds(), **_SPAN, description="how long all the work on an order may take"
     )
     log_json: bool = Field(False, description="workers write their logs as JSON, one object a line")
+    metrics_address: str | None = Field(None, description="IP address:port where a worker serves its metrics")
 
     def __init__(self, **values: Any) -> None:
         """Raises BadInput, which names the variable that is wrong."""
@@ -73,7 +75,7 @@ class Settings(BaseSettings):
             what = first["msg"].removeprefix("Value error, ")
             raise BadInput(f"{name} (in the environment or in .env): {what}") from None
 
-    @field_validator("temporal_host", "temporal_namespace", "temporal_ui_url", "faults_always_fail")
+    @field_validator("temporal_host", "temporal_namespace", "temporal_ui_url", "faults_always_fail", "metrics_address")
     @classmethod
     def _plain_text(cls, text: str | None) -> str | None:
         return text and plain_text(text)
@@ -83,6 +85,17 @@ class Settings(BaseSettings):
     def _host_and_port(cls, address: str | None) -> str | None:
         if address and (not (parts := _HOST_AND_PORT.fullmatch(address)) or not 1 <= int(parts[2]) <= 65535):
             raise ValueError("should be host:port")
+        return address
+
+    @field_validator("metrics_address")
+    @classmethod
+    def _address_to_listen_at(cls, address: str | None) -> str | None:
+        parts = _HOST_AND_PORT.fullmatch(address or "")
+        try:
+            if address and not (parts and ip_address(parts[1].strip("[]")) and 1 <= int(parts[2]) <= 65535):
+                raise ValueError
+        except ValueError:
+            raise ValueError("should be an IP address and a port, such as 127.0.0.1:9464") from None
         return address
 
     @field_validator("database_url")

@@ -43,7 +43,8 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
     """Be a worker until this process is asked to stop."""
     stop = process.stop_requests(lifeline)
 
-    logs.configure(as_json=Settings().log_json)
+    told = Settings()
+    logs.configure(told.log_json, told.metrics_address)
 
     def say(text: str) -> None:
         logging.getLogger(__name__).info("%s worker: %s", kind.name, text)
@@ -105,7 +106,10 @@ def command(kind: Kind) -> None:
         ] = told.faults_always_fail,
     ) -> None:
         never_work = frozenset(step.strip() for step in always_fail.split(",") if step.strip())
-        process.run(serve(kind, Faults(faults_fail, faults_hang, faults_seed, never_work), lifeline))
+        try:
+            process.run(serve(kind, Faults(faults_fail, faults_hang, faults_seed, never_work), lifeline))
+        except BadInput as error:
+            raise SystemExit(_bad_input(error)) from None
 
     main.__doc__ = f"Run a worker for the task queue {kind.task_queue}, until Ctrl-C or SIGTERM."
     typer.run(main)

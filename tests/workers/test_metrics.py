@@ -1,0 +1,51 @@
+"""A worker's metrics, for Prometheus: served where METRICS_ADDRESS says, and nowhere else."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from urllib.request import urlopen
+
+import pytest
+from worker_process import WorkerProcess
+
+Start = Callable[..., WorkerProcess]
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody listens at."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield int(server.getsockname()[1])
+
+
+def a_free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_they_are_served_where_it_was_told(start_worker: Start, environment: dict[str, str]) -> None:
+    address = f"127.0.0.1:{a_free_port()}"
+    worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": address})
+    worker.until_said("polling order-tq")
+    with urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        text = answer.read().decode()
+    assert 'temporal_worker_start{namespace="default"' in text
+    assert 'task_queue="order-tq"' in text
+    assert worker.end() == 0
+
+
+def test_a_port_that_is_taken_is_said(start_worker: Start, environment: dict[str, str], taken: int) -> None:
+    worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": f"127.0.0.1:{taken}"})
+    assert worker.process.wait(20) == 2
+    assert f"METRICS_ADDRESS: nothing can be served at 127.0.0.1:{taken}" in worker.said()
+    assert "Traceback" not in worker.said()
+
+
+@pytest.mark.parametrize(
+    "address", ["9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "1.2.3:4"]
+)
+def test_what_is_no_address_is_said(start_worker: Start, environment: dict[str, str], address: str) -> None:
+    worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": address})
+    assert worker.process.wait(20) == 2
+    assert "METRICS_ADDRESS (in the environment or in .env): should be an IP address and a port" in worker.said()
