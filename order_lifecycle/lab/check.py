@@ -26,6 +26,9 @@ def check_shipped(order_id: str, total: str) -> Check:
         wrong = f"There is no order {order_id}. Hint: `await client.start_workflow(…)`, with a new `Order`."
     elif order["state"] == "awaiting_review":
         wrong = f"{order_id} waits for its review. Hint: send it the signal `approve_order`."
+    elif order["state"] == "failed":
+        why = _row("events", order_id)["payload_json"]["reason"]  # type: ignore[index]
+        wrong = f"{order_id} has failed: {why}. Hint: a new order needs an id and a payment id of its own."
     elif order["state"] != "shipped":
         wrong = f"{order_id} is {order['state']}. Hint: wait for its end with `await handle.result()`."
     elif payment and payment["amount"] != Decimal(total):
@@ -67,9 +70,10 @@ def check_refunds(answer: Any) -> Check:
 def check_running(*workers: Process) -> Check:
     """Do all these workers run?"""
     ended = [worker.name for worker in workers if not worker.alive]
-    wrong = (
-        f"The {' and the '.join(ended)} has ended. Hint: `shipping_worker = lab.start_worker(…)`." if ended else None
-    )
+    wrong = None
+    if ended:
+        name = ended[0].replace(" ", "_")
+        wrong = f"The {' and the '.join(ended)} has ended. Hint: `{name} = lab.start_worker(…)`."
     return Check(wrong, "Both workers run.")
 
 
