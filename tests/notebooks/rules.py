@@ -24,7 +24,8 @@ LINK = re.compile(r"(?<!!)\[[^\]]+\]\((?P<file>[^)#:]+)\)")
 
 def faults(notebook: Any, folder: Path = TOP / "notebooks") -> list[str]:
     """What is wrong with it, each in one line."""
-    return [*_run_once(notebook), *_outputs(notebook), *_text(notebook, folder), *_solutions(notebook)]
+    kinds = (_run_once(notebook), _outputs(notebook), _text(notebook, folder), _solutions(notebook))
+    return [*(fault for kind in kinds for fault in kind), *_exercises(notebook)]
 
 
 def _code(notebook: Any) -> list[Any]:
@@ -109,3 +110,18 @@ def _solutions(notebook: Any) -> Iterator[str]:
             yield f"cell {cell.id}: the solution is not folded"
     if not any("solution" in cell.metadata.get("tags", []) for cell in checks):
         yield "it has no exercise with a solution that is checked"
+
+
+def _exercises(notebook: Any) -> Iterator[str]:
+    """Each has a check that is not right yet, a solution that is, and a typical mistake that is told apart."""
+    name, found = "", {"": {"unsolved", "solution", "mistake"}}
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (exercise := re.search(r"\*\*(Exercise \d)\.\*\*", cell.source)):
+            name = exercise[1]
+            found[name] = set()
+        elif cell.cell_type == "code" and "lab.check_" in cell.source.splitlines()[-1]:
+            tags = cell.metadata.get("tags", [])
+            found[name].add(next((tag for tag in ("solution", "mistake") if tag in tags), "unsolved"))
+    for name, parts in found.items():
+        if missing := {"unsolved", "solution", "mistake"} - parts:
+            yield f"{name} has no check of its {', '.join(sorted(missing))}"

@@ -102,10 +102,15 @@ def with_a_wrong_solution(notebook: Any) -> None:
     cell.outputs = [output(text_plain="✗ Not yet.")]
 
 
+def without_a_mistake(notebook: Any) -> None:
+    notebook.cells.remove(next(cell for cell in notebook.cells if "mistake" in cell.metadata.get("tags", [])))
+
+
 SPOILS = [
     *(never_run, out_of_order, with_an_error, with_a_warning, with_a_path, with_a_picture_that_says_nothing),
     *(with_an_empty_alt_text, without_a_picture, without_objectives, without_a_recap, ignoring_without_a_reason),
     *(naming_what_does_not_exist, calling_what_does_not_exist, with_times_of_running, with_a_wrong_solution),
+    without_a_mistake,
 ]
 
 
