@@ -42,10 +42,12 @@ PARTS: dict[str, tuple[Callable[[Report], Awaitable[None]], Callable[[Report], A
 
 
 async def measure(report: Report, parts: list[str], quick: bool) -> None:
+    start = time.monotonic()
     for part in parts:
         began = time.monotonic()
         await PARTS[part][quick](report)
         print(f"({part}: {time.monotonic() - began:.0f} s)", flush=True)
+        report.write(time.monotonic() - start)  # now, because the next part may take long, and be interrupted
         await asyncio.sleep(1)  # for what has just ended to be gone
 
 
@@ -56,13 +58,11 @@ def main(
 ) -> None:
     """Measure everything (it takes long, on a machine that does nothing else), print one table, and write it
     with its plots. Exit status 1 if something that must be reached is not."""
-    began = time.monotonic()
     parts = only or list(PARTS)
     if unknown := [part for part in parts if part not in PARTS]:
         raise typer.BadParameter(f"there is no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     report = Report(folder)
     process.run(measure(report, parts, quick))
-    report.write(time.monotonic() - began)
     report.show()
     if not report.all_hold:
         raise typer.Exit(1)
