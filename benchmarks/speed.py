@@ -54,22 +54,23 @@ async def one_order(report: Report, orders: int) -> None:
 
 
 async def many_at_once(report: Report, loads: list[int]) -> None:
-    """So many orders started at once, and one process of each worker. What is compared takes turns, on two servers side
-    by side: how much the machine gives differs by a third from one minute to the next."""
+    """So many orders started at once, one process of each worker. What is compared takes turns, because how much the
+    machine gives differs by a third from one minute to the next; and each has a server of its own, because one that has
+    done twice as many orders is slower."""
     rates: dict[tuple[str, str], list[float]] = {}
     with ExitStack() as stack:
         clients = {}
-        for settings, config in SETTINGS.items():
-            here = stack.enter_context(servers(config))
-            stack.enter_context(here.workers())
-            stack.enter_context(here.bare_workers())
-            clients[settings] = await connect(here.settings)
-            await in_turns([bare, real], clients[settings], 5, "warm")
+        for settings, kind in SERIES:
+            here = stack.enter_context(servers(SETTINGS[settings]))
+            stack.enter_context(here.workers() if kind == "order" else here.bare_workers())
+            clients[settings, kind] = await connect(here.settings)
+            await in_turns([KINDS[kind]], clients[settings, kind], 5, "warm")
         for load in loads:
             turns: dict[tuple[str, str], list[float]] = {}
             for turn in range(max(1, min(6, 400 // load))):
                 for settings, kind in SERIES:
-                    rate = await all_at_once(KINDS[kind], clients[settings], load, f"at-once-{load}-{turn}")
+                    client = clients[settings, kind]
+                    rate = await all_at_once(KINDS[kind], client, load, f"at-once-{load}-{turn}")
                     turns.setdefault((settings, kind), []).append(rate)
             for series, found in turns.items():
                 rates.setdefault(series, []).append(quantile(found, 0.5))

@@ -25,7 +25,7 @@ CLOUD = {
     "TEMPORAL_HOST": "orders.a1b2c.tmprl.cloud:7233",
     "TEMPORAL_NAMESPACE": "orders.a1b2c",
     "TEMPORAL_API_KEY": "a-secret-key",
-    "DATABASE_URL": "postgresql://orders:secret@db.example.com:5432/orders",
+    "DATABASE_URL": "postgresql://orders:***@db.example.com:5432/orders",
 }
 
 

@@ -110,7 +110,7 @@ class World(Addresses):
     model_config = ConfigDict(arbitrary_types_allowed=True)
     process: Process
     given: bool  # the servers are somebody else's, named in the settings
-    ui_path: str | None  # where the Jupyter server shows the Web UI, for a browser that sees that server only
+    ui_path: str | None = None  # where the Jupyter server shows the Web UI, for a browser that sees that server only
 
     @property
     def alive(self) -> bool:

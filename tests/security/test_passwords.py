@@ -228,7 +228,7 @@ def test_no_object_shows_it(tmp_path: Path) -> None:
 
 
 def test_no_saved_notebook_shows_one() -> None:
-    with_a_password = re.compile(r"postgres\w*(\+\w+)?://[^\s:@/]+:(?!\*\*\*@)[^\s@]+@")
+    with_a_password = re.compile(r"postgres\w*(\+\w+)?://[^\s:@/]+:(?!(\*\*\*|password)@)[^\s@]+@")
     assert with_a_password.search(f"'postgresql+psycopg2://orders:{PASSWORD}@127.0.0.1:5434/orders'")
     notebooks = sorted((TOP / "notebooks").glob("*.ipynb"))
     assert notebooks
