@@ -313,10 +313,11 @@ ANSWERS = {
 # Each place is tried with and without a worker's cache. (The test server does not know that a worker is gone with what
 # it had cached: where one goes, there is none.)
 CANCELS = [
-    pytest.param(place, cancel, {"max_cached_workflows": 0} if replayed else {}, id=f"{place}-{cancel.__name__}")
+    pytest.param(place, cancel, options, id=f"{place}-{cancel.__name__}-{'replayed' if options else 'cached'}")
     for place, at in WAITS.items()
     for cancel in (by_signal, by_update, by_temporal)
-    for replayed in [cancel is by_signal or "order" not in at.workers]
+    for options in ({}, {"max_cached_workflows": 0})
+    if options or "order" in at.workers
 ]
 
 
