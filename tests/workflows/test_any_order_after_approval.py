@@ -9,4 +9,4 @@ pytestmark = pytest.mark.timeout(900)  # when it fails, it looks for the shortes
 
 
 def test_any_order_after_approval(database_url: str) -> None:
-    check_any_order(database_url, ["charge_payment", "prepare_package", "dispatch_carrier", "ship_order"], examples=232)
+    check_any_order(database_url, ["charge_payment", "prepare_package", "dispatch_carrier", "ship_order"], examples=252)

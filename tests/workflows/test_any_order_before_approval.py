@@ -9,4 +9,4 @@ pytestmark = pytest.mark.timeout(900)  # when it fails, it looks for the shortes
 
 
 def test_any_order_before_approval(database_url: str) -> None:
-    check_any_order(database_url, ["receive_order", "validate_order", "review"], examples=232)
+    check_any_order(database_url, ["receive_order", "validate_order", "review"], examples=252)
