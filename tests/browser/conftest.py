@@ -97,7 +97,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, lab: Lab) -> Page:
-    """In JupyterLab, signed in. Nothing beside it is asked for: what is not on this machine is refused, and noted."""
+    """In JupyterLab, signed in."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_default_timeout(30_000)
     page = context.new_page()
