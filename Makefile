@@ -17,8 +17,9 @@ BENCH_ARGS ?=
 HISTORIES_ARGS ?=
 
 # With its commands on the PATH, a notebook's `!order-lifecycle …` and JupyterLab's own terminals use .venv as well.
-# The scripts below reach bash as environment variables, and stay out of what it starts.
-IN_VENV := env -u SETUP -u LAB -u PINS -u GOALS -u NAMED_PYTHON -u MAKEFLAGS -u MAKELEVEL PATH="$(CURDIR)/.venv/bin:$$PATH"
+# The scripts below reach bash as environment variables, and stay out of what it starts. PYTHONDONTWRITEBYTECODE, which
+# many containers set, too: a worker imports the workflow's module anew for each order, and would compile it each time.
+IN_VENV := env -u PYTHONDONTWRITEBYTECODE -u SETUP -u LAB -u PINS -u GOALS -u NAMED_PYTHON -u MAKEFLAGS -u MAKELEVEL PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .PHONY: help setup lab test chaos bench histories demo pins clean
 .DEFAULT_GOAL := help

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from benchmarks import budget, counts, reading, set_up, speed, suites
+from benchmarks import budget, counts, profile, reading, set_up, speed, suites
 from benchmarks.report import Report
 from order_lifecycle import process
 
@@ -23,6 +23,10 @@ PARTS: dict[str, tuple[Callable[[Report], Awaitable[None]], Callable[[Report], A
     "many": (
         lambda report: speed.many_at_once(report, [1, 10, 50, 200, 500]),
         lambda report: speed.many_at_once(report, [1, 10]),
+    ),
+    "profile": (
+        lambda report: profile.where_the_time_goes(report, 200),
+        lambda report: profile.where_the_time_goes(report, 10),
     ),
     "more": (
         lambda report: speed.more_and_more(report, [10, 100, 1000, 5000]),

@@ -11,10 +11,11 @@ from order_lifecycle.stack.server import Ports, Server, StackError, end_with_us,
 
 PORT, UI_PORT = 7233, 8233
 
-# As shipped it hands out at most 20 tasks a second per queue reader, and its timers tick in seconds.
+# As shipped it looks at most 20 times a second for tasks and for timers that are due, and its timers tick in seconds.
+# Looking for timers costs a busy server time that its orders then lack; benchmarks/README.md has what each rate gives.
 DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "100",
-    "history.timerProcessorMaxPollRPS": "100",
+    "history.timerProcessorMaxPollRPS": "60",
     "history.timerProcessorMaxTimeShift": '"10ms"',
     # A reader that looks at the same second more than three times counts as stuck (quick timers look a hundred times),
     # and what it was reading goes to a second reader, which gets only the turns that the first one leaves: retries then
