@@ -96,6 +96,7 @@ def test_notebook_01(page: Page, lab: Lab) -> None:
 
     page.bring_to_front()
     page.locator("[data-command='notebook:restart-run-all']").click()
+    expect(page.locator(".jp-Dialog button.jp-mod-accept")).to_be_focused()  # a busy machine takes a moment to ask
     page.keyboard.press("Enter")  # yes, restart
     have_run(page, lab, len(before), after=code)
 

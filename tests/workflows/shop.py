@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import insert, text
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
@@ -147,7 +148,16 @@ class Shop:
         return order
 
     async def status(self, order: Handle) -> OrderStatus:
+        """What the order answers. It is not asked while a worker is at it: one without a cache drops a query that comes
+        meanwhile ("There were leftover buffered tasks when evicting run"), and who asked would wait in vain."""
+        await until(lambda: self.nobody_is_at(order))
         return await order.query(OrderWorkflow.status)
+
+    async def nobody_is_at(self, order: Handle) -> bool:
+        at_work = (EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED)
+        events = (await order.fetch_history()).events
+        tasks = [event.event_type for event in events if "WORKFLOW_TASK" in EventType.Name(event.event_type)]
+        return bool(tasks) and tasks[-1] not in at_work
 
     def events(self, order_id: str = "abc-001") -> list[str]:
         return [row["type"] for row in self.store.rows("events", order_id)]
