@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,7 @@ def _seconds_to_line(command: list[str], folder: Path, word: str = "{") -> float
                 break
         else:
             raise RuntimeError(f"{' '.join(command)}: {said}")
-        process.terminate()
+        os.killpg(process.pid, signal.SIGTERM)  # make alone would not hand it on
         process.stdout.read()
     return took
 

@@ -6,7 +6,7 @@ from order_lifecycle.lab.beside import as_shipped, time_skipping
 from order_lifecycle.lab.check import check_cancelled, check_refunds, check_running, check_shipped
 from order_lifecycle.lab.check_deploy import check_build, check_changes, check_patch
 from order_lifecycle.lab.check_failures import check_failed_unpaid, check_retries
-from order_lifecycle.lab.check_first import check_moved, check_pauses, check_refused_fields
+from order_lifecycle.lab.check_first import check_moved, check_parts, check_pauses, check_refused_fields
 from order_lifecycle.lab.check_money_back import check_cancelled_by_temporal, check_saga
 from order_lifecycle.lab.check_production import check_counted, check_query, check_settings
 from order_lifecycle.lab.check_shipping import check_race, check_tries
@@ -45,6 +45,7 @@ __all__ = [
     "check_goes_on",
     "check_killed",
     "check_moved",
+    "check_parts",
     "check_patch",
     "check_pauses",
     "check_query",

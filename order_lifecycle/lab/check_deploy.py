@@ -17,7 +17,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from temporalio.client import WorkflowFailureError, WorkflowHistory
+from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
@@ -25,6 +25,7 @@ from order_lifecycle.client import connect
 from order_lifecycle.lab.check import Check
 from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
 from order_lifecycle.lab.replaying import what_stops
+from order_lifecycle.lab.waiting import wait_until
 from order_lifecycle.lessons import deploy
 from order_lifecycle.lessons.deploy import first
 
@@ -56,7 +57,8 @@ CHANGES = {
 
 
 def check_changes(answer: Any) -> Check:
-    """Are these the letters of the changes that need a patch? Each change is made, and a finished order replayed."""
+    """Are these the letters of the changes that need a patch? Each change is made, and a finished order replayed, which
+    has been everywhere that an order can wait."""
     wrong = None
     if answer is ...:
         wrong = 'There is no answer yet. Hint: a set of letters, such as {"a", "b"}.'
@@ -85,13 +87,14 @@ async def _changes_that_stop_orders() -> set[str]:
 
 
 def check_patch(lines: Any) -> Check:
-    """Put before the line that ships, do these lines pack the orders that are new, and let the old ones go on?"""
+    """Put before the line that ships, do these lines pack every order that comes there, and let those go on that had
+    passed that place before?"""
     wrong = None
     if not isinstance(lines, str) or not lines.strip(" \n."):
         wrong = 'There are no lines yet. Hint: they begin with `if workflow.patched("…"):`.'
     else:
         wrong = in_a_loop_of_its_own(_fault_of(textwrap.indent(textwrap.dedent(lines).strip(), " " * 8) + "\n"))
-    return Check(wrong, "Orders that were begun before go on as they began, and every new one is packed.")
+    return Check(wrong, "Orders past that place go on, and every order that comes there now is packed.")
 
 
 async def _fault_of(lines: str) -> str | None:
@@ -99,12 +102,17 @@ async def _fault_of(lines: str) -> str | None:
     try:
         with _with_change(SHIP, lines + SHIP) as workflow:
             if why := await what_stops(workflow, old):
-                return f"An order that was begun before stops: {why}. Hint: `workflow.patched` says which is which."
-            new = _steps(await _life(workflow))
+                return f"An order that was past that place stops: {why}. Hint: `workflow.patched` says which is which."
+            life = await _life(workflow)
+            new = _steps(life)
             wanted = ["receive", "charge", "pack", "ship"]
             if "pack" not in new:
                 return "A new order is not packed. Hint: for a new order `workflow.patched` is True."
-            return None if new == wanted else f"A new order does {', '.join(new)}; wanted is {', '.join(wanted)}."
+            if new != wanted:
+                return f"A new order does {', '.join(new)}; wanted is {', '.join(wanted)}."
+            if why := await what_stops(workflow, life):
+                return f"A new order stops as soon as it is replayed: {why}."
+            return None
     except SyntaxError as error:
         return f"Python cannot read the lines: {error.msg}."
     except WorkflowFailureError as error:
@@ -120,7 +128,10 @@ def check_build(workflow_id: str, build: str) -> Check:
     elif not found:
         wrong = f"{workflow_id} is on no build. Hint: has a worker taken it? `lab.wait_until(…)`, as above."
     elif found != build:
-        wrong = f"{workflow_id} is on build {found}, and stays there. Hint: `lab.promote` first, then a new order."
+        wrong = (
+            f"{workflow_id} is on build {found}, and stays there. Hint: `lab.promote` first, then a new order; "
+            "for one of the same name, `terminate()` this one before."
+        )
     return Check(wrong, f"{workflow_id} is on build {build}.")
 
 
@@ -154,11 +165,18 @@ async def _life(workflow: type) -> WorkflowHistory:
                 name,
                 id=name,
                 task_queue=name,
-                start_signal="approve_order",
                 execution_timeout=timedelta(seconds=5),
             )
+            await wait_until(lambda: _waits(handle), "an order to wait for its review", at_most=5)
+            await handle.signal("approve_order")
             await handle.result()
     return await handle.fetch_history()
+
+
+async def _waits(order: WorkflowHandle[Any, Any]) -> Any:
+    """Whether it has come to the review: only that has a timer."""
+    history = await order.fetch_history()
+    return any(event.HasField("timer_started_event_attributes") for event in history.events)
 
 
 def _steps(history: WorkflowHistory) -> list[str]:

@@ -1,4 +1,5 @@
-"""Checks of the exercises of the first notebooks: an order that is refused, a customer who moves, pauses in a story."""
+"""Checks of the exercises of the first notebooks: who does what, an order that is refused, a customer who moves, pauses
+in a story."""
 
 from __future__ import annotations
 
@@ -8,6 +9,33 @@ from typing import Any
 from order_lifecycle.domain import Address
 from order_lifecycle.lab.check import Check, _row
 from order_lifecycle.lab.tables import store
+
+# --- 00: who does what -----------------------------------------------------------------------------------------------
+
+PARTS = ("workflow", "activity", "server", "worker", "client", "PostgreSQL")
+# Each duty, whose it is, and why.
+DUTIES = {
+    "say that the charge comes after the approval": ("workflow", "The order of the steps is the order's life."),
+    "call the carrier": ("activity", "Whatever touches the world outside is an activity."),
+    "keep the record of which steps are done": ("server", "It is what an order goes on from after a crash."),
+    "run your code": ("worker", "It takes tasks from a queue. The server hands them out, and never runs your code."),
+    "send the approval": ("client", "It is a message to the workflow, from outside: a signal."),
+    "know next year what an order cost": ("PostgreSQL", "The tables are the business's own, and are there to stay."),
+}
+
+
+def check_parts(whose: dict[str, Any]) -> Check:
+    """Does `whose` name the part that has each duty?"""
+    for duty, (part, why) in DUTIES.items():
+        said = whose.get(duty, ...)
+        if said is ...:
+            return Check(f"Nobody is there yet to {duty}. Hint: one of {', '.join(PARTS)}.", "")
+        if said not in PARTS:
+            return Check(f"To {duty}: {said!r} is no part. Hint: one of {', '.join(PARTS)}.", "")
+        if said != part:
+            return Check(f"To {duty} is not for the {said}. {why}", "")
+    return Check(None, "Each of the six has one duty, and none does another's.")
+
 
 # --- 01: what an order must be ---------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -53,6 +54,7 @@ class _Shop:
     def __init__(self, *, fails: str = "", hangs: str = "") -> None:
         self.begun = {step: asyncio.Event() for step in ("charge", "pack", "refund")}
         self.done: list[str] = []
+        self.calls: Counter[str] = Counter()
         self.go_on = asyncio.Event()
         self._fails = fails
         self._hangs = hangs
@@ -68,6 +70,7 @@ class _Shop:
 
     async def _do(self, step: str) -> None:
         self.begun[step].set()
+        self.calls[step] += 1
         if step == self._hangs:
             await self.go_on.wait()
         if step == self._fails:
@@ -98,18 +101,18 @@ async def _pack_fails(saga: Saga) -> str | None:
     came = await _end(_start(saga, shop))
     if "refund" not in shop.done:
         return "`pack` failed, and the money was not given back. Hint: `try: …`, and `await refund()` after it."
-    return None if isinstance(came, ValueError) else "`pack` failed, and nobody hears of it. Hint: `raise` at the end."
+    return _refunded_once(shop) or _heard_of(came, ValueError, "`pack` failed")
 
 
 async def _charge_fails(saga: Saga) -> str | None:
     shop = _Shop(fails="charge")
-    await _end(_start(saga, shop))
-    if "refund" in shop.done:
-        return None
-    return (
-        "`charge` raised, and there was no refund. It may have moved the money before that, as a time-out may. "
-        "Hint: put `charge` into the `try` too."
-    )
+    came = await _end(_start(saga, shop))
+    if "refund" not in shop.done:
+        return (
+            "`charge` raised, and there was no refund. It may have moved the money before that, as a time-out may. "
+            "Hint: put `charge` into the `try` too."
+        )
+    return _refunded_once(shop) or _heard_of(came, ValueError, "`charge` failed")
 
 
 async def _cancelled(saga: Saga) -> str | None:
@@ -120,9 +123,7 @@ async def _cancelled(saga: Saga) -> str | None:
     came = await _end(task)
     if "refund" not in shop.done:
         return "It was cancelled while it packed, and kept the money. Hint: CancelledError is no Exception."
-    if not isinstance(came, asyncio.CancelledError):
-        return "It was cancelled, and nobody hears of it. Hint: `raise` at the end."
-    return None
+    return _refunded_once(shop) or _heard_of(came, asyncio.CancelledError, "It was cancelled")
 
 
 async def _cancelled_twice(saga: Saga) -> str | None:
@@ -137,8 +138,19 @@ async def _cancelled_twice(saga: Saga) -> str | None:
             "Hint: a task for the refund, and a loop that waits until it is done."
         )
     shop.go_on.set()
-    await _end(task)
-    return None if "refund" in shop.done else "It was cancelled while it refunded, and the refund was never done."
+    came = await _end(task)
+    if "refund" not in shop.done:
+        return "It was cancelled while it refunded, and the refund was never done."
+    return _refunded_once(shop) or _heard_of(came, (ValueError, asyncio.CancelledError), "`pack` failed")
+
+
+def _refunded_once(shop: _Shop) -> str | None:
+    times = shop.calls["refund"]
+    return None if times == 1 else f"`refund` was called {times} times. Hint: one task for it, and wait for that one."
+
+
+def _heard_of(came: object, error: type | tuple[type, ...], what: str) -> str | None:
+    return None if isinstance(came, error) else f"{what}, and nobody hears of it. Hint: `raise` at the end."
 
 
 def _start(saga: Saga, shop: _Shop) -> asyncio.Task[object]:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any
 
+from sqlalchemy import make_url
 from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
@@ -45,7 +46,8 @@ def check_query(query: Any, state: str, more_than: str) -> Check:
     wrong = None
     if too_many := found - wanted:
         one = min(too_many)
-        wrong = f"It finds {len(too_many)} too many, {one} for one. Hint: join two conditions with AND."
+        hint = f"more than {more_than} is `>`" if " and " in query.lower() else "join two conditions with AND"
+        wrong = f"It finds {len(too_many)} too many, {one} for one. Hint: {hint}."
     elif left_out := wanted - found:
         one = min(left_out)
         wrong = f"It leaves out {len(left_out)}, {one} for one. Hint: is each condition as wide as it should be?"
@@ -99,19 +101,35 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
         sdk = ClientConfig.load_client_connect_config(disable_file=True, override_env_vars=dict(settings))
     except ValueError as error:
         return f"The SDK says: {error}."
-    database = ours.database_url.get_secret_value() if ours.database_url else None
-    found = {
+    found: dict[str, Any] = {
         "TEMPORAL_HOST": ours.temporal_host,
         "TEMPORAL_NAMESPACE": ours.temporal_namespace,
         "TEMPORAL_API_KEY": sdk.get("api_key"),
-        "DATABASE_URL": database,
+        "DATABASE_URL": _parts(ours.database_url.get_secret_value()) if ours.database_url else None,
     }
     for name, wanted in CLOUD.items():
         if name not in settings:
             return f"{name} is not set. Hint: README, and `.env.example`, say what each is for."
-        if found[name] != wanted:
-            return f"{name} is {found[name]!r}, not {wanted!r}."
+        if name == "DATABASE_URL":
+            wrong = [part for part, value in _parts(wanted).items() if found[name][part] != value]
+            if wrong:
+                return f"{name} has another {wrong[0]}. Hint: postgresql://user:password@host:port/database."
+        elif found[name] != wanted:
+            return f"{name} is {found[name]!r}. Hint: the company's is in the text above."
     return None if sdk.get("tls") else "The key would go over an open line. Hint: leave TEMPORAL_TLS out; it is on."
+
+
+def _parts(database_url: str) -> dict[str, Any]:
+    """Where it leads, and as whom; with any driver for PostgreSQL."""
+    url = make_url(database_url)
+    return {
+        "kind of database": url.get_backend_name(),
+        "user": url.username,
+        "password": url.password,
+        "host": url.host,
+        "port": url.port or 5432,
+        "database": url.database,
+    }
 
 
 @contextmanager

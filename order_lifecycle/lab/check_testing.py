@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,34 @@ from temporalio.client import WorkflowHistory
 
 from order_lifecycle.lab.check import Check
 from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
-from order_lifecycle.lessons.small_orders import WithoutSmallReviews
+from order_lifecycle.lessons.small_orders import SilenceIsConsent, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 
 Test = Callable[[type], Awaitable[Any]]
 GoesOn = Callable[[type, WorkflowHistory], Awaitable[Any]]
 
+AT_MOST = 20.0  # s, for a test that takes one or two
+
 
 def check_test(test: Test) -> Check:
-    """Does `test(workflow)` pass with the order's workflow, and fail with one that reviews no small orders?"""
+    """Does `test(workflow)` pass with the order's workflow, and fail with two others: one that reviews no small orders,
+    and one that takes silence for an approval?"""
     if _what_it_raises(test, WithoutSmallReviews) is None:
         wrong: str | None = (
             "It passes with WithoutSmallReviews too, which charges the order though nobody approved it. "
             'Hint: `assert "charge_payment" not in calls`.'
         )
-    elif error := _what_it_raises(test, OrderWorkflow):
+    elif _what_it_raises(test, SilenceIsConsent) is None:
+        wrong = (
+            "It passes with a workflow that approves an order when three days are over. "
+            "Hint: nobody answers, and `await server.skip(days=4)`; was it charged?"
+        )
+    elif isinstance(error := _what_it_raises(test, OrderWorkflow), TimeoutError):
+        wrong = (
+            f"It fails with OrderWorkflow, which is right: it did not end within {AT_MOST:.0f} s. "
+            "Hint: `await server.skip(days=4)` before you wait for the result."
+        )
+    elif error:
         wrong = (
             f"It fails with OrderWorkflow, which is right: {type(error).__name__} {error}. "
             "Hint: look at what `calls` is before you say what it must be."
@@ -36,7 +50,7 @@ def check_test(test: Test) -> Check:
 
 def _what_it_raises(test: Test, workflow: type) -> Exception | None:
     async def run() -> None:
-        await test(workflow)
+        await asyncio.wait_for(test(workflow), AT_MOST)
 
     try:
         in_a_loop_of_its_own(run())

@@ -1,8 +1,10 @@
-"""A change of the order's workflow, as somebody might make it: small orders are not reviewed. New orders would do well
-with it. Those that wait for their review while it is deployed could not go on."""
+"""Two changes of the order's workflow, as somebody might make them. With the first, small orders are not reviewed: new
+orders would do well with it, and those that wait for their review while it is deployed could not go on. With the
+second, an order that nobody answers is approved: a mistake, which only a test of the deadline finds."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from decimal import Decimal
 
 from temporalio import workflow
@@ -28,3 +30,18 @@ class WithoutSmallReviews(OrderWorkflow):
     async def _review(self) -> None:
         if total(self._order.items) >= SMALL:
             await super()._review()
+
+
+@workflow.defn(name="OrderWorkflow", failure_exception_types=BUGS)
+class SilenceIsConsent(OrderWorkflow):
+    @workflow.init
+    def __init__(self, order: Order, policy: Policy) -> None:
+        super().__init__(order, policy)
+
+    @workflow.run
+    async def run(self, order: Order, policy: Policy) -> OrderResult:
+        return await super().run(order, policy)
+
+    async def _review(self) -> None:
+        with suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._approved, timeout=self._policy.review_timeout)

@@ -16,6 +16,7 @@ from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, OrderResult, Policy
 from order_lifecycle.lab import world as worlds
+from order_lifecycle.lab.check_first import DUTIES, PARTS
 from order_lifecycle.lab.tables import store as lab_store
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -64,6 +65,16 @@ def test_a_worker_that_was_started_again_without_its_name(worker: worlds.Process
     assert says(lab.check_running(worker, shipping_worker)).startswith("✗ Not yet. The shipping worker has ended")
     assert says(lab.check_running(worker, nameless)) == "✓ Right. Both workers run."
     nameless.stop()
+
+
+def test_each_duty_is_for_one_part() -> None:
+    right = {duty: part for duty, (part, _) in DUTIES.items()}
+    assert sorted(right.values()) == sorted(PARTS)
+    assert says(lab.check_parts(right)).startswith("✓ Right.")
+    for duty, part in right.items():
+        for other in {*PARTS, "Temporal", ""} - {part}:
+            assert says(lab.check_parts({**right, duty: other})).startswith("✗ Not yet. To " + duty)
+        assert says(lab.check_parts({**right, duty: ...})).startswith("✗ Not yet. Nobody is there yet to " + duty)
 
 
 # --- 01 --------------------------------------------------------------------------------------------------------------

@@ -68,6 +68,41 @@ async def silent(charge: Step, pack: Step, refund: Step) -> None:
         await interrupted_by_a_second_cancel(charge, pack, refund)
 
 
+async def once_more_after_each_cancel(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+        await pack()
+    except BaseException:
+        while True:
+            try:
+                await refund()
+                break
+            except asyncio.CancelledError:
+                continue
+        raise
+
+
+async def twice(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await right(charge, pack, refund)
+    except BaseException:
+        await refund()
+        raise
+
+
+async def silent_about_the_charge(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+    except ValueError:
+        await refund()
+        return
+    await right(nothing, pack, refund)
+
+
+async def nothing() -> None:
+    pass
+
+
 async def right(charge: Step, pack: Step, refund: Step) -> None:
     try:
         await charge()
@@ -91,6 +126,9 @@ async def right(charge: Step, pack: Step, refund: Step) -> None:
         (shielded_and_left_behind, "✗ Not yet. It was cancelled while it refunded, and ended before"),
         (always, "✗ Not yet. Nothing fails, and done is: charge, pack, refund"),
         (silent, "✗ Not yet. `pack` failed, and nobody hears of it"),
+        (silent_about_the_charge, "✗ Not yet. `charge` failed, and nobody hears of it"),
+        (once_more_after_each_cancel, "✗ Not yet. `refund` was called 2 times"),
+        (twice, "✗ Not yet. `refund` was called 2 times"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -3,6 +3,7 @@ server stand in the notebook itself.)"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,7 +15,9 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from order_lifecycle import lab
+from order_lifecycle.lab import check_testing
 from order_lifecycle.lessons.small_orders import WithoutSmallReviews
+from order_lifecycle.workflows.order import OrderWorkflow
 
 HISTORIES = TOP / "tests" / "replay" / "histories"
 
@@ -75,6 +78,10 @@ async def fails_whatever_comes(workflow: type) -> None:
 
 
 async def fails_with_the_wrong_one(workflow: type) -> None:
+    assert workflow is OrderWorkflow
+
+
+async def without_a_look_at_the_deadline(workflow: type) -> None:
     assert workflow is not WithoutSmallReviews
 
 
@@ -83,9 +90,20 @@ async def fails_with_the_wrong_one(workflow: type) -> None:
     [
         (fails_with_the_wrong_one, "✓ Right"),
         (nothing, "✗ Not yet. It passes with WithoutSmallReviews too"),
+        (without_a_look_at_the_deadline, "✗ Not yet. It passes with a workflow that approves an order when"),
         (fails_whatever_comes, "✗ Not yet. It fails with OrderWorkflow, which is right: AssertionError no."),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_a_test(test: Callable[[type], Awaitable[None]], says: str) -> None:
     assert str(lab.check_test(test)).startswith(says)
+
+
+def test_a_test_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def waits_for_three_days(workflow: type) -> None:
+        await fails_with_the_wrong_one(workflow)
+        await asyncio.sleep(3 * 24 * 3600)
+
+    monkeypatch.setattr(check_testing, "AT_MOST", 0.1)
+    says = str(lab.check_test(waits_for_three_days))
+    assert says.startswith("✗ Not yet. It fails with OrderWorkflow, which is right: it did not end within")

@@ -56,10 +56,10 @@ def test_which_changes_need_a_patch(answer: object, says: str) -> None:
         (f'    if workflow.patched("pack"):\n        {STEP}\n', "✓ Right"),
         (
             STEP,
-            "✗ Not yet. An order that was begun before stops: Activity type of scheduled event 'ship' does not match",
+            "✗ Not yet. An order that was past that place stops: Activity type of scheduled event 'ship' does not",
         ),
-        (f'workflow.deprecate_patch("pack")\n{STEP}', "✗ Not yet. An order that was begun before stops"),
-        (f'if not workflow.patched("pack"):\n    {STEP}', "✗ Not yet. An order that was begun before stops"),
+        (f'workflow.deprecate_patch("pack")\n{STEP}', "✗ Not yet. An order that was past that place stops"),
+        (f'if not workflow.patched("pack"):\n    {STEP}', "✗ Not yet. An order that was past that place stops"),
         ('workflow.patched("pack")', "✗ Not yet. A new order is not packed"),
         (f'if workflow.patched("pack"):\n    {STEP}\n    {STEP}', "✗ Not yet. A new order does receive, charge, pack,"),
         (

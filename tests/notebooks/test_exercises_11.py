@@ -72,6 +72,10 @@ async def four_orders() -> None:
     [
         (f"{WAITING} AND OrderTotal > 5", "✓ Right. It finds what it should, and nothing else: 1."),
         (f"{WAITING} AND OrderTotal >= 10.0", "✓ Right"),
+        (
+            f"{WAITING} AND OrderTotal >= 2.5",
+            "✗ Not yet. It finds 1 too many, order-waits-1 for one. Hint: more than 5.00 is",
+        ),
         ("OrderTotal > 5", "✗ Not yet. It finds 1 too many, order-gone-4 for one"),
         (WAITING, "✗ Not yet. It finds 1 too many, order-waits-1 for one"),
         (f"{WAITING} AND OrderTotal > 10", "✗ Not yet. It leaves out 1, order-waits-4 for one"),
@@ -146,7 +150,12 @@ def without(name: str) -> dict[str, str]:
             "✗ Not yet. TEMPORAL_HOST is not set",
         ),
         ({**CLOUD, "TEMPORAL_HOST": f"https://{CLOUD['TEMPORAL_HOST']}"}, "✗ Not yet. TEMPORAL_HOST (in the"),
-        ({**CLOUD, "TEMPORAL_NAMESPACE": "orders"}, "✗ Not yet. TEMPORAL_NAMESPACE is 'orders', not 'orders.a1b2c'"),
+        ({**CLOUD, "TEMPORAL_NAMESPACE": "orders"}, "✗ Not yet. TEMPORAL_NAMESPACE is 'orders'. Hint"),
+        ({**CLOUD, "DATABASE_URL": "postgresql+psycopg2://orders:***@db.example.com/orders"}, "✓ Right"),
+        (
+            {**CLOUD, "DATABASE_URL": "postgresql://orders:***@localhost/orders"},
+            "✗ Not yet. DATABASE_URL has another host",
+        ),
         ({**CLOUD, "TEMPORAL_TLS": "false"}, "✗ Not yet. The key would go over an open line"),
     ],
 )
