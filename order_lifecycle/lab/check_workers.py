@@ -23,7 +23,7 @@ def check_killed(order_id: str) -> Check:
     order, payment = _row("orders", order_id), _row("payments", order_id)
     wrong: str | None
     if order is None:
-        wrong = f'There is no order {order_id}. Hint: `await buy("{order_id}", …)`.'
+        wrong = f'There is no order {order_id}. Hint: `await buy("{order_id}")`.'
     elif payment is None:
         wrong = f"{order_id} is {order['state']}, and not charged. Hint: start a new worker, and wait for `charged`."
     else:
@@ -75,8 +75,9 @@ def _what_is_wrong(call: Callable[[], object], when: str) -> str | None:
     try:
         call()
     except Exception as error:
+        then = "the attempt fails though its work is done" if "same time" in when else "a retry would never succeed"
         return (
-            f"It raises {type(error).__name__} {when.replace('after', 'at')}: a retry would never succeed. "
+            f"It raises {type(error).__name__} {when.replace('after', 'at')}: {then}. "
             "Hint: INSERT … ON CONFLICT DO NOTHING."
         )
     with store().engine.connect() as tx:

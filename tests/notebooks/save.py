@@ -23,7 +23,11 @@ def save(path: Path) -> float:
     notebook = nbformat.read(path, as_version=4)
     began = time.monotonic()
     NotebookClient(
-        notebook, kernel_name="python3", timeout=120, resources={"metadata": {"path": path.parent}}
+        notebook,
+        kernel_name="python3",
+        timeout=120,
+        resources={"metadata": {"path": path.parent}},
+        coalesce_streams=True,  # one text for what was printed, in however many pieces it came
     ).execute()
     took = time.monotonic() - began
     for cell in notebook.cells:
