@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -64,6 +65,13 @@ class Lab:
                 return True
         except (URLError, OSError):
             return False
+
+    def has_a_kernel(self, notebook: str) -> bool:
+        """Whether the browser is connected to one for that notebook, and it waits for work. (JupyterLab shows it as
+        idle before that, and a cell that is run then is not run at all.)"""
+        with urlopen(f"{self.url}api/sessions?token={TOKEN}", timeout=10) as answer:
+            kernels = [session["kernel"] for session in json.load(answer) if session["path"] == notebook]
+        return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
 
     def stop(self) -> None:
         """And see that nothing stays behind: neither kernels, nor what they started."""

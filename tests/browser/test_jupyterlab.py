@@ -28,7 +28,10 @@ def screenshot(page: Page, name: str) -> None:
 def open_notebook(page: Page, lab: Lab) -> None:
     page.goto(f"{lab.url}lab/tree/{NAME}")
     expect(page.locator(".jp-Notebook")).to_be_visible()
-    expect(page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]")).to_be_visible()
+    deadline = time.monotonic() + 60
+    while not lab.has_a_kernel(NAME):
+        assert time.monotonic() < deadline, "the notebook has no kernel"
+        page.wait_for_timeout(100)  # ms
 
 
 def code_cells(lab: Lab) -> list[Any]:
