@@ -69,6 +69,8 @@ def main(
         raise typer.BadParameter(f"there is no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
     report = Report(folder)
     if add:
+        if not (folder / "results.csv").exists():
+            raise typer.BadParameter(f"{folder} has no results to add to: leave --add out")
         report.go_on()
     process.run(measure(report, parts, quick))
     report.show()

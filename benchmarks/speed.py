@@ -54,26 +54,26 @@ async def one_order(report: Report, orders: int) -> None:
 
 
 async def many_at_once(report: Report, loads: list[int]) -> None:
-    """So many orders started at once, one process of each worker. What is compared takes turns, because how much the
-    machine gives differs by a third from one minute to the next; and each has a server of its own, because one that has
-    done twice as many orders is slower."""
+    """So many orders started at once, one process of each worker, several times. What is compared takes turns, because
+    how much the machine gives differs by a third from one minute to the next; and each has servers of its own, new for
+    each load, because one that has done twice as many orders is slower."""
     rates: dict[tuple[str, str], list[float]] = {}
-    with ExitStack() as stack:
-        clients = {}
-        for settings, kind in SERIES:
-            here = stack.enter_context(servers(SETTINGS[settings]))
-            stack.enter_context(here.workers() if kind == "order" else here.bare_workers())
-            clients[settings, kind] = await connect(here.settings)
-            await in_turns([KINDS[kind]], clients[settings, kind], 5, "warm")
-        for load in loads:
-            turns: dict[tuple[str, str], list[float]] = {}
-            for turn in range(max(1, min(6, 400 // load))):
-                for settings, kind in SERIES:
-                    client = clients[settings, kind]
+    for load in loads:
+        turns: dict[tuple[str, str], list[float]] = {}
+        with ExitStack() as stack:
+            clients = {}
+            for settings, kind in SERIES:
+                here = stack.enter_context(servers(SETTINGS[settings]))
+                stack.enter_context(here.workers() if kind == "order" else here.bare_workers())
+                clients[settings, kind] = await connect(here.settings)
+                await in_turns([KINDS[kind]], clients[settings, kind], 5, "warm")
+            for turn in range(max(3, min(6, 400 // load))):
+                for (settings, kind), client in clients.items():
                     rate = await all_at_once(KINDS[kind], client, load, f"at-once-{load}-{turn}")
                     turns.setdefault((settings, kind), []).append(rate)
-            for series, found in turns.items():
-                rates.setdefault(series, []).append(quantile(found, 0.5))
+                    print(f"{load} at once, {kind}, {settings}, turn {turn + 1}: {rate:.1f} a second", flush=True)
+        for series, found in turns.items():
+            rates.setdefault(series, []).append(quantile(found, 0.5))
     for index, load in enumerate(loads):
         ours, floor = rates["ours", "order"][index], rates["ours", "bare"][index]
         shipped = rates["as shipped", "order"][index]
@@ -108,38 +108,46 @@ async def many_at_once(report: Report, loads: list[int]) -> None:
 
 async def more_and_more(report: Report, numbers: list[int], at_a_time: int = 50) -> None:
     """One, two and four worker processes of each kind, while the orders in the tables become more and more; to the last
-    of the numbers with one, which takes long, and to the one before with more."""
-    seconds_an_order: dict[int, list[float]] = {}
-    memory: dict[int, list[float]] = {}
-    for processes in (1, 2, 4):
-        with servers() as here, here.workers(processes) as pids:
+    of the numbers with one, which takes long, and to the one before with more. And bare ones, of which our tables know
+    nothing: what they grow by is Temporal's server."""
+    seconds_an_order: dict[str, list[float]] = {}
+    memory: list[float] = []
+    for who, kind, processes, up_to in (
+        ("1 of each worker", real, 1, numbers),
+        ("bare, 1 of each worker", bare, 1, numbers),
+        ("2 of each worker", real, 2, numbers[:-1]),
+        ("4 of each worker", real, 4, numbers[:-1]),
+    ):
+        with servers() as here, here.workers(processes) if kind is real else here.bare_workers(processes) as pids:
             client = await connect(here.settings)
-            await seconds_of(real, client, "warm")
+            await seconds_of(kind, client, "warm")
             worker = psutil.Process(pids[0])
             done = 0
-            for number in numbers if processes == 1 else numbers[:-1]:
+            for number in up_to:
                 began = time.monotonic()
-                await _at_a_time(client, range(done, number), at_a_time)
+                await _at_a_time(kind, client, range(done, number), at_a_time)
                 took = (time.monotonic() - began) / (number - done)
-                seconds_an_order.setdefault(processes, []).append(took)
-                memory.setdefault(processes, []).append(worker.memory_info().rss / 2**20)
+                print(f"{who}: {took * 1000:.0f} ms an order, from {done} to {number}", flush=True)
+                seconds_an_order.setdefault(who, []).append(took)
+                if kind is real and processes == 1:
+                    memory.append(worker.memory_info().rss / 2**20)
                 done = number
-    for processes, seconds in seconds_an_order.items():
+    for who, seconds in seconds_an_order.items():
         # The first ten fill the caches, so the second step is what the last one is compared with.
         growth, last = seconds[-1] / seconds[1], numbers[len(seconds) - 1]
         report.add(
-            f"{processes} of each worker: time an order, {at_a_time} at a time, after {last} orders",
+            f"{who}: time an order, {at_a_time} at a time, after {last} orders",
             f"{seconds[-1] * 1000:.0f} ms",
             f"after {numbers[1]}: {seconds[1] * 1000:.0f} ms",
             growth,
-            "does not grow (1.15, for the noise)",
-            growth <= 1.15,
+            "" if who.startswith("bare") else "does not grow (1.15, for the noise)",
+            None if who.startswith("bare") else growth <= 1.15,
         )
-    flat = memory[1][-1] / memory[1][-2]
+    flat = memory[-1] / memory[-2]
     report.add(
         f"memory of an order worker after {numbers[-1]} orders",
-        f"{memory[1][-1]:.0f} MiB",
-        f"after {numbers[-2]}: {memory[1][-2]:.0f} MiB",
+        f"{memory[-1]:.0f} MiB",
+        f"after {numbers[-2]}: {memory[-2]:.0f} MiB",
         flat,
         "flat (1.1)",
         flat <= 1.1,
@@ -147,25 +155,22 @@ async def more_and_more(report: Report, numbers: list[int], at_a_time: int = 50)
     with report.plot(
         "growth",
         "Milliseconds an order, and the memory of one order worker, against the number of orders already in the "
-        "tables, with one, two and four processes of each worker.",
+        "tables, with one, two and four processes of each worker, and for bare orders.",
     ) as axes:
-        for processes, seconds in seconds_an_order.items():
-            axes.plot(
-                numbers[: len(seconds)],
-                [1000 * each for each in seconds],
-                marker="o",
-                label=f"{processes} of each worker, ms",
-            )
-        axes.plot(numbers, memory[1], "--", marker="s", color="gray", label="memory of a worker, MiB (one of each)")
+        for who, seconds in seconds_an_order.items():
+            milliseconds = [1000 * each for each in seconds]
+            line = ":" if who.startswith("bare") else "-"
+            axes.plot(numbers[: len(seconds)], milliseconds, line, marker="o", label=f"{who}, ms")
+        axes.plot(numbers, memory, "--", marker="s", color="gray", label="memory of a worker, MiB (one of each)")
         axes.set(xscale="log", xlabel="orders in the tables", ylim=(0, None))
         axes.legend(frameon=False)
 
 
-async def _at_a_time(client: Client, numbers: range, at_a_time: int) -> None:
+async def _at_a_time(start: Start, client: Client, numbers: range, at_a_time: int) -> None:
     waiting = iter(numbers)
 
     async def one_after_another() -> None:
         for number in waiting:
-            await seconds_of(real, client, f"more-{number}")
+            await seconds_of(start, client, f"more-{number}")
 
     await asyncio.gather(*(one_after_another() for _ in range(at_a_time)))

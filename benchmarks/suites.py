@@ -26,4 +26,4 @@ async def notebooks_and_tests(report: Report) -> None:
         passed = re.search(r"\d+ passed", done.stdout)
         if done.returncode:
             raise RuntimeError(done.stdout[-3000:] + done.stderr)
-        report.add(f"{what}: {passed and passed.group()}", f"{took:.0f} s", must=f"{wanted:g} s", holds=took <= wanted)
+        report.add(what, f"{took:.0f} s, {passed and passed.group()}", must=f"{wanted:g} s", holds=took <= wanted)
