@@ -1,25 +1,15 @@
-"""JupyterLab as `make lab` starts it, on a copy of the notebooks, and a browser in front of it."""
+"""JupyterLab, and a browser in front of it."""
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
-import psutil
 import pytest
+from jupyterlab_process import TOKEN, Lab
 from playwright.sync_api import Browser, Page, sync_playwright
 
-TOP = Path(__file__).parents[2]
-TOKEN = "for-this-test-only"
 # What keeps it from asking the network for anything; without a sandbox, because that is refused to root.
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -28,59 +18,6 @@ OPTIONS += ["--disable-background-networking", "--disable-component-update", "--
 def chromium() -> str | None:
     names = ("chromium", "chromium-browser", "google-chrome")
     return next((path for name in names if (path := shutil.which(name))), None)
-
-
-def _folders(folder: Path) -> dict[str, str]:
-    """For what JupyterLab keeps: the open notebooks, the settings, the running servers."""
-    return {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-
-
-class Lab:
-    """A running JupyterLab. `base`: its path, as a JupyterHub gives one to each of its users."""
-
-    def __init__(self, folder: Path, base: str = "/") -> None:
-        self.notebooks = folder / "notebooks"
-        shutil.copytree(TOP / "notebooks", self.notebooks)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}{base}"
-        options = [f"--port={port}", f"--ServerApp.base_url={base}", f"--IdentityProvider.token={TOKEN}"]
-        options += ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--log-level=WARN"]
-        self._log = (folder / "jupyter.log").open("w")
-        self.process = subprocess.Popen(
-            [Path(sys.executable).with_name("jupyter-lab"), *options, str(self.notebooks)],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "JUPYTER_PREFER_ENV_PATH": "1", **_folders(folder)},
-        )
-        deadline = time.monotonic() + 60
-        while not self._answers():
-            assert self.process.poll() is None, (folder / "jupyter.log").read_text()
-            assert time.monotonic() < deadline, "JupyterLab does not answer"
-            time.sleep(0.1)  # between two questions
-
-    def _answers(self) -> bool:
-        try:
-            with urlopen(f"{self.url}api?token={TOKEN}", timeout=2):
-                return True
-        except (URLError, OSError):
-            return False
-
-    def has_a_kernel(self, notebook: str) -> bool:
-        """Whether the browser is connected to one for that notebook, and it waits for work. (JupyterLab shows it as
-        idle before that, and a cell that is run then is not run at all.)"""
-        with urlopen(f"{self.url}api/sessions?token={TOKEN}", timeout=10) as answer:
-            kernels = [session["kernel"] for session in json.load(answer) if session["path"] == notebook]
-        return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
-
-    def stop(self) -> None:
-        """And see that nothing stays behind: neither kernels, nor what they started."""
-        everything = psutil.Process(self.process.pid).children(recursive=True)
-        self.process.terminate()
-        self.process.wait(30)
-        self._log.close()
-        _, alive = psutil.wait_procs(everything, timeout=30)
-        assert alive == []
 
 
 @pytest.fixture

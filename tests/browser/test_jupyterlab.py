@@ -13,7 +13,7 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import Lab
+from jupyterlab_process import Lab
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.timeout(180)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from temporalio.client import Client, WorkflowHandle
+from starting import Handle, Start
+from temporalio.client import Client
 
 from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
-from order_lifecycle.domain import Address, Item, Order, OrderResult, Policy
+from order_lifecycle.domain import Address, Item, Order, Policy
 from order_lifecycle.lab import world as worlds
-from order_lifecycle.workflows.order import OrderWorkflow
-
-Handle = WorkflowHandle[OrderWorkflow, OrderResult]
-Start = Callable[..., Awaitable[Handle]]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import Start
+from starting import Start
 
 from order_lifecycle import lab
 from order_lifecycle.lab.world import Process, World

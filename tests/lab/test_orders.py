@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from conftest import Start
+from starting import Start
 
 from order_lifecycle import lab
 from order_lifecycle.domain import EventType

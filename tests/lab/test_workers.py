@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import Handle, Start
 from sqlalchemy import Connection, text
+from starting import Handle, Start
 from temporalio.client import Client
 
 from order_lifecycle import lab
