@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
+from temporalio.common import RawValue, SearchAttributeKey
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
@@ -318,7 +318,13 @@ class OrderWorkflow:
         return await self._run(activity, *args, until=None, refusable=False)
 
     async def _run(self, activity: Callable[..., T], *args: Any, until: datetime | None, refusable: bool = True) -> T:
-        return await workflow.execute_activity_method(activity, args=args, **attempts(self._policy, until, refusable))
+        answer = await workflow.execute_activity(
+            activity.__name__, args=args, result_type=RawValue, **attempts(self._policy, until, refusable)
+        )
+        # Read here, so that an answer which makes no sense (from a worker of another version) is a step that failed.
+        # The SDK reads it outside of the story, and would fail the workflow there and then, past every refund.
+        read: T = workflow.payload_converter().from_payload(answer.payload, get_type_hints(activity)["return"])
+        return read
 
     def _now_at(self, step: str, waiting_for: str, until: datetime | None) -> None:
         self._step_name, self._waiting_for, self._deadline = step, waiting_for, until

@@ -98,6 +98,7 @@ class Shop:
         self.client: Client = env.client
         self.store = store
         self.outside = Outside()
+        self.order_activities = OrderActivities
         self.threads = ThreadPoolExecutor(20)
         self.started: list[Handle] = []
         self._cache = cache
@@ -107,8 +108,8 @@ class Shop:
         """With these workers: "order" and "shipping", or one half of a worker, as "order workflows"."""
         halves = {
             "order workflows": (ORDER_QUEUE, [OrderWorkflow], None),
-            "order activities": (ORDER_QUEUE, [], OrderActivities),
-            "order": (ORDER_QUEUE, [OrderWorkflow], OrderActivities),
+            "order activities": (ORDER_QUEUE, [], self.order_activities),
+            "order": (ORDER_QUEUE, [OrderWorkflow], self.order_activities),
             "shipping": (SHIPPING_QUEUE, [ShippingWorkflow], ShippingActivities),
         }
         async with AsyncExitStack() as stack:

@@ -393,7 +393,7 @@ AWAITS = {
     "_note: _must note_event": "note_event_of_a_late_signal",
     "_step: _run": "receive_order",
     "_must: _run": "close_order_for_temporal",
-    "_run: execute_activity_method": "receive_order",
+    "_run: execute_activity __name__": "receive_order",
     "ShippingWorkflow.run: execute_activity_method prepare_package": "prepare_package",
     "ShippingWorkflow.run: execute_activity_method dispatch_carrier": "dispatch_carrier",
 }

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from shop import HAPPY_PATH, Handle, Outside, Shop, an_order, until
+from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 
-from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.activities.order import OrderActivities
+from order_lifecycle.domain import Address, Order, OrderState
 from order_lifecycle.workflows.order import OrderWorkflow
 
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
@@ -71,6 +73,44 @@ async def test_a_step_that_is_refused(shop: Shop, step: str) -> None:
         assert await why_it_failed(order) == f"{step} does not work, and will not"
     assert shop.row()["state"] == "failed"
     assert shop.payments() == []
+
+
+class OfAnotherVersion(OrderActivities):
+    """Steps that answer in words which this version's workflow does not know."""
+
+    @activity.defn
+    def validate_order(self, order: Order) -> str:  # type: ignore[override]
+        return OrderActivities.validate_order(self, order).upper()
+
+    @activity.defn
+    def charge_payment(self, order: Order) -> str:  # type: ignore[override]
+        return f"{OrderActivities.charge_payment(self, order)} dollars"
+
+    @activity.defn
+    def close_order(self, order: Order, end: OrderState, reason: str) -> str:  # type: ignore[override]
+        return OrderActivities.close_order(self, order, end, reason).upper()
+
+
+@pytest.mark.parametrize("step", ["validate_order", "charge_payment"])
+async def test_an_answer_that_cannot_be_read(shop: Shop, step: str) -> None:
+    shop.order_activities = type("Mixed", (OrderActivities,), {step: getattr(OfAnotherVersion, step)})
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        assert "validation error" in await why_it_failed(order)
+    assert shop.row()["state"] == "failed"
+    assert shop.payments() == ([("refunded", "5.00")] if step == "charge_payment" else [])
+
+
+async def test_a_refund_whose_answer_cannot_be_read(shop: Shop) -> None:
+    shop.outside = Outside(always_fail=frozenset({"dispatch_carrier"}))
+    shop.order_activities = type("Mixed", (OrderActivities,), {"close_order": OfAnotherVersion.close_order})
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        assert "validation error" in await why_it_failed(order)
+    assert shop.row()["state"] == "failed"
+    assert shop.payments() == [("refunded", "5.00")]
 
 
 async def test_a_step_that_does_not_work_within_the_budget(shop: Shop) -> None:
