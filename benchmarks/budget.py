@@ -143,7 +143,7 @@ async def measure(orders: int, at_a_time: int, seed: int, budget: float) -> Meas
         for number, outcome in enumerate(outcomes):  # afterwards, not to be in the way
             outcome.attempts = await attempts_of(client, f"order-budget-{seed}-{number}")
         store = Store(connect_to_database(here.addresses.database_url))
-        violations = audit(store.engine) + await compare_with_temporal(client, store.states)
+        violations = audit(store.engine) + await compare_with_temporal(client, store.standings)
     return Measured(outcomes, without_overhead(20_000, policy), violations, budget)
 
 

@@ -187,7 +187,8 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
         raise No(
             f"order {order_id} did not answer within {ANSWER_WITHIN.total_seconds():g} s: is a worker running? "
-            "`order-lifecycle worker all` starts both"
+            "`order-lifecycle worker all` starts both. What was asked may still be done: "
+            f"`order-lifecycle status {order_id}` shows it"
         ) from None
     except RPCError as error:
         # A namespace that is not there is NOT_FOUND too, and says so.
@@ -204,6 +205,13 @@ ANSWER_WITHIN = timedelta(seconds=10)
 # --- looking at everything -------------------------------------------------------------------------------------------
 
 
+# What an order only passes on the way, in the database: Temporal is told of where it comes to rest.
+NEVER_LISTED = {
+    OrderState.VALIDATED: f"one that is valid is {OrderState.AWAITING_REVIEW} at once",
+    OrderState.PACKED: f"one that is being shipped is listed as {OrderState.CHARGED} until the carrier has it",
+}
+
+
 @app.command(name="list")
 def list_orders(
     state: Annotated[OrderState | None, typer.Option(help="Only orders in this state.")] = None,
@@ -211,6 +219,8 @@ def list_orders(
     as_json: AsJson = False,
 ) -> None:
     """List the orders, as Temporal knows them."""
+    if state in NEVER_LISTED:
+        raise BadInput(f"--state: no order is listed as {state}; {NEVER_LISTED[state]}")
 
     async def main() -> None:
         from order_lifecycle.client import connect
@@ -259,7 +269,7 @@ def audit(as_json: AsJson = False) -> None:
         with store_for_reading() as store:
             counts = count_by_state(store.engine)
             violations: list[Violation] = audit_database(store.engine)
-            violations += await compare_with_temporal(await connect(), store.states)
+            violations += await compare_with_temporal(await connect(), store.standings)
         of = {number: sum(violation.invariant == number for violation in violations) for number in INVARIANTS}
         lines = [f"{sum(counts.values())} orders: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
         lines += [f"{of[n]:>6} violations of {n}: {meaning}" for n, meaning in INVARIANTS.items()]

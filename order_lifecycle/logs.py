@@ -8,6 +8,7 @@ What a workflow logs is written once, when it happens, and not again when its hi
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any
@@ -29,6 +30,9 @@ from order_lifecycle.domain import BadInput
 EXPECTED = frozenset({"Refused", "AnotherRun", "OutsideError", "OutsideTimeout", "AddressChanged", "OperationalError"})
 
 WANTED = ("order", "workflow_id", "step", "attempt", "before", "after")
+
+# Of an order's workflow, and of its children's, one for each try at shipping it.
+ORDER_OF = re.compile(r"order-(.+)|ship-(.+)-\d+")
 
 # Both formatters would show the variables of every function on the way, a database's password among them.
 TRACEBACK_AS_JSON = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
@@ -88,9 +92,8 @@ def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, An
     line.pop("__temporal_error_identifier", None)
     if "activity_type" in context:
         context["step"] = context["activity_type"]
-    workflow_id = str(context.get("workflow_id", ""))
-    if workflow_id.startswith("order-"):
-        context["order"] = workflow_id.removeprefix("order-")
+    if found := ORDER_OF.fullmatch(str(context.get("workflow_id", ""))):
+        context["order"] = found[1] or found[2]
     for name in WANTED:
         if name in context:
             line.setdefault(name, context[name])

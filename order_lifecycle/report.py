@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
     Client,
     WorkflowExecution,
@@ -20,6 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.client import workflow_id
 from order_lifecycle.db.audit import Violation
+from order_lifecycle.db.store import Standing
 from order_lifecycle.domain import OrderState, OrderStatus
 from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
 
@@ -90,7 +92,9 @@ async def look_at(client: Client, order_id: str) -> Report:
     )
     pending = list(description.raw_description.pending_activities)
     for child in description.raw_description.pending_children:
-        pending += (await client.get_workflow_handle(child.workflow_id).describe()).raw_description.pending_activities
+        shipping = await _description(client, child.workflow_id)
+        if shipping is not None:  # it is only being started
+            pending += shipping.raw_description.pending_activities
     return Report(
         order_id=order_id,
         workflow=_workflow_status(description),
@@ -148,18 +152,24 @@ ENDS = {
 SETTLE_WITHIN = timedelta(seconds=5)
 
 
-async def compare_with_temporal(client: Client, states: Callable[[], dict[str, str]]) -> list[Violation]:
-    """Every violation of invariant 7. `states` reads the state of every order's row."""
-    rows = states()
+async def compare_with_temporal(client: Client, standings: Callable[[], dict[str, Standing]]) -> list[Violation]:
+    """Every violation of invariant 7. `standings` reads where every order's row stands."""
+    forgets = datetime.now(UTC) - await _retention(client)
+    rows = standings()
     seen: dict[str, WorkflowExecution] = {}
     async for execution in client.list_workflows("WorkflowType = 'OrderWorkflow'"):
         seen[execution.id.removeprefix("order-")] = execution
-    suspects = [order_id for order_id in rows.keys() | seen.keys() if _differ(rows.get(order_id), seen.get(order_id))]
+    suspects = [
+        order_id for order_id in rows.keys() | seen.keys() if _differ(rows.get(order_id), seen.get(order_id), forgets)
+    ]
     found: dict[str, str] = {}
     deadline = datetime.now(UTC) + SETTLE_WITHIN
     while suspects:
-        rows = states()
-        looks = {order_id: _differ(rows.get(order_id), await _execution(client, order_id)) for order_id in suspects}
+        rows = standings()
+        looks = {
+            order_id: _differ(rows.get(order_id), await _description(client, workflow_id(order_id)), forgets)
+            for order_id in suspects
+        }
         found = {order_id: difference for order_id, difference in looks.items() if difference}
         suspects = list(found)
         if datetime.now(UTC) > deadline:
@@ -168,25 +178,34 @@ async def compare_with_temporal(client: Client, states: Callable[[], dict[str, s
     return [Violation(7, order_id, found[order_id]) for order_id in sorted(found)]
 
 
-async def _execution(client: Client, order_id: str) -> WorkflowExecution | None:
+async def _retention(client: Client) -> timedelta:
+    """How long the server keeps the history of a workflow that has ended (`temporal server start-dev`: one day)."""
+    namespace = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    return namespace.config.workflow_execution_retention_ttl.ToTimedelta()
+
+
+async def _description(client: Client, workflow: str) -> WorkflowExecutionDescription | None:
     try:
-        return await client.get_workflow_handle(workflow_id(order_id)).describe()
+        return await client.get_workflow_handle(workflow).describe()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return None
         raise
 
 
-def _differ(state: str | None, execution: WorkflowExecution | None) -> str | None:
-    """In what the row and the workflow differ."""
+def _differ(row: Standing | None, execution: WorkflowExecution | None, forgets: datetime) -> str | None:
+    """In what the row and the workflow differ. Of what ended before `forgets`, Temporal need not know anything."""
+    state = row.state if row else None
     if execution is None:
+        if row and row.state in ENDS and row.since < forgets:
+            return None
         return f"the row is {state}, and Temporal knows no such order"
     status = execution.status or WorkflowExecutionStatus.RUNNING
     if state is None:
         # Not received yet; or refused, because the row of that name is another run's.
         agrees = status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.FAILED)
     else:
-        agrees = status in ENDS.get(OrderState(state), {WorkflowExecutionStatus.RUNNING})
+        agrees = status in ENDS.get(state, {WorkflowExecutionStatus.RUNNING})
     if not agrees:
         return f"the row is {state}, the workflow {status.name.lower()}"
     if state in ENDS and execution.typed_search_attributes.get(ORDER_STATE) != state:

@@ -82,7 +82,14 @@ _LEGAL_PATH = """
     FROM path JOIN orders o ON o.id = path.order_id
     WHERE goes_to IS NULL AND after <> o.state
     UNION ALL
-    SELECT id, 'no events at all' FROM orders WHERE NOT EXISTS (SELECT FROM events WHERE order_id = orders.id)
+    SELECT id, 'no order_received' FROM orders
+    WHERE NOT EXISTS (SELECT FROM events WHERE order_id = orders.id AND type = 'order_received')
+    UNION ALL
+    SELECT o.id, format('%s refunded payments, %s payment_refunded events', refunded.n, said.n)
+    FROM orders o
+    CROSS JOIN LATERAL (SELECT count(*) AS n FROM payments WHERE order_id = o.id AND status = 'refunded') refunded
+    CROSS JOIN LATERAL (SELECT count(*) AS n FROM events WHERE order_id = o.id AND type = 'payment_refunded') said
+    WHERE refunded.n <> said.n
     UNION ALL
     SELECT order_id, format('%s stands there %s times', step, count(*))
     FROM events GROUP BY order_id, step HAVING count(*) > 1
@@ -90,7 +97,8 @@ _LEGAL_PATH = """
 
 _RIGHT_ADDRESS = """
     SELECT d.order_id,
-        format('dispatched to %s, accepted was %s', d.payload_json -> 'address', accepted.address) AS detail
+        format('dispatched to %s, accepted was %s',
+            coalesce(d.payload_json ->> 'address', 'nowhere'), accepted.address) AS detail
     FROM events d
     JOIN orders o ON o.id = d.order_id
     CROSS JOIN LATERAL (
@@ -101,7 +109,8 @@ _RIGHT_ADDRESS = """
         ) AS address
     ) accepted
     WHERE d.type = 'carrier_dispatched'
-        AND (d.payload_json -> 'address' <> accepted.address OR d.payload_json -> 'address' <> o.address_json)
+        AND (d.payload_json -> 'address' IS DISTINCT FROM accepted.address
+            OR d.payload_json -> 'address' IS DISTINCT FROM o.address_json)
 """
 
 # A step writes its event in the transaction that changes the row, so both have that transaction's time.

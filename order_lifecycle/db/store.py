@@ -8,6 +8,8 @@ already changed. Nothing is ever read first and written later.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -30,6 +32,7 @@ from order_lifecycle.db.models import Base, EventRow, OrderRow, PaymentRow
 from order_lifecycle.domain import (
     BEFORE_DISPATCH,
     MOVES,
+    TERMINAL,
     Address,
     AnotherRun,
     EventType,
@@ -54,6 +57,12 @@ def connect(database_url: str, pool_size: int = 5) -> Engine:
         hide_parameters=True,  # an error message names no customer's address
         connect_args={"connect_timeout": 5, "options": "-c statement_timeout=5000"},
     )
+
+
+@dataclass(frozen=True)
+class Standing:
+    state: OrderState
+    since: datetime
 
 
 class Store:
@@ -177,17 +186,20 @@ class Store:
             return _state(tx, order.id)
 
     def note(self, order_id: str, event: EventType, number: int, payload: dict[str, Any]) -> None:
-        """Record what happened to an order and changed nothing: a late signal, a failed dispatch."""
+        """Record what happened to an order and changed nothing: a late signal, a failed dispatch. Once the order has
+        ended, only a late signal is recorded: an attempt may come so late that its order was closed meanwhile."""
+        late = event is EventType.LATE_SIGNAL
         with self.engine.begin() as tx:
-            _state(tx, order_id)
-            _record(tx, order_id, event, payload, number)
+            if _state(tx, order_id, lock=not late) not in TERMINAL or late:
+                _record(tx, order_id, event, payload, number)
 
     # --- reading ----------------------------------------------------------------------------------------------------
 
-    def states(self) -> dict[str, str]:
-        """The state of every order, by its id."""
+    def standings(self) -> dict[str, Standing]:
+        """Where every order stands, by its id."""
+        query = select(OrderRow.id, OrderRow.state, OrderRow.updated_at)
         with self.engine.connect() as tx:
-            return {row.id: row.state for row in tx.execute(select(OrderRow.id, OrderRow.state))}
+            return {row.id: Standing(OrderState(row.state), row.updated_at) for row in tx.execute(query)}
 
     def rows(self, name: str, order_id: str | None = None) -> Sequence[dict[str, Any]]:
         """The rows of the table `name`, oldest first; of one order only, if asked."""
@@ -256,8 +268,10 @@ def _happened(tx: Connection, order_id: str, event: EventType, number: int | Non
     return tx.scalar(found) is not None
 
 
-def _state(tx: Connection, order_id: str) -> OrderState:
-    state = tx.scalar(select(OrderRow.state).where(OrderRow.id == order_id))
+def _state(tx: Connection, order_id: str, lock: bool = False) -> OrderState:
+    """`lock`: nobody moves the order until this transaction has ended."""
+    query = select(OrderRow.state).where(OrderRow.id == order_id)
+    state = tx.scalar(query.with_for_update(key_share=True) if lock else query)
     if state is None:
         raise Refused(f"order {order_id} is not in the database")
     return OrderState(state)

@@ -197,15 +197,16 @@ class OrderWorkflow:
 
     async def _close(self, end: OrderState, why: str) -> None:
         """The other endings: cancelled or failed, with what was charged refunded. This is tried until it succeeds."""
+        self._end_reason = why
         self._now_at("close_order", f"the order to end as {end}", until=None)
         state = await self._must(OrderActivities.close_order, self._order, end, why)
-        if state is end:
-            self._end_reason = why
-        else:
+        if state is not end:
             # The carrier was quicker, and the database is the judge. The order goes on to its good end.
+            self._end_reason = None
             if end is OrderState.CANCELLED:
                 self._cancel_reason = None
             self._moved_to(OrderState.DISPATCHED)
+            self._now_at("ship_order", "ship_order", until=None)
             await self._note_late(f"{end}: {why}")
             state = await self._must(OrderActivities.ship_order, self._order.id)
         self._moved_to(state)
@@ -215,7 +216,7 @@ class OrderWorkflow:
     @workflow.signal
     @harmless
     async def approve_order(self) -> None:
-        if self._too_late_to("approve"):
+        if self._too_late_to_approve():
             await self._note_late("approve_order")
         self._approved = True
 
@@ -250,7 +251,7 @@ class OrderWorkflow:
 
     @approve.validator
     def _may_approve(self) -> None:
-        self._refuse_if(self._too_late_to("approve"))
+        self._refuse_if(self._too_late_to_approve())
         self._refuse_if("already approved" if self._approved else None)
 
     @workflow.update
@@ -328,7 +329,7 @@ class OrderWorkflow:
 
     def _now_at(self, step: str, waiting_for: str, until: datetime | None) -> None:
         self._step_name, self._waiting_for, self._deadline = step, waiting_for, until
-        workflow.set_current_details(f"{self._state or 'new'}: {step}, waits for {waiting_for}")  # for the Web UI
+        self._tell_the_web_ui()
 
     def _moved_to(self, state: OrderState) -> None:
         before, self._state = self._state, state
@@ -336,6 +337,13 @@ class OrderWorkflow:
         workflow.upsert_search_attributes(
             [ORDER_STATE.value_set(state), ORDER_TOTAL.value_set(float(total(self._order.items)))]
         )
+        self._tell_the_web_ui()
+
+    def _tell_the_web_ui(self) -> None:
+        if self._ended():
+            workflow.set_current_details(f"{self._state}: {self._end_reason}" if self._end_reason else f"{self._state}")
+        else:
+            workflow.set_current_details(f"{self._state or 'new'}: {self._step_name}, waits for {self._waiting_for}")
 
     def _must_be_an_address(self, address: Address) -> None:
         # Temporal's converters for bytes, null and protobuf do not look at the type that a handler asks for.
@@ -368,6 +376,13 @@ class OrderWorkflow:
         if self._state is None or self._state in BEFORE_DISPATCH:
             return None
         return f"too late to {what}: order {self._order.id} is {self._state}"
+
+    def _too_late_to_approve(self) -> str | None:
+        """Approving stops no end that is already being made; a cancel or a change of address may ask the database."""
+        ending = self._cancel_reason or self._end_reason
+        return self._too_late_to("approve") or (
+            f"too late to approve: order {self._order.id} is ending ({ending})" if ending else None
+        )
 
     def _refuse_if(self, why: str | None) -> None:
         if why is not None:

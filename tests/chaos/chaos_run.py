@@ -292,7 +292,7 @@ class _Run:
         try:
             for violation in audit(engine):
                 self._wrong(str(violation))
-            for violation in await compare_with_temporal(self._client, Store(engine).states):
+            for violation in await compare_with_temporal(self._client, Store(engine).standings):
                 self._wrong(str(violation))
             self._outcome.states.update(count_by_state(engine))
             self._compare_with_customers(Store(engine))

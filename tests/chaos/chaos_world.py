@@ -76,7 +76,8 @@ class World:
         return [row["status"] for row in self.store.rows("payments", order_id)]
 
     def state(self, order_id: str) -> str | None:
-        return self.store.states().get(order_id)
+        standing = self.store.standings().get(order_id)
+        return standing and standing.state
 
     def _add(self, process: Process) -> Process:
         self.processes.callback(lambda: process.kill() if process.alive else None)

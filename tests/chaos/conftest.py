@@ -42,5 +42,5 @@ async def world(own_stack: Addresses) -> AsyncIterator[World]:
     with ExitStack() as processes:
         yield World(await connect_to_temporal(settings), engine, environment, processes)
         assert audit(engine) == []
-        assert await compare_with_temporal(await connect_to_temporal(settings), Store(engine).states) == []
+        assert await compare_with_temporal(await connect_to_temporal(settings), Store(engine).standings) == []
     engine.dispose()

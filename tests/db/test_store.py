@@ -68,10 +68,11 @@ def test_no_step_out_of_turn(store: Store, start: OrderState | None) -> None:
     for event, (before, after) in MOVES.items():
         if event is EventType.PAYMENT_CHARGED:
             continue
+        payload = {"address": HERE.model_dump()} if event is EventType.CARRIER_DISPATCHED else {}
         order = bring(store, start, f"abc-{event}")
         unchanged = tables(store)
         if start is before:
-            assert store.advance(order.id, event) is after
+            assert store.advance(order.id, event, payload) is after
             assert events(store, order)[-1] == event
         elif event in events(store, order):
             assert store.advance(order.id, event) is after

@@ -100,6 +100,19 @@ def test_two_orders_with_the_same_payment(store: Store) -> None:
         assert payments(store, orders[1 - winner]) == []
 
 
+def note_a_failed_dispatch(store: Store, order: Order) -> object:
+    return store.note(order.id, EventType.DISPATCH_FAILED, 1, {"reason": "no van"})
+
+
+def test_a_failed_dispatch_is_noted_before_the_end_or_not_at_all(store: Store, engine: Engine) -> None:
+    order, _ = turns(store, engine, OrderState.PACKED, note_a_failed_dispatch, cancel)
+    assert events(store, order)[-3:] == ["dispatch_failed", "payment_refunded", "order_cancelled"]
+    order, _ = turns(store, engine, OrderState.PACKED, cancel, note_a_failed_dispatch)
+    assert events(store, order)[-2:] == ["payment_refunded", "order_cancelled"]
+    for order, _ in rounds(store, OrderState.PACKED, cancel, note_a_failed_dispatch):
+        assert events(store, order)[-1] == "order_cancelled"
+
+
 # --- the carrier -----------------------------------------------------------------------------------------------------
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 from shop import Handle, Shop, until
-from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.service import RPCError
 
 from order_lifecycle.domain import Address, OrderState, Policy
@@ -123,3 +124,31 @@ async def test_the_carrier_is_quicker(shop: Shop) -> None:
             await cancel.result()
         assert "too late to cancel: order abc-001 is " in str(refused.value.cause)
         assert (await order.result()).state is OrderState.SHIPPED
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired", "failed"])
+async def test_approve_when_the_end_is_being_made(shop: Shop, end: str) -> None:
+    """Who is told "approved" goes away, and the order would be cancelled all the same."""
+    shop.outside.hold("close_order")
+    if end == "failed":
+        shop.outside.refusals["validate_order"] = 1
+    async with shop.working("order", "shipping"):
+        if end == "failed":
+            order = await shop.start()
+        else:
+            order = await shop.start_until("review")
+        if end == "cancelled":
+            await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        elif end == "expired":
+            await shop.env.sleep(shop.policy.review_timeout)
+        await until(lambda: shop.outside.reached("close_order"))
+        why = {"cancelled": "changed my mind", "expired": "review expired", "failed": "validate_order failed"}[end]
+        assert await refusal(order, "approve") == f"too late to approve: order abc-001 is ending ({why})"
+        assert (await shop.status(order)).reason == why
+        await order.signal(OrderWorkflow.approve_order)
+        await shop.until_event("abc-001", "late_signal")
+        shop.outside.let_go()
+        with suppress(WorkflowFailureError):
+            await order.result()
+    assert shop.row()["state"] == ("failed" if end == "failed" else "cancelled")
+    assert shop.told("late_signal") == [{"reason": "approve_order"}]
