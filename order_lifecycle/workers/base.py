@@ -20,7 +20,7 @@ from order_lifecycle.activities.outside import Activities
 from order_lifecycle.client import connect_when_there, register_search_attributes
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import BadInput
-from order_lifecycle.faults import Faults
+from order_lifecycle.faults import STEPS, Faults
 from order_lifecycle.settings import Settings
 
 # An activity spends its time waiting: for the outside world, then for the database. A hanging call to the outside
@@ -106,7 +106,12 @@ def command(kind: Kind) -> None:
         ] = told.faults_always_fail,
     ) -> None:
         never_work = frozenset(step.strip() for step in always_fail.split(",") if step.strip())
+        unknown = sorted(never_work - {*STEPS})
         try:
+            if unknown:
+                raise BadInput(
+                    f"--always-fail: there is no step {', '.join(unknown)}; the steps are {', '.join(STEPS)}"
+                )
             process.run(serve(kind, Faults(faults_fail, faults_hang, faults_seed, never_work), lifeline))
         except BadInput as error:
             raise SystemExit(_bad_input(error)) from None

@@ -80,6 +80,10 @@ def test_json(inside: Command) -> None:
         assert time.monotonic() < give_up  # the list lags a little behind
     assert "json-1" not in [row["order_id"] for row in inside("list", "--state", "cancelled", "--json").json()]
     assert len(inside("list", "--limit", "1", "--json").json()) == 1
+    for never in ("validated", "packed"):
+        answer = inside("list", "--state", never)
+        assert answer.status == 2
+        assert f"no order is listed as {never}" in answer.err
 
 
 def listed(run: Command) -> set[tuple[str, str]]:

@@ -152,3 +152,22 @@ async def test_approve_when_the_end_is_being_made(shop: Shop, end: str) -> None:
             await order.result()
     assert shop.row()["state"] == ("failed" if end == "failed" else "cancelled")
     assert shop.told("late_signal") == [{"reason": "approve_order"}]
+
+
+async def test_between_two_tries_at_shipping(shop: Shop) -> None:
+    """It answers, and the next try goes to the new address."""
+    shop.outside.refusals["dispatch_carrier"] = 1
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("dispatch_carrier")
+        with shop.place_taken("dispatch_failed#1"):
+            shop.outside.let_go("dispatch_carrier")
+            await until(shop.somebody_waits)
+            shop.outside.hold_next("dispatch_carrier")
+            status = await order.query(OrderWorkflow.status)
+            assert (status.state, status.shipping_tries, len(status.errors)) == (OrderState.CHARGED, 1, 1)
+            change = await order.start_update(OrderWorkflow.change_address, ELSEWHERE, wait_for_stage=ACCEPTED)
+        assert (await change.result()).message == "goes to 5 Lake Dr., Temp"
+        await until(lambda: shop.outside.reached("dispatch_carrier"))
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.told("carrier_dispatched") == [{"address": ELSEWHERE.model_dump()}]

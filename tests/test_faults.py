@@ -1,0 +1,78 @@
+"""The unreliable outside world."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from order_lifecycle import activities
+from order_lifecycle.domain import Refused
+from order_lifecycle.faults import HANG_SECONDS, STEPS, Faults, OutsideError, OutsideTimeout
+
+
+def outcome(faults: Faults, order: str, step: str, attempt: int) -> str:
+    waited: list[float] = []
+    try:
+        faults.call(order, step, attempt, 1000.0, waited.append)
+    except OutsideError:
+        return "fails"
+    except OutsideTimeout:
+        assert waited == [HANG_SECONDS]
+        return "hangs"
+    return "works"
+
+
+def test_a_third_fails_a_third_hangs_and_a_third_works() -> None:
+    calls = [(f"order-{number}", step, attempt) for number in range(500) for step in STEPS for attempt in range(1, 6)]
+    faults = Faults(1 / 3, 1 / 3, seed=7)
+    counted = Counter(outcome(faults, *call) for call in calls)
+    assert {what: round(n / len(calls), 1) for what, n in counted.items()} == dict.fromkeys(counted, 0.3)
+    assert len(counted) == 3
+    assert [outcome(faults, *call) for call in calls[:100]] == [
+        outcome(Faults(1 / 3, 1 / 3, seed=7), *call) for call in calls[:100]
+    ]
+    assert [outcome(faults, *call) for call in calls[:100]] != [
+        outcome(Faults(1 / 3, 1 / 3, seed=8), *call) for call in calls[:100]
+    ]
+
+
+def test_without_being_told_it_always_works() -> None:
+    assert {outcome(Faults(), f"order-{number}", step, 1) for number in range(100) for step in STEPS} == {"works"}
+
+
+def test_a_step_that_fails_for_good() -> None:
+    faults = Faults(always_fail=frozenset({"charge_payment"}))
+    with pytest.raises(Refused, match="charge_payment does not work, and will not"):
+        outcome(faults, "order-1", "charge_payment", 1)
+    assert outcome(faults, "order-1", "ship_order", 1) == "works"
+
+
+def test_these_are_the_steps_that_call_the_outside_world() -> None:
+    found = set()
+    for file in Path(activities.__file__).parent.glob("*.py"):
+        for function in ast.walk(ast.parse(file.read_text())):
+            if isinstance(function, ast.FunctionDef) and "self._call_outside()" in ast.unparse(function):
+                found.add(function.name)
+    assert found == {*STEPS}
+
+
+@pytest.mark.parametrize("how", ["option", "variable"])
+def test_a_step_that_is_not_there_is_refused(how: str) -> None:
+    options = ["--always-fail=dispatch_carier, ship_order"] if how == "option" else []
+    told = {} if options else {"FAULTS_ALWAYS_FAIL": "dispatch_carier, ship_order"}
+    worker = subprocess.run(
+        [sys.executable, "-m", "order_lifecycle.workers.shipping_worker", *options],
+        env={**os.environ, **told},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert worker.returncode == 2
+    assert "there is no step dispatch_carier; the steps are receive_order, " in worker.stderr
+    assert "Traceback" not in worker.stderr
