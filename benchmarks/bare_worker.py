@@ -15,6 +15,7 @@ from temporalio.worker import Worker
 from benchmarks.bare import QUEUES, BareOrder, BareShipping, bare_step
 from order_lifecycle import logs, process
 from order_lifecycle.client import connect
+from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import THREADS
 
 
@@ -30,7 +31,7 @@ async def work(kind: str) -> None:
             activities=[bare_step],
             activity_executor=threads,
             max_concurrent_activities=THREADS,
-            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=Settings().sticky_seconds),
         ):
             logging.getLogger(__name__).info("polling %s", QUEUES[kind])
             await stop.wait()

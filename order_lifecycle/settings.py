@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     order_budget_seconds: float = Field(
         Policy().budget.total_seconds(), **_SPAN, description="how long all the work on an order may take"
     )
+    sticky_seconds: float = Field(
+        1, ge=0.1, le=600, description="how long an order's next task waits for the worker that remembers the order"
+    )
     log_json: bool = Field(False, description="workers write their logs as JSON, one object a line")
     metrics_address: str | None = Field(None, description="IP address:port where a worker serves its metrics")
 

@@ -65,8 +65,9 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
             activity_executor=threads,
             max_concurrent_activities=THREADS,
             # After a kill -9 of this worker, a query or signal for a workflow in its cache waits this long before
-            # another worker gets it (the default is 10 s).
-            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+            # another worker gets it. Temporal's default is 10 s, and is better for workers that have a backlog of more
+            # than a second: what this clock takes from them is done again from the order's whole history.
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=told.sticky_seconds),
             graceful_shutdown_timeout=timedelta(seconds=3),
         )
         async with worker:

@@ -223,6 +223,7 @@ NO_SHARES = ["-0.1", "1.1", "nan", "inf", "x"]
 VARIABLES: dict[str, list[str]] = {
     "REVIEW_TIMEOUT_SECONDS": NO_SPANS,
     "ORDER_BUDGET_SECONDS": NO_SPANS,
+    "STICKY_SECONDS": NO_SPANS,
     "FAULTS_FAIL": NO_SHARES,
     "FAULTS_HANG": NO_SHARES,
     "FAULTS_SEED": ["x", "1.5", "nan", "9" * 5000],

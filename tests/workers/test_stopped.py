@@ -1,4 +1,4 @@
-"""A worker that stands still in the middle of a step: it says nothing, and the server sees it."""
+"""A worker that stands still in the middle of a step, or is gone: it says nothing, and the server sees it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from temporalio.client import WorkflowHandle
 from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, start_order
-from order_lifecycle.domain import OrderState, Policy, parse_order
+from order_lifecycle.domain import Order, OrderState, Policy, parse_order
 from order_lifecycle.report import Report, look_at
 from order_lifecycle.settings import Settings
 
@@ -63,3 +64,29 @@ async def until_attempt(order: WorkflowHandle[object, object], number: int, runn
             return
         assert time.monotonic() < give_up, "not in time"
         await asyncio.sleep(0.02)  # between two looks
+
+
+async def test_how_long_a_task_waits_for_the_worker_that_remembers_its_order(
+    start_worker: Callable[..., WorkerProcess], environment: dict[str, str], settings: Settings
+) -> None:
+    environment |= {"STICKY_SECONDS": "0.3"}
+    worker = start_worker("order", environment=environment)
+    order = await start_order(await connect(settings), another("stopped-2"), Policy())
+    while (await order.query("status"))["waiting_for"] != "approve_order":
+        pass
+    worker.process.kill()
+    worker.process.wait()
+    await order.signal("approve_order")
+    start_worker("order", environment=environment)
+    await order.signal("cancel_order")
+    await order.result()
+
+    events = (await order.fetch_history()).events
+    (timed_out,) = [event for event in events if event.HasField("workflow_task_timed_out_event_attributes")]
+    scheduled = events[timed_out.workflow_task_timed_out_event_attributes.scheduled_event_id - 1]
+    waited = timed_out.event_time.ToDatetime() - scheduled.event_time.ToDatetime()
+    assert timedelta(seconds=0.3) <= waited < timedelta(seconds=1)
+
+
+def another(order_id: str) -> Order:
+    return ORDER.model_copy(update={"id": order_id, "payment_id": order_id})
