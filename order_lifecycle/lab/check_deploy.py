@@ -165,7 +165,7 @@ async def _life(workflow: type) -> WorkflowHistory:
                 name,
                 id=name,
                 task_queue=name,
-                execution_timeout=timedelta(seconds=5),
+                execution_timeout=timedelta(seconds=10),
             )
             await wait_until(lambda: _waits(handle), "an order to wait for its review", at_most=5)
             await handle.signal("approve_order")
