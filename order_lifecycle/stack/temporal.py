@@ -21,8 +21,8 @@ DYNAMIC_CONFIG = {
     # and what it was reading goes to a second reader, which gets only the turns that the first one leaves: retries then
     # come up to two minutes late. This is "never" (https://github.com/temporalio/temporal/pull/9166).
     "history.queueReaderStuckCriticalAttempts": "1000000",
-    # As shipped, the dev server reads which search attributes there are from its database each time it uses one, forty
-    # times an order, so that a new one can be used at once. Ours are there from the start; another takes up to a minute.
+    # As shipped, the dev server reads from its database which search attributes there are each time it uses one, forty
+    # times an order, so that a new one can be used at once. Ours are there from the start; others take a minute.
     "system.forceSearchAttributesCacheRefreshOnRead": "false",
 }
 # A write-ahead log is as safe as SQLite's default journal, and an order takes 0.29 s with it instead of 0.69 s.
