@@ -168,8 +168,36 @@ async def cancelled_before_received(shop: Shop, name: str) -> Handle:
 
 
 @kind()
+async def cancelled_while_validating(shop: Shop, name: str) -> Handle:
+    return await cancelled_in("validate_order", shop, name)
+
+
+@kind()
 async def cancelled_in_review(shop: Shop, name: str) -> Handle:
     return await cancelled_in("review", shop, name)
+
+
+@kind()
+async def approved_too_late(shop: Shop, name: str) -> Handle:
+    """While its cancel is being carried out."""
+    shop.outside.hold("close_order")
+    order = await cancelled_in("review", shop, name)
+    await until(lambda: shop.outside.reached("close_order"))
+    await order.signal(OrderWorkflow.approve_order)
+    await shop.until_event(name, "late_signal")
+    shop.outside.let_go()
+    return order
+
+
+@kind()
+async def cancelled_while_approving(shop: Shop, name: str) -> Handle:
+    order = await shop.start_until("review", name)
+    with shop.place_taken("order_approved", name):
+        await order.signal(OrderWorkflow.approve_order)
+        await until(shop.somebody_waits)
+        await order.signal(OrderWorkflow.cancel_order, WHY)
+        await until(lambda: shop.status(order), lambda status: status.step == "close_order")
+    return order
 
 
 @kind()
