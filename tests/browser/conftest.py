@@ -15,11 +15,6 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
-def chromium() -> str | None:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next((path for name in names if (path := shutil.which(name))), None)
-
-
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     lab = Lab(tmp_path, base="/user/me/")
@@ -30,12 +25,21 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
-    path = chromium()
+def chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = next((path for name in names if (path := shutil.which(name))), None)
     if path is None:
         pytest.skip("no Chromium here: on Debian, `apt install chromium`")
+    return path
+
+
+@pytest.fixture
+def browser(chromium: str, lab: Lab) -> Iterator[Browser]:
+    """It is closed before `lab` is stopped. A SIGTERM that comes while JupyterLab answers a request can be lost: once
+    jupyter-server-proxy has run something, the signal is a SystemExit in whatever the server is doing (simpervisor),
+    and Tornado logs it as that request's error."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=OPTIONS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
         yield browser
         browser.close()
 
