@@ -4,8 +4,9 @@ attempts that are under way."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from pydantic import BaseModel
 from temporalio.api.workflow.v1 import PendingActivityInfo
@@ -24,6 +25,9 @@ from order_lifecycle.db.audit import Violation
 from order_lifecycle.db.store import Standing
 from order_lifecycle.domain import OrderState, OrderStatus
 from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 # How long a worker has to answer a query before we say that none does.
 QUERY_WITHIN = timedelta(seconds=5)
@@ -87,7 +91,7 @@ class Report(BaseModel):
 async def look_at(client: Client, order_id: str) -> Report:
     """Raises RPCError (NOT_FOUND) if there is no such order."""
     handle = client.get_workflow_handle(workflow_id(order_id))
-    description, status = await asyncio.gather(
+    description, status = await _both(
         handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_WITHIN))
     )
     pending = list(description.raw_description.pending_activities)
@@ -102,6 +106,17 @@ async def look_at(client: Client, order_id: str) -> Report:
         status=status,
         pending=[_pending(activity) for activity in pending],
     )
+
+
+async def _both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
+    """Their answers, at the same time. If one fails, the other is waited for all the same: a call that is answered
+    after the event loop has been closed ends in a traceback."""
+    one, two = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(one, BaseException):
+        raise one
+    if isinstance(two, BaseException):
+        raise two
+    return one, two
 
 
 async def _ask(query: object) -> OrderStatus | None:

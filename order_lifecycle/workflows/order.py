@@ -362,6 +362,8 @@ class OrderWorkflow:
             self._address = address
 
     async def _note_late(self, what: str) -> None:
+        if self._state is None:  # there is no order yet to note it at
+            await workflow.wait_condition(lambda: self._state is not None)
         self._late_signals += 1
         await self._note(EventType.LATE_SIGNAL, self._late_signals, what)
 

@@ -104,7 +104,7 @@ def order_worker(world: World) -> Iterator[Process]:
 async def test_a_charge_that_failed_in_another_way_is_told_from_one_that_was_lost(
     order_worker: Process, start: Start
 ) -> None:
-    handle = await start(STOPPED, Policy(attempt_timeout=timedelta(milliseconds=300)))
+    handle = await start(STOPPED, Policy(attempt_timeout=timedelta(seconds=2)))
     await handle.signal(OrderWorkflow.approve_order)
     await lab.wait_for_state(handle, "charged")
     assert "The worker lived to report its failure: charge_payment did not answer" in lab.check_killed(STOPPED).text

@@ -187,6 +187,18 @@ async def the_last_handler(shop: Shop) -> AsyncIterator[Handle]:
         yield order
 
 
+@wait("cancelled before")
+async def late_signal_before_received(shop: Shop) -> AsyncIterator[Handle]:
+    order = await shop.start_until("receive_order")
+    shop.outside.hold("close_order")
+    await order.signal(OrderWorkflow.cancel_order, "before")
+    await until(lambda: shop.outside.reached("close_order"))
+    await order.signal(OrderWorkflow.approve_order)
+    await until(lambda: shop.nobody_is_at(order))
+    yield order
+    shop.outside.let_go("close_order")
+
+
 @wait("cancelled before", charged=True)
 async def close_order_for_an_update(shop: Shop) -> AsyncIterator[Handle]:
     order = await shop.start_until("prepare_package")
@@ -389,6 +401,7 @@ AWAITS = {
     "_change_address: _address_lock": "change_address",
     "_change_address: wait_condition": "address_before_received",
     "_change_address: _run change_address": "change_address",
+    "_note_late: wait_condition": "late_signal_before_received",
     "_note_late: _note LATE_SIGNAL": "note_event_of_a_late_signal",
     "_note: _must note_event": "note_event_of_a_late_signal",
     "_step: _run": "receive_order",
