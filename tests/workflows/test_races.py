@@ -1,16 +1,24 @@
-"""Two things that a workflow learns of in the same moment. Both halves of the order worker are workers of their own
-here: while the workflows' half is away, things happen, and when it is back it learns of all of them at once."""
+"""Two things that a workflow learns of in the same moment, on the real server: the one that skips time loses what is
+asked of an activity that has just ended. Both halves of the order worker are workers of their own here: while the
+workflows' half is away, things happen, and when it is back it learns of all of them at once."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+
 import pytest
-from shop import Shop, until
+from shop import Shop, open_shop, real_temporal, until
 
 from order_lifecycle.domain import OrderState
+from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
-# The test server does not know that a worker is gone with what it had cached.
-pytestmark = pytest.mark.parametrize("cache", [{"max_cached_workflows": 0}], ids=["replayed"])
+
+@pytest.fixture
+async def shop(settings: Settings, database_url: str, cache: dict[str, int]) -> AsyncIterator[Shop]:
+    async with open_shop(await real_temporal(settings), database_url, cache) as shop:
+        yield shop
 
 
 @pytest.mark.parametrize("step", ["receive_order", "validate_order", "charge_payment"])
@@ -61,3 +69,16 @@ async def test_a_cancel_and_the_end_of_shipping(shop: Shop) -> None:
         async with shop.working("order workflows"):
             assert (await order.result()).state is OrderState.SHIPPED
     assert shop.told("late_signal") == [{"reason": "cancelled: changed my mind"}]
+
+
+async def test_a_cancel_at_any_moment_of_an_approval(shop: Shop) -> None:
+    """While approve_order runs, as it ends, and as the charge begins and ends: 0 to 30 ms later."""
+    async with shop.working("order", "shipping"):
+        for ms in range(0, 31, 2):
+            order = await shop.start_until("review", f"after-{ms}")
+            await order.signal(OrderWorkflow.approve_order)
+            await asyncio.sleep(ms / 1000)
+            await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+            result = await order.result()
+            late = shop.told("late_signal", f"after-{ms}")
+            assert (result.state, len(late)) in [(OrderState.CANCELLED, 0), (OrderState.SHIPPED, 1)]
