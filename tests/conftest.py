@@ -10,7 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +128,24 @@ MIGRATED = "migrated"
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
+def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], AbstractContextManager[Addresses]]:
+    """`with new_stack() as addresses`: a stack, in which `database_url` has databases made."""
+
+    @contextmanager
+    def new() -> Iterator[Addresses]:
+        with running(None, tmp_path_factory.mktemp("stack")) as supervisor:
+            addresses = supervisor.addresses()
+            _administer(addresses, f"CREATE DATABASE {MIGRATED} TEMPLATE {make_url(addresses.database_url).database}")
+            yield addresses
+
+    return new
+
+
+@pytest.fixture(scope="session")
+def stack(new_stack: Callable[[], AbstractContextManager[Addresses]]) -> Iterator[Addresses]:
     """A stack for all tests of this process. Its Temporal is shared, so that a test needs order ids of its own; for a
     database of its own it takes `database_url`."""
-    with running(None, tmp_path_factory.mktemp("stack")) as supervisor:
-        addresses = supervisor.addresses()
-        _administer(addresses, f"CREATE DATABASE {MIGRATED} TEMPLATE {make_url(addresses.database_url).database}")
+    with new_stack() as addresses:
         yield addresses
 
 
@@ -149,6 +161,13 @@ def bare_database_url(stack: Addresses) -> Iterator[str]:
     """A database for one test, without a schema."""
     with _database(stack, "template0") as url:
         yield url
+
+
+@pytest.fixture(params=["cached", "replayed"], scope="module")
+def cache(request: pytest.FixtureRequest) -> dict[str, int]:
+    """How many workflows a worker keeps in memory. With none, each task replays the order's whole history, as it does
+    after a worker was killed."""
+    return {"max_cached_workflows": 0} if request.param == "replayed" else {}
 
 
 @pytest.fixture

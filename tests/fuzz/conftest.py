@@ -8,19 +8,22 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from temporalio.testing import WorkflowEnvironment
 
+from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.settings import Settings
 
 sys.path.append(str(Path(__file__).parents[1] / "workflows"))
 pytest.register_assert_rewrite("shop")
-from shop import Shop, open_shop, real_temporal  # noqa: E402
+from shop import Shop, open_shop  # noqa: E402
 
 
-@pytest.fixture(params=[{}, {"max_cached_workflows": 0}], ids=["cached", "replayed"])
+@pytest.fixture
 async def shop(
-    settings: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    settings: Settings, database_url: str, cache: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Shop]:
     # Of each signal that makes no sense the SDK logs the traceback, which pytest would keep.
     monkeypatch.setattr(logging.getLogger("temporalio"), "level", logging.CRITICAL)
-    async with open_shop(await real_temporal(settings), database_url, request.param) as shop:
+    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
+    async with open_shop(env, database_url, cache) as shop:
         yield shop

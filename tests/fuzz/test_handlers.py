@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from temporalio.client import Client, WorkflowExecutionStatus, WorkflowFailureEr
 from temporalio.service import RPCError
 
 from order_lifecycle.domain import Address, OrderState, Policy
+from order_lifecycle.settings import Addresses
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 
 SIGNALS = ["approve_order", "cancel_order", "update_address", "dispatch_failed"]
@@ -91,6 +93,13 @@ class Stranger:
                 request_id=str(uuid.uuid4()),
             )
         )
+
+
+@pytest.fixture(scope="module")
+def stack(new_stack: Callable[[], AbstractContextManager[Addresses]], cache: dict[str, int]) -> Iterator[Addresses]:
+    """One for each kind of cache: their orders have the same ids."""
+    with new_stack() as addresses:
+        yield addresses
 
 
 @pytest.fixture

@@ -20,13 +20,6 @@ from shop import Shop, open_shop  # noqa: E402
 TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
 
 
-@pytest.fixture(params=["cached", "replayed"])
-def cache(request: pytest.FixtureRequest) -> dict[str, int]:
-    """How many workflows a worker keeps in memory. With none, each task replays the order's whole history, as it does
-    after a worker was killed."""
-    return {"max_cached_workflows": 0} if request.param == "replayed" else {}
-
-
 @pytest.fixture
 async def shop(database_url: str, cache: dict[str, int]) -> AsyncIterator[Shop]:
     # One server a test: an activity that a cancelled order abandons stops it from ever skipping time again. And no

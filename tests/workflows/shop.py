@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from sqlalchemy import insert, text
 from temporalio.api.enums.v1 import EventType
-from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
@@ -24,14 +21,12 @@ from temporalio.worker import Replayer, Worker
 
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.activities.shipping import ShippingActivities
-from order_lifecycle.client import connect as connect_to_temporal
-from order_lifecycle.client import register_search_attributes, start_order
+from order_lifecycle.client import start_order
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.models import EventRow
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import Order, OrderResult, OrderStatus, Policy, Refused, parse_order
 from order_lifecycle.faults import Faults, OutsideError
-from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import activity_methods
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
@@ -217,18 +212,6 @@ async def open_shop(env: WorkflowEnvironment, database_url: str, cache: dict[str
     await assert_temporal_agrees(shop)
     await replay_everything(shop)
     engine.dispose()
-
-
-async def real_temporal(settings: Settings) -> WorkflowEnvironment:
-    """The dev server, with a namespace in which nobody else has orders or workers."""
-    mine = settings.model_copy(update={"temporal_namespace": f"test-{uuid.uuid4().hex}"})
-    client = await connect_to_temporal(mine)
-    retention = Duration(seconds=24 * 60 * 60)
-    await client.workflow_service.register_namespace(
-        RegisterNamespaceRequest(namespace=client.namespace, workflow_execution_retention_period=retention)
-    )
-    await register_search_attributes(client)
-    return WorkflowEnvironment.from_client(client)
 
 
 def an_order(order_id: str = "abc-001", payment_id: str | None = None) -> Order:
