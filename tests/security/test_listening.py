@@ -104,9 +104,14 @@ class Lab:
 
 
 def listening(process: psutil.Process) -> list[str]:
-    """The addresses at which it listens, and the paths of its sockets in the file system."""
-    found = []
-    for one in process.net_connections("all"):
+    """The addresses at which it listens, and the paths of its sockets in the file system. None for a process that has
+    ended since it was listed, as PostgreSQL's do that serve one connection."""
+    found: list[str] = []
+    try:
+        connections = process.net_connections("all")
+    except psutil.NoSuchProcess:
+        return found
+    for one in connections:
         if one.family in (socket.AF_INET, socket.AF_INET6):
             if one.status == psutil.CONN_LISTEN or (one.type == socket.SOCK_DGRAM and one.laddr):
                 found.append(one.laddr.ip)

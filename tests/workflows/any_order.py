@@ -175,7 +175,7 @@ def an_address(name: str) -> Address:
     return Address(address=name, city="Temp", state="AL", zipcode="43561")
 
 
-@dataclass
+@dataclass(eq=False)
 class Asked:
     """Something that was asked of the order, and what it answered: delivered, accepted, refused or ended."""
 
@@ -259,10 +259,11 @@ class Life:
             if not self.cancelled:
                 self.abandoned += sum(step in SHIPPING for step in self.hanging())
             self.cancelled = True
-        answers = [asyncio.create_task(request.of(self.order)) for request in requests]
-        self.answers += answers
+        answers = {request: asyncio.create_task(request.of(self.order)) for request in requests}
+        self.answers += answers.values()
         # An Update may be answered only when what hangs is let go: that comes later in the plan.
-        await asyncio.wait(answers, timeout=0.05)
+        await asyncio.wait(answers.values(), timeout=0.05)
+        await asyncio.gather(*(answer for request, answer in answers.items() if request.how != "update"))
         if cancels:
             await self.settle()
 

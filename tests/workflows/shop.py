@@ -151,9 +151,10 @@ class Shop:
         return order
 
     async def status(self, order: Handle) -> OrderStatus:
-        """What the order answers. It is not asked while a worker is at it: one without a cache drops a query that comes
-        meanwhile ("There were leftover buffered tasks when evicting run"), and who asked would wait in vain."""
-        await until(lambda: self.nobody_is_at(order))
+        """What the order answers. It is not asked while a worker is at it: of two things that come meanwhile, one
+        without a cache drops one ("There were leftover buffered tasks when evicting run"). Who asked would wait in
+        vain; a task that is dropped, the server hands out again after 10 s."""
+        await until(lambda: self.nobody_is_at(order), at_most=20)
         return await order.query(OrderWorkflow.status)
 
     async def nobody_is_at(self, order: Handle) -> bool:
