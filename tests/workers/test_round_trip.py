@@ -1,0 +1,39 @@
+"""`start --approve` is one call, as the SDK itself counts them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from temporalio.client import Client
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+from worker_process import WorkerProcess
+
+from order_lifecycle.client import start_order
+from order_lifecycle.domain import Policy, parse_order
+from order_lifecycle.settings import Settings
+
+
+async def test_to_start_and_approve_is_one_call(settings: Settings, start_worker: Callable[..., WorkerProcess]) -> None:
+    start_worker("order")
+    counted = MetricBuffer(10_000)
+    client = await Client.connect(
+        settings.temporal_host or "",
+        data_converter=pydantic_data_converter,
+        runtime=Runtime(telemetry=TelemetryConfig(metrics=counted)),
+    )
+    order = parse_order(
+        "one-call",
+        "pay-one-call",
+        '[{"name": "apple", "qty": 1, "price": 5}]',
+        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
+    )
+    counted.retrieve_updates()
+    handle = await start_order(client, order, Policy(), approve=True)
+    calls: Counter[str] = Counter()
+    for update in counted.retrieve_updates():
+        if update.metric.name in ("temporal_request", "temporal_long_request"):
+            calls[str(update.attributes["operation"])] += int(update.value)
+    assert calls == {"ExecuteMultiOperation": 1}
+    await handle.terminate()  # its step at the other queue would wait for another test's worker
