@@ -26,12 +26,12 @@ def check_test(test: Test) -> Check:
     if _what_it_raises(test, WithoutSmallReviews) is None:
         wrong: str | None = (
             "It passes with WithoutSmallReviews too, which charges the order though nobody approved it. "
-            'Hint: `assert "charge_payment" not in calls`.'
+            "Hint: compare `calls` with the steps of an order that nobody approved."
         )
     elif _what_it_raises(test, SilenceIsConsent) is None:
         wrong = (
             "It passes with a workflow that approves an order when three days are over. "
-            "Hint: nobody answers, and `await server.skip(days=4)`; was it charged?"
+            "Hint: nobody answers, and `await server.skip(days=4)`; which steps may be in `calls` then?"
         )
     elif isinstance(error := _what_it_raises(test, OrderWorkflow), TimeoutError):
         wrong = (
