@@ -17,7 +17,7 @@ NOTEBOOKS, EVERYTHING = 120.0, 300.0  # s, on two processors
 
 async def notebooks_and_tests(report: Report) -> None:
     for what, command, wanted in (
-        ("all notebooks, two at a time", [sys.executable, "-m", "pytest", "-q", "notebooks"], NOTEBOOKS),
+        ("all notebooks, three at a time", [sys.executable, "-m", "pytest", "-q", "notebooks"], NOTEBOOKS),
         ("the whole of `make test`", ["make", "test"], EVERYTHING),
     ):
         began = time.monotonic()

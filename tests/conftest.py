@@ -25,6 +25,15 @@ from order_lifecycle.settings import Addresses, Settings
 for variable in [name for name in os.environ if name.lower() in Settings.model_fields]:
     del os.environ[variable]
 
+LONGEST = ("test_any_order_after_approval.py", "test_any_order_before_approval.py", "test_jupyterlab.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest come first: one that was begun last would be waited for alone. (Left to itself,
+    pytest-xdist begins with those that have the most tests.)"""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 UP = """
 import json, pathlib, sys
 from order_lifecycle.stack import up

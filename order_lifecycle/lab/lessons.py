@@ -22,9 +22,9 @@ from order_lifecycle.lessons.worker import BUILD, DEPLOYMENT
 if TYPE_CHECKING:
     import pandas as pd
 
-# s. It takes one, nearly always; but it took more than ten in one of some hundred runs of notebook 10, and the server has
-# a reason: a partition of a task queue whose questions bring nothing new five times in a row pauses before the next, each
-# time twice as long (fetchUserData in service/matching/user_data_manager.go, server of August 2026).
+# s. It takes one, nearly always; but it took more than ten in one of some hundred runs of notebook 10, and the server
+# has a reason: a partition of a task queue whose questions bring nothing new five times in a row pauses before it
+# asks again, each time twice as long (fetchUserData in service/matching/user_data_manager.go, server of August 2026).
 IN_FORCE_AT_MOST = 60.0
 
 
