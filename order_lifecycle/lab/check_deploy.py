@@ -23,9 +23,8 @@ from temporalio.worker import Worker
 
 from order_lifecycle.client import connect
 from order_lifecycle.lab.check import Check
-from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
 from order_lifecycle.lab.replaying import what_stops
-from order_lifecycle.lab.waiting import wait_until
+from order_lifecycle.lab.waiting import in_a_loop_of_its_own, wait_until
 from order_lifecycle.lessons import deploy
 from order_lifecycle.lessons.deploy import first
 

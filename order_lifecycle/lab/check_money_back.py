@@ -11,7 +11,7 @@ from temporalio.client import WorkflowExecutionStatus
 
 from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.lab.check import Check, _row
-from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
+from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
 Step = Callable[[], Awaitable[None]]
 Saga = Callable[[Step, Step, Step], Awaitable[object]]

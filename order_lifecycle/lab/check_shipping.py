@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from order_lifecycle.lab.check import Check, _row
-from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
 from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
 Race = Callable[[Coroutine[Any, Any, str], asyncio.Event], Awaitable[str | None]]
 

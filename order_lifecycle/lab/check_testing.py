@@ -10,7 +10,7 @@ from typing import Any
 from temporalio.client import WorkflowHistory
 
 from order_lifecycle.lab.check import Check
-from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
+from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 from order_lifecycle.lessons.small_orders import SilenceIsConsent, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -53,7 +53,7 @@ def _what_it_raises(test: Test, workflow: type) -> Exception | None:
         await asyncio.wait_for(test(workflow), AT_MOST)
 
     try:
-        in_a_loop_of_its_own(run())
+        in_a_loop_of_its_own(run(), f"{getattr(test, '__name__', 'the test')}({workflow.__name__})")
     except Exception as error:
         return error
     return None

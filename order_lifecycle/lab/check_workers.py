@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 from temporalio.api.history.v1 import ActivityTaskStartedEventAttributes
@@ -13,8 +11,8 @@ from temporalio.api.history.v1 import ActivityTaskStartedEventAttributes
 from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.lab.check import Check, _row
 from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
-T = TypeVar("T")
 POINTS = 10
 
 
@@ -116,9 +114,3 @@ def _until_it_waits(tx: Connection, done: Callable[[], bool]) -> None:
         if done() or tx.scalar(waiting):
             return
         tx.execute(text("SELECT pg_sleep(0.01)"))  # between two looks
-
-
-def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, T]) -> T:
-    """A check is an ordinary call, and a notebook's own loop is busy with the cell that makes it."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, coroutine).result()

@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
@@ -82,6 +83,16 @@ def wait_here(
             tell()
             time.sleep(min(LOOK_EVERY, 0.02))  # between two looks
     return result
+
+
+def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, T], what: str = "the check") -> T:
+    """What `coroutine` returns, for an ordinary call in a notebook, such as a check: the notebook's own loop is busy
+    with the cell that makes it. `what`: what is waited for, in words."""
+    with ThreadPoolExecutor(1) as thread, progress(what) as tell:
+        answer = thread.submit(asyncio.run, coroutine)
+        while not wait([answer], LOOK_EVERY).done:
+            tell()
+        return answer.result()
 
 
 def wake_for_signals() -> None:

@@ -14,7 +14,7 @@ from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
 from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.check_production import CLOUD
-from order_lifecycle.lab.check_workers import in_a_loop_of_its_own
+from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 

@@ -110,12 +110,30 @@ def test_an_error_of_the_lab_is_its_message_and_no_traceback(begun: Kernel) -> N
     assert reply["traceback"] == ["LabError: there is no table 'order': choose one of orders, payments, events"]
 
 
-def test_who_waits_for_more_than_a_second_sees_for_what() -> None:
+THE_TEA = """
+import time
+from order_lifecycle import lab
+began = time.monotonic()
+await lab.wait_until(lambda: time.monotonic() - began > 2.5, "the tea")
+"""
+A_CHECK = """
+import asyncio
+from order_lifecycle import lab
+from order_lifecycle.lessons.small_orders import WithoutSmallReviews
+async def my_test(workflow):
+    await asyncio.sleep(2.5 if workflow is WithoutSmallReviews else 0)
+lab.check_test(my_test)
+"""
+
+
+@pytest.mark.parametrize(
+    ("cell", "what"),
+    [(THE_TEA, "the tea"), (A_CHECK, "my_test(WithoutSmallReviews)")],
+    ids=["wait_until", "check_test"],
+)
+def test_who_waits_for_more_than_a_second_sees_for_what(cell: str, what: str) -> None:
     with kernel(progress=True) as it:
-        request = it.send(
-            "import time; from order_lifecycle import lab; began = time.monotonic()\n"
-            "await lab.wait_until(lambda: time.monotonic() - began > 2.5, 'the tea')"
-        )
+        request = it.send(cell)
         it.replies([request])
         shown = []
         while True:
@@ -126,4 +144,4 @@ def test_who_waits_for_more_than_a_second_sees_for_what() -> None:
                 shown.append(message["content"]["data"]["text/plain"])
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
-    assert shown == ["waiting for the tea … 1 s", "waiting for the tea … 2 s", ""]
+    assert shown == [f"waiting for {what} … 1 s", f"waiting for {what} … 2 s", ""]
