@@ -11,7 +11,7 @@ from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
-from order_lifecycle.lab.world import start_worker, up
+from order_lifecycle.lab.world import start_workers, up
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -29,7 +29,7 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
     say("starting a Temporal server and a PostgreSQL, both empty")
     world = up()
     say(f"Temporal is at {world.temporal_host}, its Web UI at {world.ui_url}")
-    workers = await asyncio.gather(*(asyncio.to_thread(start_worker, kind) for kind in ("order", "shipping")))
+    workers = start_workers()
     say("two workers poll their task queues: order-tq and shipping-tq")
 
     store = Store(connect_to_database(world.database_url))

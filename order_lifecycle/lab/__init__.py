@@ -26,7 +26,7 @@ from order_lifecycle.lab.testing import quiet, test_server
 from order_lifecycle.lab.timeline import timeline
 from order_lifecycle.lab.waiting import LabError, wait_for_state, wait_until
 from order_lifecycle.lab.workers import pending, who
-from order_lifecycle.lab.world import doctor, start_worker, up
+from order_lifecycle.lab.world import doctor, start_worker, start_workers, up
 
 __all__ = [
     "Faults",
@@ -72,6 +72,7 @@ __all__ = [
     "source",
     "start_lesson_worker",
     "start_worker",
+    "start_workers",
     "state_diagram",
     "state_of",
     "table",

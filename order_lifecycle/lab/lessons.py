@@ -15,8 +15,8 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle.lab.waiting import wait_here, wait_until
-from order_lifecycle.lab.world import Process, here
+from order_lifecycle.lab.waiting import wait_until
+from order_lifecycle.lab.world import Process, here, wait_until_it_polls
 from order_lifecycle.lessons.worker import BUILD, DEPLOYMENT
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
     here()
     environment = {BUILD: build} if build else None
     worker = Process(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"], environment)
-    wait_here(lambda: "polling" in worker.tail(1000), f"the {worker.name} to poll its queue", 30, worker.last_words)
+    wait_until_it_polls(worker)
     return worker
 
 

@@ -27,7 +27,7 @@ FAILED = [
 
 @pytest.fixture(scope="module")
 def workers(world: World) -> Iterator[list[Process]]:
-    both = [lab.start_worker("order", UNLUCKY), lab.start_worker("shipping", UNLUCKY)]
+    both = list(lab.start_workers(UNLUCKY))
     yield both
     for worker in both:
         if worker.alive:

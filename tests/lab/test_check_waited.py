@@ -17,7 +17,7 @@ from order_lifecycle.lab.world import World
 @pytest.fixture
 def skipping(world: World) -> Iterator[TimeSkipping]:
     server = lab.time_skipping()
-    workers = [lab.start_worker(kind, at=server) for kind in ("order", "shipping")]
+    workers = lab.start_workers(at=server)
     yield server
     for worker in workers:
         worker.stop()
