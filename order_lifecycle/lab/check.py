@@ -49,7 +49,10 @@ def check_cancelled(order_id: str, why: str) -> Check:
     elif payment is None:
         wrong = f"{order_id} was cancelled before it was charged. Hint: `lab.wait_for_state(handle, 'charged')` first."
     elif (reason := _row("events", order_id)["payload_json"]["reason"]) != why:  # type: ignore[index]
-        wrong = f"The reason on record is {reason!r}, not {why!r}. Hint: the signal takes it as its argument."
+        wrong = (
+            f"The reason on record is {reason!r}, not {why!r}. "
+            "Hint: the signal `cancel_order` takes it as its argument (`handle.cancel()` has none)."
+        )
     return Check(wrong, f"{order_id} is cancelled, the reason is on record, and the charge is refunded.")
 
 

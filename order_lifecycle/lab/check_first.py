@@ -111,8 +111,8 @@ def check_moved(order_id: str, to: Sequence[Address]) -> Check:
         wrong = f'There is no order {order_id}. Hint: `await start("{order_id}")`.'
     elif not moved:
         wrong = (
-            f"The address of {order_id} has not changed. Hint: `await handle.signal(…)` carries no answer, "
-            "so wait with `lab.wait_until` until its event is there."
+            f"The address of {order_id} has not changed. Hint: `await handle.signal(…)` carries no answer, so wait "
+            "with `lab.wait_until` until its event is there; if none comes, was the argument one `Address`?"
         )
     elif len(moved) > 1 and moved == list(reversed(to)):
         wrong = (
@@ -126,7 +126,7 @@ def check_moved(order_id: str, to: Sequence[Address]) -> Check:
         )
     elif moved != list(to):
         wrong = (
-            f"{order_id} has moved to {', then to '.join(address.address for address in moved)}. "
+            f"{order_id} has moved to {', then to '.join(address.address for address in moved).rstrip('.')}. "
             f"Hint: it should be {', then '.join(address.address for address in to)}, and nothing else."
         )
     return Check(wrong, f"{order_id} goes to {to[-1].address}: signals are handled in the order in which they arrive.")

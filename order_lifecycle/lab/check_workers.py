@@ -35,8 +35,8 @@ def _how_its_charge_went(order_id: str) -> str | None:
         return f"The charge of {order_id} worked at once. Hint: give the worker `provider`, and the charge will hang."
     if not started.last_failure.HasField("timeout_failure_info"):
         return (
-            f"The worker lived to report its failure: {started.last_failure.message}. Hint: `kill()` it, "
-            "not `stop()`, and do it in the cell that waits for the charge to begin, before it gives up by itself."
+            f"The worker lived to report its failure: {started.last_failure.message}. Hint: `kill()` it, not `stop()`, "
+            "in the cell that waits for the charge to begin, before it gives up by itself; and if two run, kill both."
         )
     return None
 
@@ -73,6 +73,9 @@ def _what_is_wrong(call: Callable[[], object], when: str) -> str | None:
     try:
         call()
     except Exception as error:
+        if when == "after one call":
+            says = str(error).splitlines()[0]
+            return f'It raises {type(error).__name__}: {says}. Hint: `tx.execute(text("INSERT INTO points …"), {{…}})`.'
         then = "the attempt fails though its work is done" if "same time" in when else "a retry would never succeed"
         return (
             f"It raises {type(error).__name__} {when.replace('after', 'at')}: {then}. "

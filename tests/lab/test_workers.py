@@ -181,6 +181,10 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
     ("give_points", "says"),
     [
         (nothing, "There is no row for the order after one call"),
+        (
+            sql(INSERT.replace("points", "point", 1)),
+            'ProgrammingError: (psycopg2.errors.UndefinedTable) relation "point"',
+        ),
         (sql(INSERT), "IntegrityError at the second call"),
         (
             sql(f"{INSERT} ON CONFLICT (order_id) DO UPDATE SET points = points.points + excluded.points"),
@@ -189,7 +193,7 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
         (looks_first, "IntegrityError at two calls at the same time"),
         (sql(f"{INSERT} ON CONFLICT DO NOTHING"), "✓ Right."),
     ],
-    ids=["nothing", "an insert", "adding up", "looking first", "right"],
+    ids=["nothing", "another table", "an insert", "adding up", "looking first", "right"],
 )
 def test_a_step_that_is_safe_to_repeat(
     world: World, give_points: Callable[[Connection, str, int], object], says: str
