@@ -23,16 +23,18 @@ from order_lifecycle.stack.temporal import Temporal
 
 @pytest.fixture
 def occupy() -> Iterator[Callable[[int], int]]:
-    """`occupy(port)` listens at a port until the test ends, if nobody else does; 0 is any port."""
+    """`occupy(first)` listens at a port until the test ends: the first that nobody else has; 0 is any port."""
     with ExitStack() as sockets:
 
-        def listen(port: int) -> int:
-            listener = sockets.enter_context(socket.socket())
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):
-                listener.bind(("127.0.0.1", port))
-                listener.listen()
-            return port or int(listener.getsockname()[1])
+        def listen(first: int) -> int:
+            for port in range(first, first + 100):
+                listener = sockets.enter_context(socket.socket())
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                with suppress(OSError):
+                    listener.bind(("127.0.0.1", port))
+                    listener.listen()
+                    return int(listener.getsockname()[1])
+            raise AssertionError(f"all in use from {first} on")
 
         yield listen
 
@@ -62,12 +64,14 @@ def test_one_port_for_two() -> None:
 
 
 def test_the_next_free_ports_where_nobody_asked(occupy: Callable[[int], int], tmp_path: Path) -> None:
-    for port in (7233, 5434):
-        occupy(port)
+    # Another test's servers may have 7233 or 5434 now, and be gone before ours start.
+    in_use = [occupy(first) for first in (7233, 5434)]
     ui_port = free_port()
     with Stack(tmp_path / "home", ui_port=ui_port) as addresses:
-        assert 7233 < int(addresses.temporal_host.removeprefix("127.0.0.1:")) < 7333
-        assert 5434 < (make_url(addresses.database_url).port or 0) < 5534
+        ports = int(addresses.temporal_host.removeprefix("127.0.0.1:")), make_url(addresses.database_url).port or 0
+        assert 7233 <= ports[0] < 7333
+        assert 5434 <= ports[1] < 5534
+        assert not {*ports} & {*in_use}
         assert addresses.ui_url == f"http://127.0.0.1:{ui_port}"
 
 
