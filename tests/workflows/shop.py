@@ -154,7 +154,7 @@ class Shop:
         """What the order answers. It is not asked while a worker is at it: of two things that come meanwhile, one
         without a cache drops one ("There were leftover buffered tasks when evicting run"). Who asked would wait in
         vain; a task that is dropped, the server hands out again after 10 s."""
-        await until(lambda: self.nobody_is_at(order), at_most=20)
+        await until(lambda: self.nobody_is_at(order))
         return await order.query(OrderWorkflow.status)
 
     async def nobody_is_at(self, order: Handle) -> bool:
@@ -224,7 +224,10 @@ def an_order(order_id: str = "abc-001", payment_id: str | None = None) -> Order:
     )
 
 
-async def until(look: Callable[[], Any], true: Callable[[Any], Any] = bool, at_most: float = 10.0) -> Any:
+AT_MOST = 30.0  # seconds; a task that a worker without a cache has dropped comes again after 10
+
+
+async def until(look: Callable[[], Any], true: Callable[[Any], Any] = bool, at_most: float = AT_MOST) -> Any:
     """What `look` (a function, or one that returns an awaitable) returns, as soon as that is `true`."""
     async with asyncio.timeout(at_most):
         while True:
