@@ -53,9 +53,9 @@ def _has_proxy(server: dict[str, Any]) -> bool:
         return False
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=2)
     try:
-        # Nothing listens on port 0: a proxy says that it cannot reach it, and a server without one knows no such page.
+        # The server asked through its own proxy. One without a proxy knows no such page.
         headers = {"Authorization": f"token {server['token']}"}
-        connection.request("GET", f"{server['base_url']}proxy/absolute/0/", headers=headers)
+        connection.request("GET", f"{server['base_url']}proxy/{url.port}{server['base_url']}api", headers=headers)
         return connection.getresponse().status != http.client.NOT_FOUND
     except (OSError, http.client.HTTPException):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -16,6 +17,13 @@ class Check:
 
     def __repr__(self) -> str:
         return self.text
+
+    def _repr_markdown_(self) -> str:
+        """The same words: JupyterLab breaks the lines of plain text in the middle of a word."""
+        parts = re.split(r"(`[^`]*`)", self.text)
+        plain = [re.sub(r"([\\*_<>\[\]$#|~])", r"\\\1", part) for part in parts[::2]]
+        code = [*parts[1::2], ""]
+        return "".join(part for pair in zip(plain, code, strict=True) for part in pair)
 
 
 def check_shipped(order_id: str, total: str) -> Check:

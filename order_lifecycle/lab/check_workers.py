@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from psycopg2.errors import InFailedSqlTransaction
 from sqlalchemy import Connection, text
 from temporalio.api.history.v1 import ActivityTaskStartedEventAttributes
 
@@ -76,10 +77,15 @@ def _what_is_wrong(call: Callable[[], object], when: str) -> str | None:
         if when == "after one call":
             says = str(error).splitlines()[0]
             return f'It raises {type(error).__name__}: {says}. Hint: `tx.execute(text("INSERT INTO points …"), {{…}})`.'
+        if isinstance(error.__cause__, InFailedSqlTransaction):
+            return (
+                f"An error was caught inside the transaction {when.replace('after', 'at')}: PostgreSQL takes nothing "
+                "more in it, and undoes it. Hint: `INSERT … ON CONFLICT DO NOTHING` raises none."
+            )
         then = "the attempt fails though its work is done" if "same time" in when else "a retry would never succeed"
         return (
             f"It raises {type(error).__name__} {when.replace('after', 'at')}: {then}. "
-            "Hint: INSERT … ON CONFLICT DO NOTHING."
+            "Hint: `INSERT … ON CONFLICT DO NOTHING`."
         )
     with store().engine.connect() as tx:
         rows = [tuple(row) for row in tx.execute(text("SELECT order_id, points FROM points WHERE order_id = 'abc'"))]
@@ -88,7 +94,7 @@ def _what_is_wrong(call: Callable[[], object], when: str) -> str | None:
     if rows != [("abc", POINTS)]:
         return (
             f"The order has {rows[0][1]} points {when}, not {POINTS}. "
-            "Hint: what the first call wrote must stay as it is: ON CONFLICT DO NOTHING."
+            "Hint: what the first call wrote must stay as it is: `ON CONFLICT DO NOTHING`."
         )
     return None
 
@@ -96,6 +102,7 @@ def _what_is_wrong(call: Callable[[], object], when: str) -> str | None:
 def _give(give_points: Callable[[Connection, str, int], object]) -> None:
     with store().engine.begin() as tx:
         give_points(tx, "abc", POINTS)
+        tx.execute(text("SELECT 1"))  # an activity's transaction goes on: with the order's state, and its event
 
 
 def _give_twice_at_once(give_points: Callable[[Connection, str, int], object]) -> None:

@@ -10,6 +10,7 @@ from temporalio.client import Client
 from order_lifecycle import jupyter, lab
 from order_lifecycle.client import start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
+from order_lifecycle.lab.check import Check
 from order_lifecycle.lab.pictures import Picture
 from order_lifecycle.lab.world import World
 from order_lifecycle.workflows.order import OrderWorkflow
@@ -23,6 +24,14 @@ def test_a_picture_says_its_alt_text_in_html_too() -> None:
     html = str(data["text/html"])
     assert html.startswith(f'<img alt="{AS_TEXT}&quot;&#x27;&amp;" src="data:image/png;base64,')
     assert html.count("<") == html.count(">") == 1
+
+
+def test_what_a_check_says_is_no_markup() -> None:
+    check = Check(f"The reason is {HOSTILE}, it costs $5 and $6, order_id. Hint: `order_id = '*'`, `_`.", "")
+    assert check._repr_markdown_() == (
+        "✗ Not yet. The reason is \\<img src=x onerror=alert(1)\\>\"'&, it costs \\$5 and \\$6, order\\_id. "
+        "Hint: `order_id = '*'`, `_`."
+    )
 
 
 async def test_a_hostile_order(world: World, client: Client) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
 from starting import Handle, Start
 from temporalio.client import Client
 
@@ -174,6 +175,16 @@ def looks_first(tx: Connection, order_id: str, points: int) -> None:
         sql(INSERT)(tx, order_id, points)
 
 
+def swallows(tx: Connection, order_id: str, points: int) -> None:
+    with suppress(IntegrityError):
+        sql(INSERT)(tx, order_id, points)
+
+
+def goes_back(tx: Connection, order_id: str, points: int) -> None:
+    with suppress(IntegrityError), tx.begin_nested():
+        sql(INSERT)(tx, order_id, points)
+
+
 INSERT = "INSERT INTO points VALUES (:order_id, :points)"
 
 
@@ -191,9 +202,11 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
             "The order has 20 points after the second call, not 10",
         ),
         (looks_first, "IntegrityError at two calls at the same time"),
+        (swallows, "An error was caught inside the transaction at the second call"),
         (sql(f"{INSERT} ON CONFLICT DO NOTHING"), "✓ Right."),
+        (goes_back, "✓ Right."),
     ],
-    ids=["nothing", "another table", "an insert", "adding up", "looking first", "right"],
+    ids=["nothing", "another table", "an insert", "adding up", "looking first", "swallowing", "right", "a savepoint"],
 )
 def test_a_step_that_is_safe_to_repeat(
     world: World, give_points: Callable[[Connection, str, int], object], says: str
