@@ -41,6 +41,7 @@ PARTS: dict[str, tuple[Callable[[Report], Awaitable[None]], Callable[[Report], A
         lambda report: reading.status_and_list(report, 20, 10),
     ),
     "setup": (set_up.clone_to_order, set_up.clone_to_order),
+    "notebooks": (suites.each_notebook, suites.each_notebook),
     "suites": (suites.notebooks_and_tests, suites.notebooks_and_tests),
 }
 
