@@ -15,7 +15,7 @@ PORT, UI_PORT = 7233, 8233
 # Looking for timers costs a busy server time that its orders then lack; benchmarks/README.md has what each rate gives.
 DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "100",
-    "history.timerProcessorMaxPollRPS": "60",
+    "history.timerProcessorMaxPollRPS": "45",
     "history.timerProcessorMaxTimeShift": '"10ms"',
     # A reader that looks at the same second more than three times counts as stuck (quick timers look a hundred times),
     # and what it was reading goes to a second reader, which gets only the turns that the first one leaves: retries then
