@@ -35,6 +35,10 @@ class Lab:
         self.url = f"http://127.0.0.1:{port}{base}"
         options = [f"--port={port}", f"--ServerApp.base_url={base}", f"--IdentityProvider.token={TOKEN}"]
         options += ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--log-level=WARN"]
+        settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab" / "docmanager-extension"
+        settings.mkdir(parents=True)
+        # The tests read what they save, and JupyterLab empties a file before it writes it.
+        (settings / "plugin.jupyterlab-settings").write_text('{"autosave": false}')
         self._log = (folder / "jupyter.log").open("w")
         self.process = subprocess.Popen(
             [Path(sys.executable).with_name("jupyter-lab"), *options, str(self.notebooks)],

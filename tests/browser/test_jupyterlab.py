@@ -39,13 +39,22 @@ def code_cells(lab: Lab) -> list[Any]:
     return [cell for cell in nbformat.read(lab.notebooks / NAME, as_version=4).cells if cell.cell_type == "code"]
 
 
+def save(page: Page) -> None:
+    """And wait for its end, which is the checkpoint: until then JupyterLab does not hear another Ctrl+S. (Before the
+    file itself is written, it is empty for a moment.)"""
+    with page.expect_response(
+        lambda response: response.request.method == "POST" and f"{NAME}/checkpoints" in response.url
+    ) as checkpoint:
+        page.keyboard.press("Control+s")
+    checkpoint.value.finished()
+
+
 def have_run(page: Page, lab: Lab, cells: int, after: list[Any]) -> list[Any]:
     """Wait until the first so many code cells have run in this kernel, and return all. `after`: as they were before."""
     deadline = time.monotonic() + 90
     while True:
         page.wait_for_timeout(300)  # ms
-        with page.expect_response(lambda response: response.request.method == "PUT" and NAME in response.url):
-            page.keyboard.press("Control+s")
+        save(page)
         now = code_cells(lab)
         counts = [cell.execution_count for cell in now[:cells]]
         # The first cell shows a link to the new kernel's own servers.
