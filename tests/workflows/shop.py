@@ -159,9 +159,15 @@ class Shop:
 
     async def nobody_is_at(self, order: Handle) -> bool:
         at_work = (EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED)
-        events = (await order.fetch_history()).events
-        tasks = [event.event_type for event in events if "WORKFLOW_TASK" in EventType.Name(event.event_type)]
-        return bool(tasks) and tasks[-1] not in at_work
+        return await self._last_of_its_tasks(order) not in (None, *at_work)
+
+    async def task_waits(self, order: Handle) -> bool:
+        """Whether the order has a task that no worker has been given."""
+        return await self._last_of_its_tasks(order) == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED
+
+    async def _last_of_its_tasks(self, order: Handle) -> EventType.ValueType | None:
+        kinds = [event.event_type for event in (await order.fetch_history()).events]
+        return next((kind for kind in reversed(kinds) if "WORKFLOW_TASK" in EventType.Name(kind)), None)
 
     def events(self, order_id: str = "abc-001") -> list[str]:
         return [row["type"] for row in self.store.rows("events", order_id)]

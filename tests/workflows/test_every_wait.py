@@ -232,6 +232,9 @@ async def note_event_of_a_cancel_at_the_very_end(shop: Shop) -> AsyncIterator[Ha
     async with shop.working("order workflows"):
         order = await shop.start_until("ship_order")
     await order.cancel()
+    # The test server may still hold a poll of the worker that is gone, and hands this task to it; after 10 s the task
+    # waits again. Were the step to end before that, the server would forget the task: see conftest.py.
+    await until(lambda: shop.task_waits(order))
     shop.outside.let_go("ship_order")
     await until(order.describe, lambda described: not described.raw_description.pending_activities)
     async with shop.working("order workflows"):
