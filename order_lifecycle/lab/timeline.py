@@ -15,6 +15,7 @@ from order_lifecycle.lab.world import Process
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 # kind: how it is drawn, and what the legend calls it. Hatching and marks tell them apart without colours.
@@ -26,6 +27,8 @@ STYLES: dict[str, tuple[dict[str, Any], str]] = {
     "wait": ({"facecolor": GROUND, "edgecolor": FAINT, "hatch": "////"}, "waiting (timer)"),
     "queued": ({"facecolor": GROUND, "edgecolor": ORANGE, "hatch": "...."}, "waits for a worker"),
 }
+# What takes no time: its mark, and what the legend calls it.
+MARKS = {"signal": ("v", "a signal"), "update": ("D", "an Update")}
 # Most of these are over within a few milliseconds, in which no bar can be seen.
 FAILED: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "color": RED}
 NARROWEST = 0.006  # of the picture's width: a step of 3 ms beside a wait of a minute must still be seen
@@ -60,11 +63,8 @@ async def timeline(handle: WorkflowHandle[Any, Any], *workers: Process) -> Timel
 
 
 def _draw(title: str, found: list[Span]) -> bytes:
-    from matplotlib.artist import Artist
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
     from matplotlib.ticker import MultipleLocator
 
     rows = list(dict.fromkeys(_row(span) for span in found))
@@ -90,15 +90,25 @@ def _draw(title: str, found: list[Span]) -> bytes:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_title(title, fontsize=10, color=INK, loc="left")
-    kinds = {_style(span) for span in found}
-    kinds |= {"queued" for span in found if _queued(span)}
-    legend: list[Artist] = [Patch(**style, label=label) for kind, (style, label) in STYLES.items() if kind in kinds]
-    if "failed" in kinds:
-        legend.append(Line2D([], [], linestyle="", label="an attempt that failed", **FAILED))
-    figure.legend(handles=legend, loc="outside lower right", ncols=len(STYLES), fontsize=8, frameon=False)
+    figure.legend(handles=_legend(found), loc="outside lower right", ncols=len(STYLES), fontsize=8, frameon=False)
     file = io.BytesIO()
     figure.savefig(file, format="png", facecolor=GROUND)
     return file.getvalue()
+
+
+def _legend(found: list[Span]) -> list[Artist]:
+    """Of what the picture has, and nothing else."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    kinds = {_style(span) for span in found} | {"queued" for span in found if _queued(span)}
+    legend: list[Artist] = [Patch(**style, label=label) for kind, (style, label) in STYLES.items() if kind in kinds]
+    if "failed" in kinds:
+        legend.append(Line2D([], [], linestyle="", label="an attempt that failed", **FAILED))
+    for kind, (marker, label) in MARKS.items():
+        if kind in kinds:
+            legend.append(Line2D([], [], linestyle="", label=label, marker=marker, markersize=8, color=ORANGE))
+    return legend
 
 
 def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
@@ -107,8 +117,8 @@ def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
         axes.barh(y, width, left=start, height=0.56, linewidth=0.8, **STYLES[kind][0])
         return start + width
 
-    if span.kind in ("signal", "update"):
-        axes.plot(span.start, y, marker="v" if span.kind == "signal" else "D", markersize=8, color=ORANGE)
+    if span.kind in MARKS:
+        axes.plot(span.start, y, marker=MARKS[span.kind][0], markersize=8, color=ORANGE)
         return
     if _queued(span):
         bar("queued", span.queued, span.start)
@@ -124,7 +134,7 @@ def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
 
 
 def _row(span: Span) -> tuple[str, int, str]:
-    return span.workflow_id, span.depth, f"{span.kind} {span.step}" if span.kind in ("signal", "update") else span.step
+    return span.workflow_id, span.depth, f"{span.kind} {span.step}" if span.kind in MARKS else span.step
 
 
 def _style(span: Span) -> str:
