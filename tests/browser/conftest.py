@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from chromium import find_chromium
 from jupyterlab_process import TOKEN, Lab
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -26,11 +26,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
 
 @pytest.fixture
 def chromium() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = next((path for name in names if (path := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium here: on Debian, `apt install chromium`")
-    return path
+    return find_chromium()
 
 
 @pytest.fixture
