@@ -9,8 +9,8 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from threading import Event, Thread
 from typing import Any, TypeVar, cast
 
 from temporalio.client import WorkflowHandle
@@ -22,6 +22,7 @@ T = TypeVar("T")
 
 LOOK_EVERY = 0.05  # s between two looks
 SHOW_AFTER = 1.0  # s; who waits for longer wants to know for what
+ENDS_WITHIN = 2.0  # s, for what was cancelled to put its things in order
 NO_PROGRESS = "ORDER_LIFECYCLE_NO_PROGRESS"  # set where nobody watches and outputs are compared
 
 
@@ -87,12 +88,31 @@ def wait_here(
 
 def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, T], what: str = "the check") -> T:
     """What `coroutine` returns, for an ordinary call in a notebook, such as a check: the notebook's own loop is busy
-    with the cell that makes it. `what`: what is waited for, in words."""
-    with ThreadPoolExecutor(1) as thread, progress(what) as tell:
-        answer = thread.submit(asyncio.run, coroutine)
-        while not wait([answer], LOOK_EVERY).done:
-            tell()
-        return answer.result()
+    with the cell that makes it. `what`: what is waited for, in words. Interrupt cancels it."""
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(coroutine)
+    ended = Event()
+
+    def run() -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(asyncio.wait([task]))
+        finally:
+            ended.set()
+
+    # A daemon, because what is blocked cannot be cancelled, and must not hold up the end of the kernel.
+    Thread(target=run, daemon=True).start()
+    with progress(what) as tell:
+        try:
+            # Not join(): interrupted, it takes the thread for ended (before Python 3.13).
+            while not ended.wait(LOOK_EVERY):
+                tell()
+        except KeyboardInterrupt:
+            with suppress(RuntimeError):  # the loop is closed: it has just ended
+                loop.call_soon_threadsafe(task.cancel)
+            ended.wait(ENDS_WITHIN)
+            raise
+    return task.result()
 
 
 def wake_for_signals() -> None:

@@ -18,10 +18,8 @@ AT_MOST = 60.0
 
 
 class Kernel:
-    def __init__(self, progress: bool = False) -> None:
+    def __init__(self) -> None:
         environment = {name: value for name, value in os.environ.items() if name != NO_PROGRESS}
-        if not progress:
-            environment[NO_PROGRESS] = "1"
         self.manager = KernelManager(kernel_name="python3")
         self.manager.start_kernel(cwd=str(TOP / "notebooks"), env=environment)
         self.client = self.manager.client()
@@ -76,8 +74,8 @@ class Kernel:
 
 
 @contextmanager
-def kernel(progress: bool = False) -> Iterator[Kernel]:
-    it = Kernel(progress)
+def kernel() -> Iterator[Kernel]:
+    it = Kernel()
     try:
         yield it
     finally:
