@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -35,7 +36,12 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(with_a_last_moment())
+        try:
+            return asyncio.run(with_a_last_moment())
+        finally:
+            # Python ends with a garbage collection, in vain: all that was imported is still in use. Without it a
+            # command ends a tenth of a second sooner, and needs a fifth less of the processor.
+            gc.freeze()
     import nest_asyncio2
 
     nest_asyncio2.apply()
