@@ -24,7 +24,7 @@ from order_lifecycle.lab.states import state_diagram
 from order_lifecycle.lab.tables import changes, state_of, table
 from order_lifecycle.lab.testing import quiet, test_server
 from order_lifecycle.lab.timeline import timeline
-from order_lifecycle.lab.waiting import LabError, wait_for_state, wait_until
+from order_lifecycle.lab.waiting import LabError, wait_for_state, wait_until, watch
 from order_lifecycle.lab.workers import pending, who
 from order_lifecycle.lab.world import doctor, start_worker, start_workers, up
 
@@ -83,5 +83,6 @@ __all__ = [
     "up",
     "wait_for_state",
     "wait_until",
+    "watch",
     "who",
 ]

@@ -80,11 +80,14 @@ def check_refunds(answer: Any) -> Check:
 
 def check_running(*workers: Process) -> Check:
     """Do all these workers run?"""
-    ended = [worker.name for worker in workers if not worker.alive]
+    ended = [worker for worker in workers if not worker.alive]
     wrong = None
     if ended:
-        name = ended[0].replace(" ", "_")
-        wrong = f"The {' and the '.join(ended)} has ended. Hint: `{name} = lab.start_worker(…)`."
+        name = ended[0].name.replace(" ", "_")
+        wrong = f"The {' and the '.join(worker.name for worker in ended)} has ended. "
+        if not ended[0].newest:
+            wrong += f"You have started another since, but `{name}` is still the one that has ended. "
+        wrong += f"Hint: `{name} = lab.start_worker(…)`."
     return Check(wrong, "Both workers run.")
 
 

@@ -10,6 +10,7 @@ from order_lifecycle.faults import OutsideError, OutsideTimeout
 from order_lifecycle.lab.check import Check, _row
 
 Call = Callable[[], str]
+TRIES = 5
 
 
 def check_failed_unpaid(order_id: str) -> Check:
@@ -47,14 +48,26 @@ class _Calls:
         return "done"
 
 
+def _try(with_retries: Callable[[Call, int], Any], call: Call) -> Any:
+    """What it returns, or the exception that it raises."""
+    try:
+        return with_retries(call, TRIES)
+    except Exception as error:
+        return error
+
+
 def _ends_well(with_retries: Callable[[Call, int], Any]) -> str | None:
     call = _Calls(OutsideError("no"), OutsideTimeout("silence"))
-    try:
-        result = with_retries(call, 5)
-    except (OutsideError, OutsideTimeout) as error:
+    result = _try(with_retries, call)
+    if isinstance(result, OutsideError | OutsideTimeout):
         return (
-            f"A call that works at its third attempt ended with {type(error).__name__}. "
+            f"A call that works at its third attempt ended with {type(result).__name__}. "
             "Hint: catch OutsideError and OutsideTimeout, both."
+        )
+    if isinstance(result, Exception):
+        return (
+            f"It raises {type(result).__name__}: {result}. "
+            f"Hint: it is called as `with_retries(call, {TRIES})`, and `call()` takes nothing."
         )
     if result != "done":
         return f"The call returned 'done', and the function {result!r}. Hint: `return call()`, in a loop."
@@ -62,20 +75,27 @@ def _ends_well(with_retries: Callable[[Call, int], Any]) -> str | None:
 
 
 def _no_use(with_retries: Callable[[Call, int], Any]) -> str | None:
-    call = _Calls(*[Refused("no, and never")] * 5)
-    try:
-        with_retries(call, 5)
-    except Refused:
-        if call.count == 1:
-            return None
-        return f"What was Refused was tried {call.count} times. Hint: `except Exception` catches Refused too."
-    return "Refused was swallowed. Hint: catch only OutsideError and OutsideTimeout."
+    call = _Calls(*[Refused("no, and never")] * TRIES)
+    result = _try(with_retries, call)
+    if not isinstance(result, Refused):
+        return f"What was Refused should be raised at once, but {_told(result)}. Hint: leave Refused alone."
+    if call.count == 1:
+        return None
+    return f"What was Refused was tried {call.count} times. Hint: `except Exception` catches Refused too."
 
 
 def _gives_up(with_retries: Callable[[Call, int], Any]) -> str | None:
-    call = _Calls(*[OutsideError("no")] * 20)
-    try:
-        with_retries(call, 5)
-    except OutsideError:
-        return None if call.count == 5 else f"With 5 tries it called {call.count} times. Hint: count from 1 to `tries`."
-    return "After its last try it should raise what that one raised. Hint: `raise`, without anything after it."
+    call = _Calls(*[OutsideError("no")] * 4 * TRIES)
+    result = _try(with_retries, call)
+    if not isinstance(result, OutsideError):
+        return (
+            f"After its last try it should raise what that one raised, but {_told(result)}. "
+            "Hint: `raise`, without anything after it."
+        )
+    if call.count == TRIES:
+        return None
+    return f"With {TRIES} tries it called {call.count} times. Hint: count from 1 to `tries`."
+
+
+def _told(result: Any) -> str:
+    return f"it {f'raises {type(result).__name__}' if isinstance(result, Exception) else f'returns {result!r}'}"

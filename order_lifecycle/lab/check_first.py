@@ -13,27 +13,27 @@ from order_lifecycle.lab.tables import store
 # --- 00: who does what -----------------------------------------------------------------------------------------------
 
 PARTS = ("workflow", "activity", "server", "worker", "client", "PostgreSQL")
-# Each duty, whose it is, and why.
+# Each duty, whose it is, and a hint.
 DUTIES = {
-    "say that the charge comes after the approval": ("workflow", "The order of the steps is the order's life."),
-    "call the carrier": ("activity", "Whatever touches the world outside is an activity."),
-    "keep the record of which steps are done": ("server", "It is what an order goes on from after a crash."),
-    "run your code": ("worker", "It takes tasks from a queue. The server hands them out, and never runs your code."),
-    "send the approval": ("client", "It is a message to the workflow, from outside: a signal."),
-    "know next year what an order cost": ("PostgreSQL", "The tables are the business's own, and are there to stay."),
+    "say that the charge comes after the approval": ("workflow", "the order of the steps is the order's life."),
+    "call the carrier": ("activity", "whatever touches the world outside is an activity."),
+    "keep the record of which steps are done": ("server", "it is what an order goes on from after a crash."),
+    "run your code": ("worker", "who takes tasks from a queue? The server hands them out, and never runs your code."),
+    "send the approval": ("client", "it is a message to the workflow, from outside: a signal."),
+    "know next year what an order cost": ("PostgreSQL", "the tables are the business's own, and are there to stay."),
 }
 
 
 def check_parts(whose: dict[str, Any]) -> Check:
     """Does `whose` name the part that has each duty?"""
-    for duty, (part, why) in DUTIES.items():
+    for duty, (part, hint) in DUTIES.items():
         said = whose.get(duty, ...)
         if said is ...:
             return Check(f"Nobody is there yet to {duty}. Hint: one of {', '.join(PARTS)}.", "")
         if said not in PARTS:
             return Check(f"To {duty}: {said!r} is no part. Hint: one of {', '.join(PARTS)}.", "")
         if said != part:
-            return Check(f"To {duty} is not for the {said}. {why}", "")
+            return Check(f"To {duty} is not for the {said}. Hint: {hint}", "")
     return Check(None, "Each of the six has one duty, and none does another's.")
 
 

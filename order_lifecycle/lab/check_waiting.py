@@ -36,14 +36,22 @@ def check_waited(picture: Any, days: float) -> Check:
 def check_answers(answers: Any) -> Check:
     """Did the same approval, sent twice, get the two answers that it should?"""
     wrong = None
-    if not isinstance(answers, list) or len(answers) != 2 or answers == [None, None]:
+    if not isinstance(answers, list | tuple) or len(answers) != 2:
+        wrong = f"The two answers should be in a list, not {answers!r}. Hint: `answers = [await …, await …]`."
+    elif all(answer is None for answer in answers):
         wrong = (
             "There are no answers yet. Hint: `await handle.execute_update(OrderWorkflow.approve)` returns a Verdict."
         )
     elif answers[1] == "Workflow update failed":
         wrong = "That is the envelope of the refusal, and the reason is inside. Hint: `error.cause.message`."
     elif answers[0] != "approved":
-        wrong = f"The first answer should be 'approved', not {answers[0]!r}. Hint: a Verdict has a `message`."
+        wrong = (
+            f"The first answer should be 'approved', not {answers[0]!r}. "
+            "Hint: the `message` of the Verdict, for an order that nobody has approved before."
+        )
     elif answers[1] != "already approved":
-        wrong = f"The second answer should be 'already approved', not {answers[1]!r}."
+        wrong = (
+            f"The second answer should be 'already approved', not {answers[1]!r}. "
+            "Hint: approve the same order twice, and where the Update is refused return `error.cause.message`."
+        )
     return Check(wrong, "Accepted or refused, the sender knows, and knows why.")

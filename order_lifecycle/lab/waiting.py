@@ -70,6 +70,25 @@ async def wait_for_state(handle: WorkflowHandle[Any, Any], state: str, at_most: 
     return cast(OrderStatus, await wait_until(there, f"{handle.id} to be {wanted}", at_most))
 
 
+async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
+    """What `awaitable` gives, or raises: as `await awaitable`, with the progress of `wait_until`. There is no limit to
+    how long it takes.
+
+    `what`: what is waited for, in words."""
+    with progress(what) as tell:
+
+        async def keep_telling() -> None:
+            while True:
+                tell()
+                await asyncio.sleep(LOOK_EVERY)
+
+        telling = asyncio.create_task(keep_telling())
+        try:
+            return await awaitable
+        finally:
+            telling.cancel()
+
+
 def wait_here(
     condition: Callable[[], T], what: str, at_most: float, gone: Callable[[], str | None] = lambda: None
 ) -> T:

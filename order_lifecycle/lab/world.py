@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict
@@ -29,9 +29,12 @@ if TYPE_CHECKING:
 class Process:
     """A real process that this one started."""
 
+    _newest: ClassVar[dict[str, weakref.ref[Process]]] = {}  # by name
+
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
         self.name = name
         self.environment = environment or {}  # what it was given beside ours
+        self._newest[name] = weakref.ref(self)
         # Files, because a pipe that nobody reads is full one day, and whoever writes to it then waits for ever. They
         # live as long as the process.
         self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
@@ -60,6 +63,11 @@ class Process:
     def status(self) -> int | None:
         """Its exit status, or None while it runs."""
         return self._popen.poll()
+
+    @property
+    def newest(self) -> bool:
+        """Was no other of this name started after it?"""
+        return self._newest[self.name]() is self
 
     def log(self) -> str:
         """What it wrote to its log."""

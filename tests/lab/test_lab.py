@@ -61,6 +61,30 @@ async def test_waiting_in_vain_ends_in_time_and_says_for_what(hangs: bool) -> No
             await lab.wait_until(never, "the tea", at_most=0.2)
 
 
+async def test_watching_gives_what_comes_and_raises_what_is_raised() -> None:
+    async def tea(error: Exception | None = None) -> str:
+        await asyncio.sleep(0)
+        if error:
+            raise error
+        return "tea"
+
+    assert await lab.watch(tea(), "the tea") == "tea"
+    with pytest.raises(ValueError, match="coffee"):
+        await lab.watch(tea(ValueError("coffee")), "the tea")
+
+
+async def test_who_stops_watching_leaves_nothing_behind() -> None:
+    before = asyncio.all_tasks()
+    never = asyncio.get_running_loop().create_future()
+    watching = asyncio.create_task(lab.watch(never, "the tea"))
+    await lab.wait_until(lambda: len(asyncio.all_tasks() - before) == 2, "both of its tasks")
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
+    assert never.cancelled()
+    await lab.wait_until(lambda: asyncio.all_tasks() == before, "them to be gone")
+
+
 def test_before_the_servers_run_everything_says_what_to_do() -> None:
     for ask in (lambda: lab.table("orders"), lambda: lab.start_worker("order"), lab.link):
         with pytest.raises(lab.LabError, match=r"run the cell with lab\.up\(\) first"):

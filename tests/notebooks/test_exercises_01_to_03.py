@@ -61,8 +61,10 @@ def says(check: object) -> str:
 def test_a_worker_that_was_started_again_without_its_name(worker: worlds.Process) -> None:
     shipping_worker = lab.start_worker("shipping")
     shipping_worker.stop()
+    ended = "✗ Not yet. The shipping worker has ended. "
+    assert says(lab.check_running(worker, shipping_worker)).startswith(f"{ended}Hint: `shipping_worker = lab.start_")
     nameless = lab.start_worker("shipping")
-    assert says(lab.check_running(worker, shipping_worker)).startswith("✗ Not yet. The shipping worker has ended")
+    assert says(lab.check_running(worker, shipping_worker)).startswith(f"{ended}You have started another since, but")
     assert says(lab.check_running(worker, nameless)) == "✓ Right. Both workers run."
     nameless.stop()
 
@@ -73,7 +75,9 @@ def test_each_duty_is_for_one_part() -> None:
     assert says(lab.check_parts(right)).startswith("✓ Right.")
     for duty, part in right.items():
         for other in {*PARTS, "Temporal", ""} - {part}:
-            assert says(lab.check_parts({**right, duty: other})).startswith("✗ Not yet. To " + duty)
+            wrong = says(lab.check_parts({**right, duty: other}))
+            assert wrong.startswith("✗ Not yet. To " + duty)
+            assert " Hint: " in wrong
         assert says(lab.check_parts({**right, duty: ...})).startswith("✗ Not yet. Nobody is there yet to " + duty)
 
 
