@@ -7,11 +7,13 @@ from collections.abc import Iterator
 import pytest
 from kernel import Kernel, kernel
 
+from order_lifecycle.lab.waiting import NO_PROGRESS
+
 
 @pytest.fixture(scope="module")
 def it() -> Iterator[Kernel]:
-    with kernel(progress=True) as it:
-        it.right("import asyncio\nfrom order_lifecycle import lab")
+    with kernel() as it:
+        it.right(f"import asyncio, os\nfrom order_lifecycle import lab\nos.environ.pop({NO_PROGRESS!r}, None)")
         yield it
 
 
