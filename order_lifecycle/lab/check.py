@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from numbers import Number
 from typing import Any
 
 from order_lifecycle.lab.tables import store
@@ -71,6 +72,8 @@ def check_refunds(answer: Any) -> Check:
     wrong = None
     if answer is ...:
         wrong = "There is no answer yet. Hint: `lab.table('payments')` has the columns `status` and `amount`."
+    elif not isinstance(answer, Number):
+        wrong = f"That is no number, but {type(answer).__name__}. Hint: `.sum()` makes one of a column."
     elif answer == sum(row["amount"] for row in payments):
         wrong = f"{answer} is all that was charged. Hint: take only the rows whose `status` is `refunded`."
     elif answer != refunded:

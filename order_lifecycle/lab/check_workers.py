@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from psycopg2.errors import InFailedSqlTransaction
 from sqlalchemy import Connection, text
 from temporalio.api.history.v1 import ActivityTaskStartedEventAttributes
+from temporalio.testing import ActivityEnvironment
 
 from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.lab.check import Check, _row
 from order_lifecycle.lab.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+
+Activity = Callable[[str, int], object]
 
 POINTS = 10
 
@@ -54,73 +58,92 @@ async def _charge(order_id: str) -> ActivityTaskStartedEventAttributes:
     return next(attempt for attempt in attempts if attempt.scheduled_event_id == charge)
 
 
-def check_safe_to_repeat(give_points: Callable[[Connection, str, int], object]) -> Check:
-    """Does `give_points(tx, order_id, points)` write one row into `points`, however often it is called?"""
+def check_safe_to_repeat(give_points: Activity) -> Check:
+    """Is `give_points(order_id, points)` an activity that leaves one row in `points`, however often it is run?"""
     with store().engine.begin() as tx:
         tx.execute(text("DROP TABLE IF EXISTS points"))
         tx.execute(text("CREATE TABLE points (order_id text PRIMARY KEY, points int NOT NULL)"))
-    steps: list[tuple[Callable[[], object], str]] = [
-        (lambda: _give(give_points), "after one call"),
-        (lambda: _give(give_points), "after the second call"),
-        (lambda: _give_twice_at_once(give_points), "after two calls at the same time"),
+    attempts: list[tuple[Callable[[], object], str]] = [
+        (lambda: _run(give_points), "the first attempt"),
+        (lambda: _run(give_points), "the second attempt"),
+        (lambda: _run_twice_at_once(give_points), "two attempts at the same time"),
     ]
-    wrong = None
-    for call, when in steps:
-        wrong = wrong or _what_is_wrong(call, when)
-    return Check(wrong, "Once, twice or at the same time: the order has its points once.")
+    wrong = _why_no_worker_takes_it(give_points)
+    for run, which in attempts:
+        wrong = wrong or _what_is_wrong(run, which)
+    return Check(wrong, "One attempt, two, or two at the same time: the order has its points once.")
 
 
-def _what_is_wrong(call: Callable[[], object], when: str) -> str | None:
-    try:
-        call()
-    except Exception as error:
-        if when == "after one call":
-            says = str(error).splitlines()[0]
-            return f'It raises {type(error).__name__}: {says}. Hint: `tx.execute(text("INSERT INTO points …"), {{…}})`.'
-        if isinstance(error.__cause__, InFailedSqlTransaction):
-            return (
-                f"An error was caught inside the transaction {when.replace('after', 'at')}: PostgreSQL takes nothing "
-                "more in it, and undoes it. Hint: `INSERT … ON CONFLICT DO NOTHING` raises none."
-            )
-        then = "the attempt fails though its work is done" if "same time" in when else "a retry would never succeed"
+def _why_no_worker_takes_it(function: object) -> str | None:
+    if not callable(function):
+        return f"{function!r} is no function. Hint: `def give_points(order_id, points):`."
+    if not hasattr(function, "__temporal_activity_definition"):
+        return "A worker would refuse it: it is an ordinary function. Hint: `@activity.defn`, in the line above `def`."
+    if inspect.iscoroutinefunction(function):
         return (
-            f"It raises {type(error).__name__} {when.replace('after', 'at')}: {then}. "
-            "Hint: `INSERT … ON CONFLICT DO NOTHING`."
-        )
-    with store().engine.connect() as tx:
-        rows = [tuple(row) for row in tx.execute(text("SELECT order_id, points FROM points WHERE order_id = 'abc'"))]
-    if not rows:
-        return f'There is no row for the order {when}. Hint: `tx.execute(text("INSERT INTO points …"), {{…}})`.'
-    if rows != [("abc", POINTS)]:
-        return (
-            f"The order has {rows[0][1]} points {when}, not {POINTS}. "
-            "Hint: what the first call wrote must stay as it is: `ON CONFLICT DO NOTHING`."
+            "It is `async def`: while it waits for the database, its worker can do nothing else. "
+            "Hint: write `def`; a worker runs that in a thread."
         )
     return None
 
 
-def _give(give_points: Callable[[Connection, str, int], object]) -> None:
-    with store().engine.begin() as tx:
-        give_points(tx, "abc", POINTS)
-        tx.execute(text("SELECT 1"))  # an activity's transaction goes on: with the order's state, and its event
+def _what_is_wrong(run: Callable[[], object], which: str) -> str | None:
+    try:
+        run()
+    except Exception as error:
+        if which == "the first attempt":
+            says = str(error).splitlines()[0]
+            return (
+                f"It raises {type(error).__name__}: {says}. "
+                'Hint: `with store.engine.begin() as tx:`, and in it `tx.execute(text("INSERT INTO points …"), {…})`.'
+            )
+        if isinstance(error.__cause__, InFailedSqlTransaction):
+            return (
+                f"In {which} an error was caught inside the transaction: PostgreSQL takes nothing more in it, and "
+                "undoes it. Hint: `INSERT … ON CONFLICT DO NOTHING` raises none."
+            )
+        then = "it fails though the work is done" if "same time" in which else "no further one would succeed either"
+        return f"It raises {type(error).__name__} in {which}: {then}. Hint: `INSERT … ON CONFLICT DO NOTHING`."
+    with store().engine.connect() as tx:
+        rows = [tuple(row) for row in tx.execute(text("SELECT order_id, points FROM points WHERE order_id = 'abc'"))]
+    if not rows:
+        return (
+            f"There is no row for the order after {which}. Hint: `with store.engine.begin() as tx:` commits at its "
+            'end; in it, `tx.execute(text("INSERT INTO points …"), {…})`.'
+        )
+    if rows != [("abc", POINTS)]:
+        return (
+            f"The order has {rows[0][1]} points after {which}, not {POINTS}. "
+            "Hint: what the first one wrote must stay as it is: `ON CONFLICT DO NOTHING`."
+        )
+    return None
 
 
-def _give_twice_at_once(give_points: Callable[[Connection, str, int], object]) -> None:
-    """The first transaction is still open while the second begins: so neither can see what the other has written."""
+def _run(give_points: Activity) -> None:
+    """As a worker runs it, for an attempt of its own."""
+    ActivityEnvironment().run(give_points, "abc", POINTS)
+
+
+def _run_twice_at_once(give_points: Activity) -> None:
+    """Neither attempt can write before both have come so far, and so neither can see what the other has written."""
     with store().engine.begin() as tx:
         tx.execute(text("DELETE FROM points"))
-    with ThreadPoolExecutor(1) as threads:
+    with ThreadPoolExecutor(2) as threads:
         with store().engine.begin() as tx:
-            give_points(tx, "abc", POINTS)
-            second = threads.submit(_give, give_points)
-            # It waits for the first one, or it has ended already because it does not write.
-            _until_it_waits(tx, second.done)
-        second.result()
+            tx.execute(text("LOCK TABLE points IN SHARE ROW EXCLUSIVE MODE"))  # to read is allowed
+            attempts = [threads.submit(_run, give_points) for _ in range(2)]
+            _until_all_wait(tx, attempts)
+        for attempt in attempts:
+            attempt.result()
 
 
-def _until_it_waits(tx: Connection, done: Callable[[], bool]) -> None:
-    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))")
-    for _ in range(500):
-        if done() or tx.scalar(waiting):
+def _until_all_wait(tx: Connection, attempts: list[Future[None]]) -> None:
+    """For the transaction `tx`, at most two seconds: one may have ended already, because it does not write."""
+    # Not pg_stat_activity: what that shows stays as it is until the transaction ends.
+    waiting = text(
+        "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+    )
+    for _ in range(200):
+        if sum(attempt.done() for attempt in attempts) + tx.execute(waiting).scalar_one() >= len(attempts):
             return
         tx.execute(text("SELECT pg_sleep(0.01)"))  # between two looks

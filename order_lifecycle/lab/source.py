@@ -1,10 +1,16 @@
-"""The lines of the package where an idea lives: shown from the file, so that they cannot be out of date."""
+"""The lines of this project where an idea lives: shown from the file, so that they cannot be out of date."""
 
 from __future__ import annotations
 
+import ast
 import inspect
 import textwrap
+from pathlib import Path
 from typing import Any
+
+from order_lifecycle.lab.waiting import LabError
+
+TOP = Path(__file__).resolve().parents[2]
 
 
 class Source:
@@ -18,7 +24,18 @@ class Source:
         return f"```python\n{self.code}\n```"
 
 
-def source(thing: Any) -> Source:
-    """The source of a class, function or method of the package, with the file that it is in."""
-    file = (inspect.getmodule(thing).__name__).replace(".", "/")  # type: ignore[union-attr]
-    return Source(f"# {file}.py\n{textwrap.dedent(inspect.getsource(thing)).rstrip()}")
+def source(thing: Any, begins: str = "") -> Source:
+    """The source of a class, function, method or module of the package, or of a file of this project (a Path), with
+    the file that it is in. With `begins` only that statement in it which begins so. Raises LabError if none does."""
+    file = (thing if isinstance(thing, Path) else Path(inspect.getfile(inspect.unwrap(thing)))).resolve()
+    code = textwrap.dedent(file.read_text() if isinstance(thing, Path) else inspect.getsource(thing))
+    return Source(f"# {file.relative_to(TOP).as_posix()}\n{_statement(code, begins) if begins else code.rstrip()}")
+
+
+def _statement(code: str, begins: str) -> str:
+    lines = code.splitlines()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.stmt) and lines[node.lineno - 1].lstrip().startswith(begins):
+            first = min(each.lineno for each in [node, *getattr(node, "decorator_list", [])])
+            return textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno]))
+    raise LabError(f"nothing there begins with {begins!r}: does it still stand so in the source?")

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import timedelta
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 from starting import Handle, Start
+from temporalio import activity
 from temporalio.client import Client
 
 from order_lifecycle import lab
+from order_lifecycle.db.store import connect
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, Policy
 from order_lifecycle.faults import Faults, OutsideTimeout
 from order_lifecycle.lab.history import Span
@@ -22,21 +29,22 @@ from order_lifecycle.lab.tables import store
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 
+TOP = Path(__file__).parents[2]
 LOST, STOPPED = "lost", "stopped"
 ONE_SECOND = Policy(attempt_timeout=timedelta(seconds=1))
 
 
-def hangs(seed: int, order_id: str, step: str, attempt: int) -> bool:
+def hangs(seed: int, order_id: str, step: str, attempt: int, share: float = 0.4) -> bool:
     with suppress(OutsideTimeout):
-        Faults(hang=0.4, seed=seed).call(f"order-{order_id}", step, attempt, 1, lambda seconds: None)
+        Faults(hang=share, seed=seed).call(f"order-{order_id}", step, attempt, 1, lambda seconds: None)
         return False
     return True
 
 
-def first_charge_hangs(seed: int, order_id: str) -> bool:
+def first_charge_hangs(seed: int, order_id: str, share: float = 0.4) -> bool:
     """The first charge of this order hangs, the second works, and so does everything before them."""
     steps = [("receive_order", 1), ("validate_order", 1), ("charge_payment", 1), ("charge_payment", 2)]
-    return [hangs(seed, order_id, *step) for step in steps] == [False, False, True, False]
+    return [hangs(seed, order_id, *step, share) for step in steps] == [False, False, True, False]
 
 
 SEED = next(seed for seed in range(100_000) if first_charge_hangs(seed, LOST) and first_charge_hangs(seed, STOPPED))
@@ -154,35 +162,86 @@ async def test_a_child_that_no_worker_ever_took(order_worker: Process, start: St
     assert (await spans(handle, "ship-never-1"))["child"] == waited  # it does not wait any more
 
 
+@pytest.mark.parametrize("order_id", ["before", "after", "polite", "mine", "mine-57", "mine-67", "yours"])
+def test_the_first_charge_of_the_orders_that_notebook_06_catches_hangs(order_id: str) -> None:
+    cells = nbformat.read(TOP / "notebooks" / "06_kill_the_worker.ipynb", as_version=4).cells
+    text = "\n".join(cell.source for cell in cells)
+    assert f'buy("{order_id}")' in text or f"`{order_id}`" in text
+    provider = re.search(r"lab.Faults\(hang=([\d.]+), seed=(\d+)\)", text)
+    assert provider
+    assert first_charge_hangs(int(provider[2]), order_id, float(provider[1]))
+
+
 def test_a_lesson_that_does_not_exist_has_no_worker(world: World) -> None:
     with pytest.raises(lab.LabError, match=r"(?s)no_such worker to poll its queue: it ended.*No module named"):
         lab.start_lesson_worker("no_such")
 
 
-def nothing(tx: Connection, order_id: str, points: int) -> None:
+@cache
+def engine() -> Engine:
+    return connect(os.environ["DATABASE_URL"])
+
+
+def as_given(order_id: str, points: int) -> None:
     """As the exercise is given."""
 
 
-def sql(statement: str) -> Callable[[Connection, str, int], None]:
-    def run(tx: Connection, order_id: str, points: int) -> None:
-        tx.execute(text(statement), {"order_id": order_id, "points": points})
+@activity.defn
+def empty(order_id: str, points: int) -> None:
+    """With the decorator, and nothing else yet."""
+
+
+def sql(statement: str, *, swallowed: bool = False) -> Callable[[str, int], None]:
+    @activity.defn
+    def run(order_id: str, points: int) -> None:
+        with engine().begin() as tx:
+            with suppress(IntegrityError) if swallowed else nullcontext():
+                tx.execute(text(statement), {"order_id": order_id, "points": points})
+            tx.execute(text("SELECT 1"))  # the transaction goes on
 
     return run
 
 
-def looks_first(tx: Connection, order_id: str, points: int) -> None:
-    if tx.scalar(text("SELECT count(*) FROM points WHERE order_id = :order_id"), {"order_id": order_id}) == 0:
-        sql(INSERT)(tx, order_id, points)
+@activity.defn
+async def never_waits(order_id: str, points: int) -> None:
+    sql(f"{INSERT} ON CONFLICT DO NOTHING")(order_id, points)
 
 
-def swallows(tx: Connection, order_id: str, points: int) -> None:
+@activity.defn
+def looks_first(order_id: str, points: int) -> None:
+    with engine().begin() as tx:
+        row = {"order_id": order_id, "points": points}
+        if tx.scalar(text("SELECT count(*) FROM points WHERE order_id = :order_id"), row) == 0:
+            tx.execute(text(INSERT), row)
+
+
+@activity.defn
+def looks_in_another_transaction(order_id: str, points: int) -> None:
+    with engine().connect() as tx:
+        found = tx.scalar(text("SELECT count(*) FROM points WHERE order_id = :order_id"), {"order_id": order_id})
+    if not found:
+        sql(INSERT)(order_id, points)
+
+
+@activity.defn
+def does_not_commit(order_id: str, points: int) -> None:
+    with engine().connect() as tx:
+        tx.execute(text(f"{INSERT} ON CONFLICT DO NOTHING"), {"order_id": order_id, "points": points})
+
+
+@activity.defn
+def gives_up_its_transaction(order_id: str, points: int) -> None:
     with suppress(IntegrityError):
-        sql(INSERT)(tx, order_id, points)
+        sql(INSERT)(order_id, points)
 
 
-def goes_back(tx: Connection, order_id: str, points: int) -> None:
-    with suppress(IntegrityError), tx.begin_nested():
-        sql(INSERT)(tx, order_id, points)
+@activity.defn
+def locks_the_table(order_id: str, points: int) -> None:
+    row = {"order_id": order_id, "points": points}
+    with engine().begin() as tx:
+        tx.execute(text("LOCK TABLE points"))
+        if tx.scalar(text("SELECT count(*) FROM points WHERE order_id = :order_id"), row) == 0:
+            tx.execute(text(INSERT), row)
 
 
 INSERT = "INSERT INTO points VALUES (:order_id, :points)"
@@ -191,26 +250,30 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
 @pytest.mark.parametrize(
     ("give_points", "says"),
     [
-        (nothing, "There is no row for the order after one call"),
+        (as_given, "A worker would refuse it: it is an ordinary function. Hint: `@activity.defn`"),
+        (None, "None is no function"),
+        (never_waits, "It is `async def`"),
+        (empty, "There is no row for the order after the first attempt"),
+        (does_not_commit, "There is no row for the order after the first attempt"),
         (
             sql(INSERT.replace("points", "point", 1)),
             'ProgrammingError: (psycopg2.errors.UndefinedTable) relation "point"',
         ),
-        (sql(INSERT), "IntegrityError at the second call"),
+        (sql(INSERT), "IntegrityError in the second attempt: no further one would succeed either"),
         (
             sql(f"{INSERT} ON CONFLICT (order_id) DO UPDATE SET points = points.points + excluded.points"),
-            "The order has 20 points after the second call, not 10",
+            "The order has 20 points after the second attempt, not 10",
         ),
-        (looks_first, "IntegrityError at two calls at the same time"),
-        (swallows, "An error was caught inside the transaction at the second call"),
+        (looks_first, "IntegrityError in two attempts at the same time: it fails though the work is done"),
+        (looks_in_another_transaction, "IntegrityError in two attempts at the same time"),
+        (sql(INSERT, swallowed=True), "In the second attempt an error was caught inside the transaction"),
         (sql(f"{INSERT} ON CONFLICT DO NOTHING"), "✓ Right."),
-        (goes_back, "✓ Right."),
+        (gives_up_its_transaction, "✓ Right."),
+        (locks_the_table, "✓ Right."),
     ],
-    ids=["nothing", "another table", "an insert", "adding up", "looking first", "swallowing", "right", "a savepoint"],
+    ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_step_that_is_safe_to_repeat(
-    world: World, give_points: Callable[[Connection, str, int], object], says: str
-) -> None:
+def test_a_step_that_is_safe_to_repeat(world: World, give_points: Callable[[str, int], object], says: str) -> None:
     assert says in lab.check_safe_to_repeat(give_points).text
 
 
@@ -244,7 +307,7 @@ async def fair(step: Any, cancel: asyncio.Event) -> Any:
     return None
 
 
-async def as_given(step: Any, cancel: asyncio.Event) -> None:
+async def unsolved(step: Any, cancel: asyncio.Event) -> None:
     """As the exercise is given."""
 
 
@@ -275,7 +338,7 @@ async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
 @pytest.mark.parametrize(
     ("race", "says"),
     [
-        (as_given, "`race` returned None"),
+        (unsolved, "`race` returned None"),
         (deaf, "`race` still waits for the step"),
         (lets_it_run, "the step goes on unseen"),
         (awaits_the_cancelled, "from `race` came CancelledError()"),
@@ -285,3 +348,9 @@ async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
 )
 def test_a_race_between_a_step_and_a_cancel(race: Any, says: str) -> None:
     assert says in lab.check_race(race).text
+
+
+def test_a_column_instead_of_its_sum(world: World) -> None:
+    refunded = lab.table("payments").query("status == 'refunded'")["amount"]
+    assert "That is no number, but Series. Hint: `.sum()`" in lab.check_refunds(refunded).text
+    assert "no number" not in lab.check_refunds(refunded.sum()).text
