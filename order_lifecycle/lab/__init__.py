@@ -13,6 +13,7 @@ from order_lifecycle.lab.check_shipping import check_race, check_tries
 from order_lifecycle.lab.check_testing import check_goes_on, check_test
 from order_lifecycle.lab.check_waiting import check_answers, check_waited
 from order_lifecycle.lab.check_workers import check_killed, check_safe_to_repeat
+from order_lifecycle.lab.check_workflow import check_return
 from order_lifecycle.lab.history import history
 from order_lifecycle.lab.lessons import builds, promote, start_lesson_worker
 from order_lifecycle.lab.links import link
@@ -53,6 +54,7 @@ __all__ = [
     "check_refunds",
     "check_refused_fields",
     "check_retries",
+    "check_return",
     "check_running",
     "check_safe_to_repeat",
     "check_saga",

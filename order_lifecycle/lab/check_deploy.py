@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
-import sys
-import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle, WorkflowHistory
@@ -23,6 +19,7 @@ from temporalio.worker import Worker
 
 from order_lifecycle.client import connect
 from order_lifecycle.lab.check import Check
+from order_lifecycle.lab.modules import module_of
 from order_lifecycle.lab.replaying import what_stops
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own, wait_until
 from order_lifecycle.lessons import deploy
@@ -61,8 +58,8 @@ def check_changes(answer: Any) -> Check:
     wrong = None
     if answer is ...:
         wrong = 'There is no answer yet. Hint: a set of letters, such as {"a", "b"}.'
-    elif isinstance(answer, str) or not set(answer) <= set(CHANGES):
-        wrong = f'The answer is a set of letters from {", ".join(CHANGES)}, such as {{"a", "b"}}.'
+    elif isinstance(answer, str) or not isinstance(answer, Collection) or any(it not in [*CHANGES] for it in answer):
+        wrong = f'{answer!r} is no answer. Hint: a set of letters from {", ".join(CHANGES)}, such as {{"a", "b"}}.'
     else:
         right = in_a_loop_of_its_own(_changes_that_stop_orders())
         named_too_much, left_out = sorted(set(answer) - right), sorted(right - set(answer))
@@ -108,12 +105,12 @@ async def _fault_of(lines: str) -> str | None:
             if "pack" not in new:
                 return "A new order is not packed. Hint: for a new order `workflow.patched` is True."
             if new != wanted:
-                return f"A new order does {', '.join(new)}; wanted is {', '.join(wanted)}."
+                return f"A new order does {', '.join(new)}; wanted is {', '.join(wanted)}. Hint: one step."
             if why := await what_stops(workflow, life):
-                return f"A new order stops as soon as it is replayed: {why}."
+                return f"A new order stops as soon as it is replayed: {why}. {HINT}"
             return None
     except SyntaxError as error:
-        return f"Python cannot read the lines: {error.msg}."
+        return f"Python cannot read the lines: {error.msg}. Hint: they stand there as they would in the method."
     except WorkflowFailureError as error:
         return f"A new order fails: {error.cause}. Hint: `deploy.pack`, `order_id` and `limit` are known there."
 
@@ -189,12 +186,5 @@ def _with_change(old: str, new: str) -> Iterator[type]:
     """The workflow of `first`, with that change made in a copy of its source, as a developer would make it."""
     source = inspect.getsource(first)
     assert source.count(old) == 1
-    name = f"small_order_{next(_numbers)}"
-    with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / f"{name}.py").write_text(source.replace(old, new))
-        sys.path.insert(0, folder)
-        try:
-            yield importlib.import_module(name).SmallOrder
-        finally:
-            sys.path.remove(folder)
-            sys.modules.pop(name, None)
+    with module_of(source.replace(old, new)) as module:
+        yield module.SmallOrder

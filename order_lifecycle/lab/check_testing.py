@@ -20,11 +20,21 @@ GoesOn = Callable[[type, WorkflowHistory], Awaitable[Any]]
 AT_MOST = 20.0  # s, for a test that takes one or two
 
 
+class NoWorkflow:
+    """What no worker takes."""
+
+
 def check_test(test: Test) -> Check:
     """Does `test(workflow)` pass with the order's workflow, and fail with two others: one that reviews no small orders,
     and one that takes silence for an approval?"""
-    if _what_it_raises(test, WithoutSmallReviews) is None:
+    fault = _what_it_raises(test, WithoutSmallReviews)
+    if fault is None and _what_it_raises(test, NoWorkflow) is None:
         wrong: str | None = (
+            "It passes whatever is under test, a workflow or not. "
+            "Hint: `async with mocked(workflow) as (server, calls):`, as in section 3."
+        )
+    elif fault is None:
+        wrong = (
             "It passes with WithoutSmallReviews too, which charges the order though nobody approved it. "
             "Hint: compare `calls` with the steps of an order that nobody approved."
         )
@@ -76,11 +86,13 @@ def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> 
     history = WorkflowHistory.from_json(f"order-{file.stem}", file.read_text())
 
     async def run() -> Any:
-        return await goes_on(workflow, history)
+        return await asyncio.wait_for(goes_on(workflow, history), AT_MOST)
 
     case = f"{workflow.__name__} and the history `{file.stem}`"
     try:
         answer = in_a_loop_of_its_own(run())
+    except TimeoutError:
+        return f"With {case} it does not end within {AT_MOST:.0f} s. Hint: a replay takes milliseconds, and no server."
     except Exception as error:
         return f"With {case} it raises {type(error).__name__}. Hint: a replay that fails raises NondeterminismError."
     if answer is None:

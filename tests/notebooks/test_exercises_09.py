@@ -1,10 +1,11 @@
-"""The exercises of notebook 09: what is right, and each of the ways to be wrong, told apart. (The mistakes that need a
-server stand in the notebook itself.)"""
+"""The exercises of notebook 09: what is right, and each of the ways to be wrong, told apart. (The mistakes in a
+test that need a server stand in the notebook itself.)"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from temporalio.workflow import NondeterminismError
 
 from order_lifecycle import lab
 from order_lifecycle.lab import check_testing
+from order_lifecycle.lab import world as worlds
 from order_lifecycle.lessons.small_orders import WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -73,6 +75,10 @@ async def nothing(workflow: type) -> None:
     pass
 
 
+async def only_with_a_workflow(workflow: type) -> None:
+    assert hasattr(workflow, "__temporal_workflow_definition")
+
+
 async def fails_whatever_comes(workflow: type) -> None:
     raise AssertionError("no")
 
@@ -89,7 +95,8 @@ async def without_a_look_at_the_deadline(workflow: type) -> None:
     ("test", "says"),
     [
         (fails_with_the_wrong_one, "✓ Right"),
-        (nothing, "✗ Not yet. It passes with WithoutSmallReviews too"),
+        (nothing, "✗ Not yet. It passes whatever is under test, a workflow or not"),
+        (only_with_a_workflow, "✗ Not yet. It passes with WithoutSmallReviews too"),
         (without_a_look_at_the_deadline, "✗ Not yet. It passes with a workflow that approves an order when"),
         (fails_whatever_comes, "✗ Not yet. It fails with OrderWorkflow, which is right: AssertionError no."),
     ],
@@ -97,6 +104,15 @@ async def without_a_look_at_the_deadline(workflow: type) -> None:
 )
 def test_a_test(test: Callable[[type], Awaitable[None]], says: str) -> None:
     assert str(lab.check_test(test)).startswith(says)
+
+
+def test_a_replay_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def waits_for_ever(workflow: type, history: WorkflowHistory) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(check_testing, "AT_MOST", 0.1)
+    says = str(lab.check_goes_on(waits_for_ever, HISTORIES))
+    assert says.startswith("✗ Not yet. With OrderWorkflow and the history `shipped` it does not end within")
 
 
 def test_a_test_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,3 +123,122 @@ def test_a_test_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_testing, "AT_MOST", 0.1)
     says = str(lab.check_test(waits_for_three_days))
     assert says.startswith("✗ Not yet. It fails with OrderWorkflow, which is right: it did not end within")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[None]:
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worlds, "_world", None)
+        it = lab.up()
+        yield
+        it.process.stop()
+    os.environ.clear()  # of what lab.up() wrote there
+    os.environ.update(before)
+
+
+RIGHT = """
+from datetime import timedelta
+from temporalio import workflow
+from order_lifecycle.lessons.returns import refund
+
+@workflow.defn
+class ParcelReturn:
+    def __init__(self):
+        self._arrived = False
+
+    @workflow.signal
+    def parcel_arrived(self):
+        self._arrived = True
+
+    @workflow.run
+    async def run(self, order_id: str) -> str:
+        try:
+            await workflow.wait_condition(lambda: self._arrived, timeout=timedelta(days=14))
+        except TimeoutError:
+            return "given up"
+        await workflow.execute_activity(refund, order_id, start_to_close_timeout=timedelta(seconds=5))
+        return "refunded"
+"""
+WAIT = "await workflow.wait_condition(lambda: self._arrived, timeout=timedelta(days=14))"
+REFUND = "await workflow.execute_activity(refund, order_id, start_to_close_timeout=timedelta(seconds=5))"
+
+
+def changed(old: str, new: str, code: str = RIGHT) -> str:
+    assert code.count(old) == 1
+    return code.replace(old, new)
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (..., "It is no text. Hint:"),
+        ("", "There is no workflow ParcelReturn in it. Hint: `@workflow.defn`"),
+        (changed("@workflow.defn\n", ""), "There is no workflow ParcelReturn in it. Hint: `@workflow.defn`"),
+        (changed("    @workflow.run\n", ""), "A worker cannot use it: ValueError: "),
+        (changed("self._arrived = True", "self._arrived = "), "Python cannot read it: invalid syntax (line 13). Hint:"),
+        (changed("from temporalio import workflow", ""), "A worker cannot use it: NameError: name 'workflow' is not"),
+    ],
+)
+def test_a_module_that_no_worker_can_use(code: object, says: str) -> None:
+    assert str(lab.check_return(code)).startswith(f"✗ Not yet. {says}")
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")  # Python's word for one of these mistakes
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (RIGHT, "✓ Right"),
+        (
+            changed(", timeout=timedelta(days=14)", ""),
+            "✗ Not yet. No parcel came in 15 days, and it still waits. Hint: `wait_condition` has an argument",
+        ),
+        (
+            changed("        try:\n", f"        {REFUND}\n        try:\n", changed(REFUND, "pass")),
+            "✗ Not yet. At the start the money is given back, and no parcel has come. Hint: first `await` the",
+        ),
+        (changed("days=14", "days=7"), "✗ Not yet. After 13 days it has ended, with 'given up'. Hint:"),
+        (
+            changed(WAIT, f"await workflow.sleep(timedelta(days=14))\n            {WAIT}"),
+            "✗ Not yet. The parcel was there, and it still waits. Hint: a method `parcel_arrived`",
+        ),
+        (changed("@workflow.signal", ""), "✗ Not yet. The parcel was there, and it still waits. Hint: a method"),
+        (
+            changed("        try:\n", "        self._arrived = False\n        try:\n"),
+            "✗ Not yet. The parcel was there, and it still waits. Hint: a method `parcel_arrived`",
+        ),
+        (
+            changed("except TimeoutError", "except ValueError"),
+            "✗ Not yet. No parcel came in 15 days, and it fails: TimeoutError. Hint: when its time is over,",
+        ),
+        (changed(REFUND, "pass"), "✗ Not yet. The parcel was there, and the money was given back 0 times. Hint:"),
+        (changed('return "refunded"', ""), "✗ Not yet. The parcel was there, and it returns None. Hint: `return"),
+        (
+            changed("refund, order_id, ", "refund, order_id, order_id, "),
+            "✗ Not yet. The parcel was there, and it fails:",
+        ),
+        (changed(", order_id: str", ""), "✗ Not yet. The parcel was there, and it fails: NameError: name 'order_id'"),
+        (changed("order_id: str", "order_id: int"), "✗ Not yet. At the start it fails: TypeError: "),
+        (
+            changed(REFUND, REFUND.replace("await ", "")),
+            "✗ Not yet. The parcel was there, and the money was given back 0",
+        ),
+        (
+            changed('return "given up"', REFUND),
+            "✗ Not yet. No parcel came in 15 days, and it returns 'refunded'. Hint:",
+        ),
+        (
+            changed('return "given up"', f'{REFUND}\n            return "given up"'),
+            "✗ Not yet. No parcel came in 15 days, and the money was given back. Hint: `return`",
+        ),
+        (
+            changed(
+                "        try:\n", "        datetime.now()\n        try:\n", changed("import timedelta", "import *")
+            ),
+            "✗ Not yet. At the start it fails: RestrictedWorkflowAccessError: Cannot access datetime.datetime.now."
+            "__call__ from inside a workflow. Hint: what may be another at a replay",
+        ),
+    ],
+)
+def test_a_workflow_for_a_parcel_that_comes_back(world: None, code: str, says: str) -> None:
+    assert str(lab.check_return(code)).startswith(says)

@@ -40,8 +40,10 @@ def world() -> Iterator[worlds.World]:
         ),
         ({"c"}, "✗ Not yet. With d (a pause of a minute before the charge) a replay of an old order stops"),
         (set(), "✗ Not yet. With c (ship first, charge afterwards) a replay of an old order stops"),
-        ({"c", "e"}, "✗ Not yet. The answer is a set of letters"),
-        ("cd", "✗ Not yet. The answer is a set of letters"),
+        ({"c", "e"}, "✗ Not yet. {'"),
+        ("cd", "✗ Not yet. 'cd' is no answer. Hint: a set of letters"),
+        (5, "✗ Not yet. 5 is no answer. Hint: a set of letters"),
+        ([["c"]], "✗ Not yet. [['c']] is no answer. Hint: a set of letters"),
         (..., "✗ Not yet. There is no answer"),
     ],
 )
