@@ -140,7 +140,7 @@ async def _cancelled_twice(saga: Saga) -> str | None:
     shop.go_on.set()
     came = await _end(task)
     if "refund" not in shop.done:
-        return "It was cancelled while it refunded, and the refund was never done."
+        return "It was cancelled while it refunded, and the refund was never done. Hint: wait until its task is done."
     return _refunded_once(shop) or _heard_of(came, (ValueError, asyncio.CancelledError), "`pack` failed")
 
 

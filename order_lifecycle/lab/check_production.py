@@ -95,12 +95,12 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
         try:
             ours = Settings(_env_file=None)
         except BadInput as error:
-            return f"{error}."
+            return f"{error}. Hint: as the company writes it, in the text above."
     try:
         # What the SDK takes itself. A file of this machine's user is not looked at.
         sdk = ClientConfig.load_client_connect_config(disable_file=True, override_env_vars=dict(settings))
     except ValueError as error:
-        return f"The SDK says: {error}."
+        return f"The SDK says: {error}. Hint: only what the text above names is needed."
     found: dict[str, Any] = {
         "TEMPORAL_HOST": ours.temporal_host,
         "TEMPORAL_NAMESPACE": ours.temporal_namespace,

@@ -30,7 +30,9 @@ def check_tries(order_id: str, tries: int) -> Check:
     elif len(failed) != tries:
         wrong = f"{order_id} was tried {len(failed)} times, not {tries}. Hint: `Policy(shipping_tries={tries})`."
     elif payment is None or payment["status"] != "refunded":
-        wrong = f"{order_id} has failed, and its charge is not given back."
+        wrong = (
+            f"{order_id} has failed, and no charge was given back. Hint: only the carrier may fail, after the charge."
+        )
     return Check(wrong, f"{order_id} was tried {tries} times and no more, and its charge is given back.")
 
 
