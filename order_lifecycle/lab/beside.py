@@ -14,7 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.client import Client
 
-from order_lifecycle.lab.waiting import LabError
+from order_lifecycle.lab.waiting import LabError, watch
 from order_lifecycle.lab.world import Process, here
 
 SKIP_AT_MOST = 15.0  # s; it takes a moment
@@ -45,9 +45,10 @@ class TimeSkipping(SecondServer):
         client = await Client.connect(self.temporal_host)
         request = SleepRequest()
         request.duration.FromTimedelta(timedelta(days=days, hours=hours))
+        skipping = client.test_service.unlock_time_skipping_with_sleep(request)
         try:
             async with asyncio.timeout(SKIP_AT_MOST):
-                await client.test_service.unlock_time_skipping_with_sleep(request)
+                await watch(skipping, "the time to be skipped")
         except TimeoutError:
             raise LabError("no time was skipped: do both workers run that this server has work for?") from None
         return await self.now()
