@@ -76,6 +76,8 @@ def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker
         return Check(f"It raises {type(error).__name__}: {error}. Hint: not every line is JSON.", "")
     if counted is None:
         wrong = "It returns nothing yet. Hint: a dictionary, from a step to a number."
+    elif not isinstance(counted, Mapping):
+        wrong = f"It returns a {type(counted).__name__}. Hint: a dictionary, from a step to a number."
     elif dict(counted) != wanted:
         step = min(step for step in {*wanted, *counted} if wanted.get(step, 0) != counted.get(step, 0))
         wrong = f"{step} failed {wanted.get(step, 0)} times, and it says {counted.get(step, 0)}. Hint: count the lines "
@@ -87,6 +89,8 @@ def check_settings(settings: Any) -> Check:
     """With these variables, does a worker go to the company's Temporal and to its database?"""
     if not isinstance(settings, Mapping) or not settings:
         return Check('There are no settings yet. Hint: {"TEMPORAL_HOST": "…", …}.', "")
+    if other := [name for name, value in settings.items() if not isinstance(value, str)]:
+        return Check(f"{other[0]} is no text. Hint: in an environment every value is one.", "")
     return Check(_fault_of(settings), "With these, and not a line changed, the workers work for that company.")
 
 

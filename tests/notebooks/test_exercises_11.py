@@ -84,7 +84,9 @@ async def four_orders() -> None:
     ],
 )
 def test_the_list_filter(query: object, says: str) -> None:
-    assert str(lab.check_query(query, state="awaiting_review", more_than="5.00")).startswith(says)
+    said = str(lab.check_query(query, state="awaiting_review", more_than="5.00"))
+    assert said.startswith(says)
+    assert said.startswith("✓") or "Hint: " in said
 
 
 def right(lines: list[str]) -> Counter[str]:
@@ -108,10 +110,13 @@ def every_line_with_a_word(lines: list[str]) -> Counter[str]:
         (trusting, "✗ Not yet. It raises JSONDecodeError"),
         (every_line_with_a_word, "✗ Not yet. receive_order failed "),
         (lambda lines: None, "✗ Not yet. It returns nothing yet"),
+        (lambda lines: list(right(lines)), "✗ Not yet. It returns a list. Hint: a dictionary"),
     ],
 )
 def test_the_count(worker: worlds.Process, count: Callable[[list[str]], Counter[str]], says: str) -> None:
-    assert str(lab.check_counted(count, worker)).startswith(says)
+    said = str(lab.check_counted(count, worker))
+    assert said.startswith(says)
+    assert said.startswith("✓") or "Hint: " in said
 
 
 @pytest.mark.usefixtures("orders")
@@ -144,6 +149,7 @@ def without(name: str) -> dict[str, str]:
     [
         (CLOUD, "✓ Right"),
         ({}, "✗ Not yet. There are no settings yet"),
+        ({**CLOUD, "TEMPORAL_HOST": 7233}, "✗ Not yet. TEMPORAL_HOST is no text"),
         *((without(name), f"✗ Not yet. {name} is not set") for name in CLOUD),
         (
             {**without("TEMPORAL_HOST"), "TEMPORAL_ADDRESS": CLOUD["TEMPORAL_HOST"]},
@@ -161,6 +167,8 @@ def without(name: str) -> dict[str, str]:
 )
 def test_the_settings(settings: dict[str, str], says: str) -> None:
     before = dict(os.environ)
-    assert str(lab.check_settings(settings)).startswith(says)
+    said = str(lab.check_settings(settings))
+    assert said.startswith(says)
+    assert said.startswith("✓") or "Hint: " in said
     assert dict(os.environ) == before
     assert Settings.model_fields.keys() >= {name.lower() for name in CLOUD} - {"temporal_api_key"}
