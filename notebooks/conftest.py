@@ -1,5 +1,5 @@
-"""How the notebooks run as tests: their kernels see nothing of the settings of whoever runs the tests, show no
-progress, behave as in JupyterLab, and end as they do there."""
+"""How the notebooks run as tests: their kernels see nothing of the settings of whoever runs the
+tests, show no progress, behave as in JupyterLab, and end as they do there."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ for variable in [name for name in os.environ if name.lower() in Settings.model_f
     del os.environ[variable]
 
 
-def execute_with_history(self: RunningKernel, cell_input: str, allow_stdin: bool | None = None) -> str:
-    """As JupyterLab runs a cell: nbval's own way leaves In and Out empty and does not honour a `;` at the end."""
-    return str(self.kc.execute(cell_input, store_history=True, allow_stdin=allow_stdin, stop_on_error=False))
+def execute_with_history(
+    self: RunningKernel, cell_input: str, allow_stdin: bool | None = None
+) -> str:
+    """As JupyterLab runs a cell: nbval's own way leaves In and Out empty and does not honour a `;`
+    at the end."""
+    return str(
+        self.kc.execute(
+            cell_input, store_history=True, allow_stdin=allow_stdin, stop_on_error=False
+        )
+    )
 
 
 def stop_gracefully(self: RunningKernel) -> None:
