@@ -201,6 +201,7 @@ def test_docker_runs_what_the_stack_runs(services: dict[str, dict[str, Any]], pi
         return {f"{key}={value}" for key, value in of.items()}
 
     assert values("dynamic-config-value") == pairs(temporal.DYNAMIC_CONFIG)
+    assert services["temporal"]["environment"] == temporal.ENVIRONMENT
     assert values("search-attribute") == pairs(temporal.SEARCH_ATTRIBUTES)
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 READY_AT_MOST = 60.0  # s; ten times what a slow machine needs, and PostgreSQL may have to recover from a crash first
@@ -127,7 +127,10 @@ class Server(ABC):
             log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:]) or "(it is empty)"
 
-    def _launch(self, command: Sequence[str], cwd: Path) -> subprocess.Popen[bytes]:
+    def _launch(
+        self, command: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """`more`: what its environment has beside the ordinary."""
         # Only what a server needs: the rest (PGOPTIONS, TEMPORAL_…, a locale) would change how it works.
         environment = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
         try:
@@ -135,7 +138,7 @@ class Server(ABC):
                 self._process = subprocess.Popen(
                     command,
                     cwd=cwd,
-                    env={**environment, "LC_ALL": "C", "TZ": "UTC"},
+                    env={**environment, "LC_ALL": "C", "TZ": "UTC", **(more or {})},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

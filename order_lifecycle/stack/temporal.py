@@ -28,7 +28,13 @@ DYNAMIC_CONFIG = {
     # it: the more orders in half a minute, the more work for each of them.
     "history.transferProcessorUpdateAckInterval": '"1s"',
     "history.timerProcessorUpdateAckInterval": '"1s"',
+    # What it remembers of the last 128,000 workflows, and 256 MB of their events, its garbage collector has to go
+    # through. These are enough for a thousand orders that are under way at once.
+    "history.hostLevelCacheMaxSize": "2000",
+    "history.eventsHostLevelCacheMaxSizeBytes": "16000000",
 }
+# The collector's pace: half as often as by default, for some 60 MB more.
+ENVIRONMENT = {"GOGC": "200"}
 # A write-ahead log is as safe as SQLite's default journal, and an order takes 0.29 s with it instead of 0.69 s.
 SQLITE_JOURNAL = "journal_mode=wal"
 SEARCH_ATTRIBUTES = {"OrderState": "Keyword", "OrderTotal": "Double"}
@@ -74,7 +80,7 @@ class Temporal(Server):
             command += ["--dynamic-config-value", f"{key}={value}"]
         for key, value in SEARCH_ATTRIBUTES.items():
             command += ["--search-attribute", f"{key}={value}"]
-        self._launch([*setpriv(*end_with_us(self.stop_signal)), *command], cwd=self._home.path)
+        self._launch([*setpriv(*end_with_us(self.stop_signal)), *command], cwd=self._home.path, more=ENVIRONMENT)
 
     def ready(self) -> bool:
         # The port opens before the services behind it answer. To know that a workflow does not exist, they all have to.
