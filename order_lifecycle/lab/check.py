@@ -87,7 +87,8 @@ def check_running(*workers: Process) -> Check:
     wrong = None
     if ended:
         name = ended[0].name.replace(" ", "_")
-        wrong = f"The {' and the '.join(worker.name for worker in ended)} has ended. "
+        have = "has" if len(ended) == 1 else "have"
+        wrong = f"The {' and the '.join(worker.name for worker in ended)} {have} ended. "
         if not ended[0].newest:
             wrong += f"You have started another since, but `{name}` is still the one that has ended. "
         wrong += f"Hint: `{name} = lab.start_worker(…)`."

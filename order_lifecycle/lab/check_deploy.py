@@ -110,7 +110,7 @@ async def _fault_of(lines: str) -> str | None:
                 return f"A new order stops as soon as it is replayed: {why}. {HINT}"
             return None
     except SyntaxError as error:
-        return f"Python cannot read the lines: {error.msg}. Hint: they stand there as they would in the method."
+        return f"Python cannot read the lines: {error.msg}. Hint: write them as they would stand in the method."
     except WorkflowFailureError as error:
         return f"A new order fails: {error.cause}. Hint: `deploy.pack`, `order_id` and `limit` are known there."
 

@@ -98,4 +98,4 @@ def _gives_up(with_retries: Callable[[Call, int], Any]) -> str | None:
 
 
 def _told(result: Any) -> str:
-    return f"it {f'raises {type(result).__name__}' if isinstance(result, Exception) else f'returns {result!r}'}"
+    return f"it raises {type(result).__name__}" if isinstance(result, Exception) else f"it returns {result!r}"

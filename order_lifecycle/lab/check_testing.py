@@ -92,7 +92,10 @@ def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> 
     try:
         answer = in_a_loop_of_its_own(run())
     except TimeoutError:
-        return f"With {case} it does not end within {AT_MOST:.0f} s. Hint: a replay takes milliseconds, and no server."
+        return (
+            f"With {case} it does not end within {AT_MOST:.0f} s. "
+            "Hint: a replay takes milliseconds, and needs no server."
+        )
     except Exception as error:
         return f"With {case} it raises {type(error).__name__}. Hint: a replay that fails raises NondeterminismError."
     if answer is None:

@@ -44,12 +44,16 @@ FAILS = {
 }
 BEGINS = "`run` takes the order's id, which is a text, and uses what the module has imported"
 REPLAYED = (
-    "what may be another at a replay, an activity does; for time there are `workflow.now()` and `workflow.sleep(…)`"
+    "what may differ at a replay belongs in an activity; for time there are `workflow.now()` and `workflow.sleep(…)`"
 )
 
 Return = WorkflowHandle[Any, Any]
 
 _numbers = count(1)
+
+
+class _Stuck(Exception):
+    """A worker cannot go on with it."""
 
 
 def check_return(code: object) -> Check:
@@ -67,9 +71,11 @@ def _fault_of(code: str) -> str | None:
                 return f"There is no workflow {NAME} in it. Hint: `@workflow.defn`, in the line above `class {NAME}:`."
             return in_a_loop_of_its_own(_lives_of(workflow), "two weeks in the life of three parcels")
     except SyntaxError as error:
-        return f"Python cannot read it: {error.msg} (line {error.lineno}). Hint: it stands there as in a file."
-    except LabError:
+        return f"Python cannot read it: {error.msg} (line {error.lineno}). Hint: write it as it would stand in a file."
+    except _Stuck:
         return "Its worker cannot go on with it. Hint: whatever takes time in a workflow is awaited."
+    except LabError:
+        raise
     except Exception as error:  # what the module raises, or the decorators in it, or a worker that looks at it
         why = error.__cause__ or error
         return (
@@ -175,8 +181,11 @@ async def _end(parcel: Return) -> object:
 
 
 async def _rest(parcel: Return) -> None:
-    """Wait until it has ended, or waits itself. Raises LabError if its worker cannot go on with it."""
-    await wait_until(lambda: _rests(parcel), f"{parcel.id} to go on", AT_MOST)
+    """Wait until it has ended, or waits itself. Raises _Stuck if its worker cannot go on with it."""
+    try:
+        await wait_until(lambda: _rests(parcel), f"{parcel.id} to go on", AT_MOST)
+    except LabError:
+        raise _Stuck from None
 
 
 async def _rests(parcel: Return) -> Any:

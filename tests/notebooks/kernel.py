@@ -58,6 +58,18 @@ class Kernel:
             if message["parent_header"].get("msg_id") == request and message["msg_type"] == "stream":
                 return request
 
+    def shown(self, request: str) -> list[str]:
+        """The texts that a cell shows, until it is done: progress, what it displays, its result."""
+        found = []
+        while True:
+            message = self.client.get_iopub_msg(timeout=AT_MOST)
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            if "data" in message["content"]:
+                found.append(message["content"]["data"]["text/plain"])
+            if message["content"].get("execution_state") == "idle":
+                return found
+
     @property
     def process(self) -> psutil.Process:
         return psutil.Process(self.manager.provisioner.pid)  # type: ignore[union-attr]

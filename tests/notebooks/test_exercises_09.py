@@ -242,7 +242,7 @@ def test_a_module_that_no_worker_can_use(code: object, says: str) -> None:
                 "        try:\n", "        datetime.now()\n        try:\n", changed("import timedelta", "import *")
             ),
             "✗ Not yet. At the start it fails: RestrictedWorkflowAccessError: Cannot access datetime.datetime.now."
-            "__call__ from inside a workflow. Hint: what may be another at a replay",
+            "__call__ from inside a workflow. Hint: what may differ at a replay",
         ),
     ],
 )
@@ -250,3 +250,9 @@ def test_a_workflow_for_a_parcel_that_comes_back(world: None, code: str, says: s
     said = str(lab.check_return(code))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
+
+
+def test_without_servers_the_check_says_so_and_blames_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worlds, "_world", None)
+    with pytest.raises(lab.LabError, match="no servers yet"):
+        lab.check_return(RIGHT)

@@ -80,18 +80,8 @@ lab.check_test(my_test)
     ids=["wait_until", "check_test"],
 )
 def test_who_waits_for_more_than_a_second_sees_for_what(begun: Kernel, cell: str, what: str) -> None:
-    request = begun.send(cell)
-    begun.replies([request])
-    shown = []
-    while True:
-        message = begun.client.get_iopub_msg(timeout=10)
-        if message["parent_header"].get("msg_id") != request:
-            continue
-        if message["msg_type"] in ("display_data", "update_display_data"):
-            shown.append(message["content"]["data"]["text/plain"])
-        if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-            break
-    assert shown == [f"waiting for {what} … 1 s", f"waiting for {what} … 2 s", ""]
+    *progress, _answer = begun.shown(begun.send(cell))
+    assert progress == [f"waiting for {what} … 1 s", f"waiting for {what} … 2 s", ""]
 
 
 WAITING = "await lab.wait_until(lambda: False, 'what never comes', at_most=60)"
