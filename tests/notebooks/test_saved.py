@@ -248,7 +248,7 @@ PATHS = [
     pytest.param(f"{TOP}/notebooks", id="this folder"),
     pytest.param(f"{Path.home()}/orders", id="my folder"),
 ]
-NO_PATHS = "http://127.0.0.1:8080/home/orders, tests/work/x, and/or, <var>x</var>, either: /orders"
+NO_PATHS = "http://127.0.0.1:8080/home/orders, tests/home/x, and/or, <var>x</var>, either: /orders"
 
 
 @cache
