@@ -28,10 +28,9 @@ DYNAMIC_CONFIG = {
     # it: the more orders in half a minute, the more work for each of them.
     "history.transferProcessorUpdateAckInterval": '"1s"',
     "history.timerProcessorUpdateAckInterval": '"1s"',
-    # What it remembers of the last 128,000 workflows, and 256 MB of their events, its garbage collector has to go
-    # through. These are enough for a thousand orders that are under way at once.
+    # It remembers the last 128,000 workflows, as shipped, and its garbage collector has to go through all of them. This
+    # has room for a thousand orders at once, each with the workflow of its shipping.
     "history.hostLevelCacheMaxSize": "2000",
-    "history.eventsHostLevelCacheMaxSizeBytes": "16000000",
 }
 # The collector's pace: half as often as by default, for some 60 MB more.
 ENVIRONMENT = {"GOGC": "200"}
