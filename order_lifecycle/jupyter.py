@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import http.client
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -39,12 +40,15 @@ def proxied_path() -> str | None:
     parent = os.environ.get("JPY_PARENT_PID")
     if parent is None:
         return None
-    from jupyter_server.serverapp import list_running_servers  # takes its time
+    from jupyter_core.paths import jupyter_runtime_dir
 
-    for server in list_running_servers():
-        if str(server["pid"]) == parent and _has_proxy(server):
-            return f"{server['base_url']}proxy/absolute/{PORT}"
-    return None
+    # Jupyter's own list_running_servers() reads this file too, after a second of imports
+    # (https://github.com/jupyter-server/jupyter_server/issues/1559).
+    try:
+        server = json.loads(Path(jupyter_runtime_dir(), f"jpserver-{parent}.json").read_bytes())
+    except (OSError, ValueError):
+        return None
+    return f"{server['base_url']}proxy/absolute/{PORT}" if _has_proxy(server) else None
 
 
 def _has_proxy(server: dict[str, Any]) -> bool:

@@ -90,6 +90,10 @@ def test_constraints_are_names_and_versions_only(pins: list[Requirement]) -> Non
     assert not re.search(r"[@/\\]|--|^-", text("constraints.txt"), re.MULTILINE)
 
 
+def test_nothing_compiles_grammars_while_jupyter_starts(pins: list[Requirement]) -> None:
+    assert "rfc3987-syntax" not in {canonicalize_name(pin.name) for pin in pins}, "see jsonschema in pyproject.toml"
+
+
 @pytest.mark.parametrize("platform", ["linux", "darwin"])
 @pytest.mark.parametrize("python", PYTHONS)
 def test_constraints_have_one_version_for_each_python_and_system(

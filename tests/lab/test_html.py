@@ -77,3 +77,5 @@ def test_a_kernel_that_no_jupyter_server_started(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("JPY_PARENT_PID", "1")
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
     assert jupyter.proxied_path() is None
+    (tmp_path / "jpserver-1.json").write_text("cut o")
+    assert jupyter.proxied_path() is None
