@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import gc
 import os
 import signal
@@ -33,19 +34,21 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         finally:
             await asyncio.sleep(_LAST_MOMENT)
 
+    end_without_collecting()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        try:
-            return asyncio.run(with_a_last_moment())
-        finally:
-            # Python ends with a garbage collection, in vain: all that was imported is still in use. Without it a
-            # command ends a tenth of a second sooner, and needs a fifth less of the processor.
-            gc.freeze()
+        return asyncio.run(with_a_last_moment())
     import nest_asyncio2
 
     nest_asyncio2.apply()
     return asyncio.run(with_a_last_moment())
+
+
+def end_without_collecting() -> None:
+    """Let this process end without Python's last garbage collection, which is in vain: all that was imported is still
+    in use. A command then needs a fifth less of the processor, and a notebook's kernel ends a second or two sooner."""
+    atexit.register(gc.freeze)
 
 
 def stop_requests(lifeline: bool = False) -> asyncio.Event:

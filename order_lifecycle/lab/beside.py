@@ -26,7 +26,7 @@ class SecondServer:
     def __init__(self, kind: Literal["time-skipping", "as-shipped"]) -> None:
         here()
         self._kind = kind
-        self.process = Process(f"{kind} server", ["order_lifecycle.lab.second_server", kind])
+        self.process = Process(f"{kind} server", ["order_lifecycle.stack.second_server", kind])
         self.temporal_host = self.process.first_line(at_most=60).strip()
 
     def stop(self) -> None:

@@ -19,6 +19,7 @@ from pydantic import ConfigDict
 from order_lifecycle.faults import Faults
 from order_lifecycle.jupyter import PORT, proxied_path
 from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
+from order_lifecycle.process import end_without_collecting
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.server import Ports
 
@@ -142,6 +143,7 @@ def up() -> World:
     wake_for_signals()
     if _world is not None and _world.alive:
         return _world
+    end_without_collecting()
     if _world is not None:  # it has ended, and its addresses with it
         for name in ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL"):
             os.environ.pop(name, None)

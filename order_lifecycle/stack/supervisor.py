@@ -39,6 +39,7 @@ def up(
     addresses are in the settings) it migrates, prints, and returns at once.
     """
     began = time.monotonic()
+    process.end_without_collecting()
     with _stop_requests(lifeline) as stop_requests:
         stack = Stack(
             home,

@@ -1,6 +1,6 @@
 """The process that a second Temporal server runs under, as `order-lifecycle up` is for a stack.
 
-    python -m order_lifecycle.lab.second_server time-skipping
+    python -m order_lifecycle.stack.second_server time-skipping
 
 starts the server, prints its address, and stops it when it is asked to or its standard input ends.
 """
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import closing
 from queue import SimpleQueue
 
-from order_lifecycle.process import when_input_ends
+from order_lifecycle.process import end_without_collecting, when_input_ends
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.server import POLL, Ports, Server, StackError, end_with_us, file_of_wheel, setpriv, stop
 from order_lifecycle.stack.temporal import Temporal
@@ -56,6 +56,7 @@ KINDS: dict[str, Callable[[Home, Ports], TimeSkipping | Temporal]] = {
 
 def main(kind: str) -> int:
     """Returns the exit status: 1 if the server cannot start or ended by itself."""
+    end_without_collecting()
     stop_requests: SimpleQueue[str] = SimpleQueue()
     signal.signal(signal.SIGTERM, lambda number, frame: stop_requests.put("SIGTERM"))
     when_input_ends(lambda: stop_requests.put("standard input has ended"))
