@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from order_lifecycle.lab.waiting import wait_here
 from order_lifecycle.stack.home import Home
 
 ASKED: dict[str, Callable[[Any], object]] = {
@@ -61,7 +62,8 @@ def test_supervisor_killed(up: Callable[..., Any]) -> None:
     assert home.exists()
     it.end(it.process.kill)
     Home(None).close()
-    assert not home.exists()  # this one has cleaned up, or another test's
+    # This one has cleaned up; or another test's, which may still be at it.
+    wait_here(lambda: not home.exists(), f"{home} to be removed", 10)
 
 
 @pytest.mark.parametrize(("program", "name"), [("postgres", "PostgreSQL"), ("temporal", "Temporal")])
