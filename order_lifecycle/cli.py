@@ -40,34 +40,49 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="A real order on a real Temporal server: start it, approve it, change its address, cancel it, look at it.",
-    epilog="Begin with `order-lifecycle demo`, or with `order-lifecycle up` and, in a second terminal, "
-    "`order-lifecycle worker all`.",
+    help="A real order on a real Temporal server: "
+    "start it, approve it, change its address, cancel it, look at it.",
+    epilog="Begin with `order-lifecycle demo`, or with `order-lifecycle up` and, in a second "
+    "terminal, `order-lifecycle worker all`.",
 )
 
-OrderId = Annotated[str, typer.Argument(help="The order's name, for example abc-001.", show_default=False)]
+OrderId = Annotated[
+    str, typer.Argument(help="The order's name, for example abc-001.", show_default=False)
+]
 AddressJson = Annotated[
     str,
-    typer.Option("--address", help='JSON: {"address": …, "city": …, "state": …, "zipcode": …}', show_default=False),
+    typer.Option(
+        "--address",
+        help='JSON: {"address": …, "city": …, "state": …, "zipcode": …}',
+        show_default=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON.")]
-AsSignal = Annotated[bool, typer.Option("--signal", help="Send a signal, which carries no answer, not an Update.")]
+AsSignal = Annotated[
+    bool, typer.Option("--signal", help="Send a signal, which carries no answer, not an Update.")
+]
 
 
 class No(Exception):
     """The system says no. The message is what the user reads."""
 
 
-# --- the original's commands -----------------------------------------------------------------------------------------
+# --- the original's commands ---------------------------------------------------------------------
 
 
 @app.command()
 def start(
     order_id: OrderId,
-    payment_id: Annotated[str, typer.Argument(help="The idempotency key of its payment.", show_default=False)],
-    items: Annotated[str, typer.Option(help='JSON: [{"name": …, "qty": …, "price": …}, …]', show_default=False)],
+    payment_id: Annotated[
+        str, typer.Argument(help="The idempotency key of its payment.", show_default=False)
+    ],
+    items: Annotated[
+        str, typer.Option(help='JSON: [{"name": …, "qty": …, "price": …}, …]', show_default=False)
+    ],
     address: AddressJson,
-    approve: Annotated[bool, typer.Option("--approve", help="Approve it, too, in the same round trip.")] = False,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="Approve it, too, in the same round trip.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start an order. It then waits for `approve`."""
@@ -83,11 +98,14 @@ def start(
             started = start_order(await connect(settings), order, settings.policy(), approve)
             handle = await answer_from(started, order_id)
         except WorkflowAlreadyStartedError:
-            raise No(f"order {order_id} exists already: `order-lifecycle status {order_id}`") from None
-        link = f"{settings.temporal_ui_url}/namespaces/{settings.temporal_namespace}/workflows/{handle.id}"
-        answer = {"order_id": order_id, "workflow_id": handle.id, "ui": link if settings.temporal_ui_url else None}
+            raise No(
+                f"order {order_id} exists already: `order-lifecycle status {order_id}`"
+            ) from None
+        ui = settings.temporal_ui_url
+        link = f"{ui}/namespaces/{settings.temporal_namespace}/workflows/{handle.id}"
+        answer = {"order_id": order_id, "workflow_id": handle.id, "ui": link if ui else None}
         done = "started and approved" if approve else "started"
-        tell(answer, as_json, f"{done} order {order_id}" + (f": {link}" if settings.temporal_ui_url else ""))
+        tell(answer, as_json, f"{done} order {order_id}" + (f": {link}" if ui else ""))
 
     run(main())
 
@@ -99,7 +117,9 @@ def approve(order_id: OrderId, signal: AsSignal = False, as_json: AsJson = False
 
 
 @app.command()
-def update_address(order_id: OrderId, address: AddressJson, signal: AsSignal = False, as_json: AsJson = False) -> None:
+def update_address(
+    order_id: OrderId, address: AddressJson, signal: AsSignal = False, as_json: AsJson = False
+) -> None:
     """Send an order elsewhere. Refused once the carrier has it."""
     say_to(order_id, "change_address", "update_address", [parse_address(address)], signal, as_json)
 
@@ -118,7 +138,9 @@ def cancel(
 @app.command()
 def status(
     order_id: OrderId,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the order until it has ended.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Follow the order until it has ended.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show where an order is, what it waits for, what failed last, and its latest events."""
@@ -144,16 +166,22 @@ def status(
 
 
 def recent_events(order_id: str, count: int = 5) -> list[str]:
-    """The order's latest events, from the database; none where that cannot be read: `status` works without."""
+    """The order's latest events, from the database; none where that cannot be read: `status` works
+    without."""
     try:
         with store_for_reading() as store:
             events = store.rows("events", order_id)[-count:]
     except No:
         return []
-    return [f"{event['ts']:%H:%M:%S}  {event['type']}  {_cell(event['payload_json'])}".rstrip() for event in events]
+    return [
+        f"{event['ts']:%H:%M:%S}  {event['type']}  {_cell(event['payload_json'])}".rstrip()
+        for event in events
+    ]
 
 
-def say_to(order_id: str, update: str, signal_name: str, arguments: list[Any], signal: bool, as_json: bool) -> None:
+def say_to(
+    order_id: str, update: str, signal_name: str, arguments: list[Any], signal: bool, as_json: bool
+) -> None:
     """Send an Update and tell its answer, or send the signal of the same meaning."""
     parse_order_id(order_id)
 
@@ -163,16 +191,20 @@ def say_to(order_id: str, update: str, signal_name: str, arguments: list[Any], s
         handle = (await connect()).get_workflow_handle(workflow_id(order_id))
         if signal:
             await answer_from(handle.signal(signal_name, args=arguments), order_id)
-            tell({"order_id": order_id, "signal": signal_name}, as_json, f"sent {signal_name} to order {order_id}")
+            sent = {"order_id": order_id, "signal": signal_name}
+            tell(sent, as_json, f"sent {signal_name} to order {order_id}")
             return
-        verdict = await answer_from(handle.execute_update(update, args=arguments, result_type=Verdict), order_id)
+        verdict = await answer_from(
+            handle.execute_update(update, args=arguments, result_type=Verdict), order_id
+        )
         tell(verdict.model_dump(mode="json"), as_json, f"order {order_id}: {verdict.message}")
 
     run(main())
 
 
 async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
-    """The order's answer. Raises No if it says no, is not there, has ended, or if nobody works on it."""
+    """The order's answer. Raises No if it says no, is not there, has ended, or if nobody works on
+    it."""
     from temporalio.client import (
         WorkflowUpdateFailedError,
         WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -186,29 +218,34 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
         raise No(getattr(error.cause, "message", str(error.cause))) from None
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
         raise No(
-            f"order {order_id} did not answer within {ANSWER_WITHIN.total_seconds():g} s: is a worker running? "
-            "`order-lifecycle worker all` starts both. What was asked may still be done: "
-            f"`order-lifecycle status {order_id}` shows it"
+            f"order {order_id} did not answer within {ANSWER_WITHIN.total_seconds():g} s: "
+            "is a worker running? `order-lifecycle worker all` starts both. "
+            f"What was asked may still be done: `order-lifecycle status {order_id}` shows it"
         ) from None
     except RPCError as error:
         # A namespace that is not there is NOT_FOUND too, and says so.
         if error.status is not RPCStatusCode.NOT_FOUND or "namespace" in error.message.lower():
             raise
         if "completed" in error.message:
-            raise No(f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`") from None
-        raise No(f"there is no order {order_id}: `order-lifecycle list` shows those that there are") from None
+            raise No(
+                f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`"
+            ) from None
+        raise No(
+            f"there is no order {order_id}: `order-lifecycle list` shows those that there are"
+        ) from None
 
 
 ANSWER_WITHIN = timedelta(seconds=10)
 
 
-# --- looking at everything -------------------------------------------------------------------------------------------
+# --- looking at everything -----------------------------------------------------------------------
 
 
 # What an order only passes on the way, in the database: Temporal is told of where it comes to rest.
 NEVER_LISTED = {
     OrderState.VALIDATED: f"one that is valid is {OrderState.AWAITING_REVIEW} at once",
-    OrderState.PACKED: f"one that is being shipped is listed as {OrderState.CHARGED} until the carrier has it",
+    OrderState.PACKED: f"one that is being shipped is listed as {OrderState.CHARGED} "
+    "until the carrier has it",
 }
 
 
@@ -228,7 +265,8 @@ def list_orders(
 
         found = await list_orders(await connect(), state, limit)
         rows = [row.model_dump(mode="json") for row in found]
-        tell(rows, as_json, lambda: show_table("orders" + (f" that are {state}" if state else ""), rows))
+        title = "orders" + (f" that are {state}" if state else "")
+        tell(rows, as_json, lambda: show_table(title, rows))
 
     run(main())
 
@@ -241,8 +279,12 @@ class Table(StrEnum):
 
 @app.command()
 def tables(
-    order_id: Annotated[str | None, typer.Argument(help="Only the rows of this order.", show_default=False)] = None,
-    table: Annotated[list[Table] | None, typer.Option(help="Only this table.", show_default=False)] = None,
+    order_id: Annotated[
+        str | None, typer.Argument(help="Only the rows of this order.", show_default=False)
+    ] = None,
+    table: Annotated[
+        list[Table] | None, typer.Option(help="Only this table.", show_default=False)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the rows of the database: orders, payments, events."""
@@ -257,9 +299,11 @@ def tables(
             show_table(name, rows)
 
 
-@app.command()
+@app.command(
+    help="Check every order in the database against the invariants. "
+    "Exit status 1 if one is violated."
+)
 def audit(as_json: AsJson = False) -> None:
-    """Check every order in the database against the invariants. Exit status 1 if one is violated."""
     from order_lifecycle.client import connect
     from order_lifecycle.db.audit import INVARIANTS, Violation, count_by_state
     from order_lifecycle.db.audit import audit as audit_database
@@ -270,10 +314,14 @@ def audit(as_json: AsJson = False) -> None:
             counts = count_by_state(store.engine)
             violations: list[Violation] = audit_database(store.engine)
             violations += await compare_with_temporal(await connect(), store.standings)
-        of = {number: sum(violation.invariant == number for violation in violations) for number in INVARIANTS}
-        lines = [f"{sum(counts.values())} orders: " + ", ".join(f"{n} {state}" for state, n in counts.items())]
+        of = {n: sum(violation.invariant == n for violation in violations) for n in INVARIANTS}
+        by_state = ", ".join(f"{n} {state}" for state, n in counts.items())
+        lines = [f"{sum(counts.values())} orders: {by_state}"]
         lines += [f"{of[n]:>6} violations of {n}: {meaning}" for n, meaning in INVARIANTS.items()]
-        lines += [f"order {violation.order_id}, {violation.invariant}: {violation.detail}" for violation in violations]
+        lines += [
+            f"order {violation.order_id}, {violation.invariant}: {violation.detail}"
+            for violation in violations
+        ]
         answer = {"orders": counts, "violations": [asdict(violation) for violation in violations]}
         tell(answer, as_json, "\n".join(lines))
         if violations:
@@ -291,7 +339,10 @@ def store_for_reading() -> Iterator[Store]:
 
     settings = Settings().resolved()
     if settings.database_url is None:
-        raise No("no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`")
+        raise No(
+            "no database: DATABASE_URL is not set, and no stack runs. "
+            "Start one with `order-lifecycle up`"
+        )
     try:
         yield Store(connect(settings.database_url.get_secret_value()))
     except OperationalError as error:
@@ -321,35 +372,47 @@ def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     if isinstance(value, dict):
         # JSONB keeps no order of the keys; an address reads better in its own.
-        keys = sorted(
-            value, key=lambda key: list(Address.model_fields).index(key) if key in Address.model_fields else -1
-        )
+        fields = list(Address.model_fields)
+        keys = sorted(value, key=lambda key: fields.index(key) if key in fields else -1)
         return ", ".join(_cell(value[key]) for key in keys if key != "run_id")
     if isinstance(value, list):
         return "; ".join(_cell(part) for part in value)
     return value.strftime("%H:%M:%S.%f")[:-3] if isinstance(value, datetime) else str(value or "")
 
 
-# --- running things --------------------------------------------------------------------------------------------------
+# --- running things ------------------------------------------------------------------------------
 
 PORT: dict[str, Any] = {"min": 1, "max": 65535}
 
 
-@app.command()
+@app.command(
+    help="Start Temporal and PostgreSQL; Ctrl-C stops them. "
+    "What TEMPORAL_HOST or DATABASE_URL names is not started."
+)
 def up(
-    home: Annotated[Path | None, typer.Option(help="Where the data is kept.  [default: .order-lifecycle]")] = None,
+    home: Annotated[
+        Path | None, typer.Option(help="Where the data is kept.  [default: .order-lifecycle]")
+    ] = None,
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing.")] = False,
-    port: Annotated[int | None, typer.Option(**PORT, help="Temporal's port.  [default: 7233, or a free one]")] = None,
+    port: Annotated[
+        int | None, typer.Option(**PORT, help="Temporal's port.  [default: 7233, or a free one]")
+    ] = None,
     ui_port: Annotated[
         int | None, typer.Option(**PORT, help="The Web UI's port.  [default: 8233, or a free one]")
     ] = None,
     ui_path: Annotated[
-        str | None, typer.Option(help="The path under which a proxy shows the Web UI; {port} stands for its port.")
+        str | None,
+        typer.Option(
+            help="The path under which a proxy shows the Web UI; {port} stands for its port."
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the addresses as one line of JSON.")] = False,
-    lifeline: Annotated[bool, typer.Option("--lifeline", help="Stop when standard input ends.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
+    ] = False,
+    lifeline: Annotated[
+        bool, typer.Option("--lifeline", help="Stop when standard input ends.")
+    ] = False,
 ) -> None:
-    """Start Temporal and PostgreSQL; Ctrl-C stops them. What TEMPORAL_HOST or DATABASE_URL names is not started."""
     from order_lifecycle.stack.supervisor import up
 
     if ephemeral and home is not None:
@@ -380,7 +443,9 @@ class WorkerName(StrEnum):
 
 
 @app.command()
-def worker(name: Annotated[WorkerName, typer.Argument(help="Which one.", show_default=False)]) -> None:
+def worker(
+    name: Annotated[WorkerName, typer.Argument(help="Which one.", show_default=False)],
+) -> None:
     """Run a worker until Ctrl-C; `all` runs both, each in a process of its own."""
     import subprocess
 
@@ -416,9 +481,11 @@ def demo() -> None:
     run(demo(show_table))
 
 
-@app.command()
+@app.command(
+    help="Look at everything that is needed: what is reachable, which versions, what is missing, "
+    "and what to do."
+)
 def doctor(as_json: AsJson = False) -> None:
-    """Look at everything that is needed: what is reachable, which versions, what is missing, and what to do."""
     from order_lifecycle.doctor import examine
 
     async def main() -> None:
@@ -426,7 +493,10 @@ def doctor(as_json: AsJson = False) -> None:
         tell(
             [finding.model_dump() for finding in found],
             as_json,
-            "\n".join(f"{'ok     ' if finding.ok else 'MISSING'}  {finding.what}: {finding.says}" for finding in found),
+            "\n".join(
+                f"{'ok     ' if finding.ok else 'MISSING'}  {finding.what}: {finding.says}"
+                for finding in found
+            ),
         )
         if not all(finding.ok for finding in found):
             raise typer.Exit(1)
@@ -434,7 +504,7 @@ def doctor(as_json: AsJson = False) -> None:
     run(main())
 
 
-# --- how a command ends ----------------------------------------------------------------------------------------------
+# --- how a command ends --------------------------------------------------------------------------
 
 
 def run(command: Coroutine[Any, Any, None]) -> None:

@@ -24,29 +24,35 @@ from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 
 @dataclass(frozen=True)
 class _NothingIsStoredElsewhere(DataConverter):
-    """What says that it is stored elsewhere is data like any other, which no handler can read: a signal is dropped, an
-    Update refused. The SDK would fail the workflow task, before it looks at what it is for, and try that for ever."""
+    """What says that it is stored elsewhere is data like any other, which no handler can read: a
+    signal is dropped, an Update refused. The SDK would fail the workflow task, before it looks at
+    what it is for, and try that for ever."""
 
     payload_converter_class: type[PayloadConverter] = PydanticPayloadConverter
 
-    async def _decode_reference_payload_sequence(self, payloads: Sequence[Payload]) -> list[Payload]:
+    async def _decode_reference_payload_sequence(
+        self, payloads: Sequence[Payload]
+    ) -> list[Payload]:
         return list(payloads)
 
-    async def _external_retrieve_payload_sequence(self, payloads: Sequence[Payload]) -> list[Payload]:
+    async def _external_retrieve_payload_sequence(
+        self, payloads: Sequence[Payload]
+    ) -> list[Payload]:
         return list(payloads)
 
 
 async def connect(settings: Settings | None = None) -> Client:
     """A client of the Temporal server that `settings` name. Raises NoServer.
 
-    TLS, an API key and whatever else a company's cluster or Temporal Cloud needs come from Temporal's own variables
-    (TEMPORAL_TLS…, TEMPORAL_API_KEY: https://docs.temporal.io/develop/environment-configuration).
+    TLS, an API key and whatever else a company's cluster or Temporal Cloud needs come from
+    Temporal's own variables (TEMPORAL_TLS…, TEMPORAL_API_KEY:
+    https://docs.temporal.io/develop/environment-configuration).
     """
     settings = (settings or Settings()).resolved()
     if settings.temporal_host is None:
         raise NoServer(
-            f"no Temporal server: TEMPORAL_HOST is not set, and no stack runs in {settings.order_lifecycle_home}. "
-            "Start one with `order-lifecycle up`"
+            "no Temporal server: TEMPORAL_HOST is not set, and no stack runs in "
+            f"{settings.order_lifecycle_home}. Start one with `order-lifecycle up`"
         )
     options = ClientConfig.load_client_connect_config()
     options["target_host"] = settings.temporal_host
@@ -62,14 +68,15 @@ async def connect(settings: Settings | None = None) -> Client:
 
 
 async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) -> Client | None:
-    """Like `connect`, but wait until there is a server to connect to and a database to use, and say so once.
-    None if `stop` is set before."""
+    """Like `connect`, but wait until there is a server to connect to and a database to use, and say
+    so once. None if `stop` is set before."""
     said = ""
     while not stop.is_set():
         try:
             if Settings().resolved().database_url is None:
                 raise NoServer(
-                    "no database: DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`"
+                    "no database: DATABASE_URL is not set, and no stack runs. "
+                    "Start one with `order-lifecycle up`"
                 )
             return await connect()
         except NoServer as error:
@@ -84,10 +91,12 @@ async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) ->
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Make the server know OrderState and OrderTotal, by which orders can be listed. Safe to repeat.
+    """Make the server know OrderState and OrderTotal, by which orders can be listed. Safe to
+    repeat.
 
-    A server that does not know them refuses every order's first step. Where the right to add them is somebody else's,
-    as on Temporal Cloud, they have to be there already, and this changes nothing."""
+    A server that does not know them refuses every order's first step. Where the right to add them
+    is somebody else's, as on Temporal Cloud, they have to be there already, and this changes
+    nothing."""
     wanted = AddSearchAttributesRequest(namespace=client.namespace)
     wanted.search_attributes["OrderState"] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     wanted.search_attributes["OrderTotal"] = IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE
@@ -110,9 +119,10 @@ def workflow_id(order_id: str) -> str:
 async def start_order(
     client: Client, order: Order, policy: Policy, approve: bool = False
 ) -> WorkflowHandle[OrderWorkflow, OrderResult]:
-    """Start the life of an order; with `approve`, approve it in the same round trip (an Update-with-Start, which needs
-    a worker to answer). Raises temporalio.exceptions.WorkflowAlreadyStartedError if there is one of its name, running
-    or ended."""
+    """Start the life of an order; with `approve`, approve it in the same round trip (an
+    Update-with-Start, which needs a worker to answer). Raises
+    temporalio.exceptions.WorkflowAlreadyStartedError if there is one of its name, running or
+    ended."""
     options: dict[str, Any] = {
         "args": [order, policy],
         "id": workflow_id(order.id),
@@ -125,7 +135,9 @@ async def start_order(
         return await client.start_workflow(OrderWorkflow.run, **options)
     start = WithStartWorkflowOperation(OrderWorkflow.run, **options)
     try:
-        await client.execute_update_with_start_workflow(OrderWorkflow.approve, start_workflow_operation=start)
+        await client.execute_update_with_start_workflow(
+            OrderWorkflow.approve, start_workflow_operation=start
+        )
     finally:  # it holds the error, too, and complains at exit if nobody asked for it
         handle = await start.workflow_handle()
     return handle

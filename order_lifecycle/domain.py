@@ -14,9 +14,17 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    TypeAdapter,
+    ValidationError,
+)
 
-# --- states, and the steps that lead from one to the next ------------------------------------------------------------
+# --- states, and the steps that lead from one to the next ----------------------------------------
 
 
 class OrderState(StrEnum):
@@ -67,24 +75,28 @@ MOVES: dict[EventType, tuple[OrderState, OrderState]] = {
     EventType.ORDER_SHIPPED: (OrderState.DISPATCHED, OrderState.SHIPPED),
 }
 
-# Until the carrier has the parcel, an order can be cancelled, can fail, and can be sent to another address.
+# Until the carrier has the parcel, an order can be cancelled, can fail, and can be sent to another
+# address.
 BEFORE_DISPATCH = frozenset(before for before, _ in MOVES.values()) - {OrderState.DISPATCHED}
 TERMINAL = frozenset({OrderState.SHIPPED, OrderState.CANCELLED, OrderState.FAILED})
 
 
 class Refused(Exception):
-    """The order's state or the rules do not allow what was asked, and trying again cannot change that."""
+    """The order's state or the rules do not allow what was asked, and trying again cannot change
+    that."""
 
 
 class AnotherRun(Refused):
-    """The database has an order of that name already, from another workflow run: nothing of it is ours to change."""
+    """The database has an order of that name already, from another workflow run: nothing of it is
+    ours to change."""
 
 
-# --- an order, as a caller gives it ----------------------------------------------------------------------------------
+# --- an order, as a caller gives it --------------------------------------------------------------
 
 
 def _unfit(character: str) -> bool:
-    # PostgreSQL cannot store NUL, UTF-8 cannot encode a lone surrogate, and the rest disturbs a terminal.
+    # PostgreSQL cannot store NUL, UTF-8 cannot encode a lone surrogate, and the rest disturbs a
+    # terminal.
     return unicodedata.category(character) in ("Cc", "Cs")
 
 
@@ -96,7 +108,9 @@ def plain_text(text: str) -> str:
 
 
 Text = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100), AfterValidator(plain_text)
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
+    AfterValidator(plain_text),
 ]
 # It becomes part of a workflow id, so no character that a URL or a shell would have to quote.
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
@@ -152,41 +166,47 @@ class Order(_Model):
     address: Address
 
 
-# --- why something happened, in somebody's words ----------------------------------------------------------------------
+# --- why something happened, in somebody's words --------------------------------------------------
 
 REASON_AT_MOST = 500
 Reason = Annotated[str, StringConstraints(max_length=REASON_AT_MOST), AfterValidator(plain_text)]
 
 
 def for_the_record(text: str) -> str:
-    """A reason from another client, or the words of an error, cut and cleaned until it is a Reason: an order must not
-    fail to end because of what was said. Raises TypeError if it is no text: Temporal's converters for bytes, null and
-    protobuf do not look at the type that a handler asks for."""
+    """A reason from another client, or the words of an error, cut and cleaned until it is a Reason:
+    an order must not fail to end because of what was said. Raises TypeError if it is no text:
+    Temporal's converters for bytes, null and protobuf do not look at the type that a handler asks
+    for."""
     if not isinstance(text, str):
         raise TypeError(f"a reason is text, not {type(text).__name__}")
     cut = text if len(text) <= REASON_AT_MOST else f"{text[: REASON_AT_MOST - 1]}…"
     return "".join(" " if _unfit(character) else character for character in cut)
 
 
-# --- what goes in and out of a workflow besides ----------------------------------------------------------------------
+# --- what goes in and out of a workflow besides --------------------------------------------------
 
 
 SHORTEST_SPAN, LONGEST_SPAN = timedelta(milliseconds=1), timedelta(days=3650)
 LONGEST_RETRY_INTERVAL = timedelta(seconds=5)
-# Temporal refuses what is negative, and Python cannot add the rest to a date: the order would neither begin nor end.
+# Temporal refuses what is negative, and Python cannot add the rest to a date: the order would
+# neither begin nor end.
 Span = Annotated[timedelta, Field(ge=SHORTEST_SPAN, le=LONGEST_SPAN)]
 
 
 class Policy(_Model):
-    """The rules an order is started with. They travel with the order, so that a change of the settings never
-    changes an order that is already running."""
+    """The rules an order is started with. They travel with the order, so that a change of the
+    settings never changes an order that is already running."""
 
     review_timeout: Span = timedelta(days=3)
-    attempt_timeout: Span = Field(timedelta(milliseconds=500), description="at most, for one attempt of one step")
+    attempt_timeout: Span = Field(
+        timedelta(milliseconds=500), description="at most, for one attempt of one step"
+    )
     retry_interval: Annotated[Span, Field(le=LONGEST_RETRY_INTERVAL)] = Field(
         timedelta(milliseconds=10), description="before the first retry of a step"
     )
-    budget: Span = Field(timedelta(hours=1), description="for all the work on an order; reviews do not count")
+    budget: Span = Field(
+        timedelta(hours=1), description="for all the work on an order; reviews do not count"
+    )
     shipping_tries: Annotated[int, Field(ge=1, le=100)] = 3
 
 
@@ -228,7 +248,7 @@ class ShippingRequest(_Model):
     budget_left: timedelta
 
 
-# --- bad input -------------------------------------------------------------------------------------------------------
+# --- bad input -----------------------------------------------------------------------------------
 
 
 class BadInput(ValueError):
@@ -242,7 +262,10 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,29}\Z")
 def parse_order(order_id: str, payment_id: str, items_json: str, address_json: str) -> Order:
     """An order from the four strings of the command line. Raises BadInput."""
     fields = {"id": order_id, "payment_id": payment_id}
-    given = {"items": parse_json("items", items_json), "address": parse_json("address", address_json)}
+    given = {
+        "items": parse_json("items", items_json),
+        "address": parse_json("address", address_json),
+    }
     return checked("", lambda: Order.model_validate(fields | given))
 
 
@@ -263,7 +286,8 @@ def parse_reason(reason: str) -> str:
 
 
 def checked(field: str, build: Callable[[], V]) -> V:
-    """What `build` returns; BadInput, with the first field that is wrong, where it raises a ValidationError."""
+    """What `build` returns; BadInput, with the first field that is wrong, where it raises a
+    ValidationError."""
     try:
         return build()
     except ValidationError as error:
@@ -275,7 +299,9 @@ def checked(field: str, build: Callable[[], V]) -> V:
             else:  # the place in a list, or what somebody called a field of their own
                 where += f"[{part if isinstance(part, int) else ascii(part[:30])}]"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise BadInput(f"{where or 'order'}: {first['msg'].removeprefix('Value error, ')}{more}") from None
+        raise BadInput(
+            f"{where or 'order'}: {first['msg'].removeprefix('Value error, ')}{more}"
+        ) from None
 
 
 def parse_json(field: str, text: str) -> Any:
@@ -296,6 +322,8 @@ def parse_json(field: str, text: str) -> Any:
         return keys
 
     try:
-        return json.loads(text, parse_float=number, parse_constant=no_constant, object_pairs_hook=no_key_twice)
+        return json.loads(
+            text, parse_float=number, parse_constant=no_constant, object_pairs_hook=no_key_twice
+        )
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{field}: not JSON: {error}") from None

@@ -1,7 +1,9 @@
-"""The unreliable outside world that every step of an order calls: a warehouse, a payment provider, a carrier.
+"""The unreliable outside world that every step of an order calls: a warehouse, a payment provider,
+a carrier.
 
-As in the assignment this project began with, a call may fail at once, hang, or work. What it does is decided by
-(seed, workflow, step, attempt) and by nothing else, so that a lesson fails in the same way each time it is run.
+As in the assignment this project began with, a call may fail at once, hang, or work. What it does
+is decided by (seed, workflow, step, attempt) and by nothing else, so that a lesson fails in the
+same way each time it is run.
 """
 
 from __future__ import annotations
@@ -18,35 +20,48 @@ class OutsideError(Exception):
 
 
 class OutsideTimeout(Exception):
-    """The outside world did not answer in time. It may or may not have done what it was asked to."""
+    """The outside world did not answer in time. It may or may not have done what it was asked
+    to."""
 
 
 HANG_SECONDS = 300.0
 
-# The steps that call the outside world, by their activities' names. (That a person approved is only written down.)
+# The steps that call the outside world, by their activities' names. (That a person approved is only
+# written down.)
 STEPS = (
-    *("receive_order", "validate_order", "charge_payment", "prepare_package", "dispatch_carrier", "ship_order"),
+    *("receive_order", "validate_order", "charge_payment"),
+    *("prepare_package", "dispatch_carrier", "ship_order"),
     "close_order",
 )
 
 
 @dataclass(frozen=True)
 class Faults:
-    """How often a call fails and hangs, as shares of 1; and which steps, by name, never work. The default: it always
-    works."""
+    """How often a call fails and hangs, as shares of 1; and which steps, by name, never work. The
+    default: it always works."""
 
     fail: float = 0.0
     hang: float = 0.0
     seed: int = 0
     always_fail: frozenset[str] = field(default_factory=frozenset)
 
-    def call(self, workflow_id: str, step: str, attempt: int, limit: float, wait: Callable[[float], object]) -> None:
-        """One call to the outside world, of at most `limit` seconds; `wait` is how the caller lets time pass.
+    def call(
+        self,
+        workflow_id: str,
+        step: str,
+        attempt: int,
+        limit: float,
+        wait: Callable[[float], object],
+    ) -> None:
+        """One call to the outside world, of at most `limit` seconds; `wait` is how the caller lets
+        time pass.
 
-        Raises OutsideError or OutsideTimeout, after which trying again may help, and Refused, after which not."""
+        Raises OutsideError or OutsideTimeout, after which trying again may help, and Refused, after
+        which not."""
         if step in self.always_fail:
             raise Refused(f"{step} does not work, and will not")
-        # random.Random seeded with text is the same on every machine and in every process, unlike hash().
+        # random.Random seeded with text is the same on every machine and in every process, unlike
+        # hash().
         draw = random.Random(f"{self.seed}/{workflow_id}/{step}/{attempt}").random()
         if draw < self.fail:
             raise OutsideError(f"{step} failed, attempt {attempt}")

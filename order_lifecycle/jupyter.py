@@ -1,8 +1,10 @@
-"""Temporal's Web UI in JupyterLab, through the Jupyter server: it is then also seen from another machine, or on Binder,
-where the Jupyter server is all that can be reached. The proxy is jupyter-server-proxy's.
+"""Temporal's Web UI in JupyterLab, through the Jupyter server: it is then also seen from another
+machine, or on Binder, where the Jupyter server is all that can be reached. The proxy is
+jupyter-server-proxy's.
 
-A Web UI comes under `proxy/absolute/<port>/` of the Jupyter server, and is told so when it starts. The tile "Temporal
-Web UI" of the launcher leads to a page that lists those of all notebooks, or, if there is one only, straight to it.
+A Web UI comes under `proxy/absolute/<port>/` of the Jupyter server, and is told so when it starts.
+The tile "Temporal Web UI" of the launcher leads to a page that lists those of all notebooks, or, if
+there is one only, straight to it.
 """
 
 from __future__ import annotations
@@ -35,8 +37,8 @@ def tile() -> dict[str, Any]:
 
 
 def proxied_path() -> str | None:
-    """Where the Jupyter server that started this kernel shows a Web UI, with PORT for the Web UI's. None without such a
-    server, or if it has no proxy."""
+    """Where the Jupyter server that started this kernel shows a Web UI, with PORT for the Web UI's.
+    None without such a server, or if it has no proxy."""
     parent = os.environ.get("JPY_PARENT_PID")
     if parent is None:
         return None
@@ -53,13 +55,15 @@ def proxied_path() -> str | None:
 
 def _has_proxy(server: dict[str, Any]) -> bool:
     url = urlsplit(server["url"])
-    if url.scheme != "http":  # with a certificate of its own, say: whether it is the right one is not ours to decide
+    if url.scheme != "http":
+        # With a certificate of its own, say: whether it is the right one is not ours to decide.
         return False
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=2)
     try:
         # The server asked through its own proxy. One without a proxy knows no such page.
         headers = {"Authorization": f"token {server['token']}"}
-        connection.request("GET", f"{server['base_url']}proxy/{url.port}{server['base_url']}api", headers=headers)
+        api = f"{server['base_url']}proxy/{url.port}{server['base_url']}api"
+        connection.request("GET", api, headers=headers)
         return connection.getresponse().status != http.client.NOT_FOUND
     except (OSError, http.client.HTTPException):
         return False
@@ -67,7 +71,7 @@ def _has_proxy(server: dict[str, Any]) -> bool:
         connection.close()
 
 
-# --- the page behind the tile ----------------------------------------------------------------------------------------
+# --- the page behind the tile --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -77,8 +81,8 @@ class WebUI:
 
 
 def running(jupyter: int, base_url: str) -> list[WebUI]:
-    """The Web UIs of what was started from that Jupyter server (its process id): the kernels' own, and those of
-    `order-lifecycle up` in a terminal."""
+    """The Web UIs of what was started from that Jupyter server (its process id): the kernels' own,
+    and those of `order-lifecycle up` in a terminal."""
     import psutil  # which ipykernel brings
 
     found = []
@@ -95,22 +99,27 @@ def running(jupyter: int, base_url: str) -> list[WebUI]:
 
 
 def page(found: list[WebUI]) -> str:
-    """It leads to the only one by itself. (Not by a Location header: the proxy would take it for a page of ours.)"""
+    """It leads to the only one by itself. (Not by a Location header: the proxy would take it for a
+    page of ours.)"""
     by_itself = ""
     if len(found) == 1:
         by_itself = f'<meta http-equiv="refresh" content="0; url={html.escape(found[0].path)}">'
     if found:
-        links = "".join(f'<li><a href="{html.escape(ui.path)}">{html.escape(ui.notebook)}</a></li>' for ui in found)
+        links = "".join(
+            f'<li><a href="{html.escape(ui.path)}">{html.escape(ui.notebook)}</a></li>'
+            for ui in found
+        )
         text = f"<p>Each notebook has a Temporal server of its own:</p><ul>{links}</ul>"
     else:
         text = (
-            "<p>No Temporal server runs yet. Open a notebook and run its cell with <code>lab.up()</code>, "
-            "then reload this page.</p>"
+            "<p>No Temporal server runs yet. Open a notebook and run its cell with "
+            "<code>lab.up()</code>, then reload this page.</p>"
         )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Temporal Web UI</title>'
         f"{by_itself}<style>"
-        ":root { color-scheme: light dark } body { font: 1.1rem/1.6 system-ui, sans-serif; margin: 4rem auto; "
+        ":root { color-scheme: light dark } "
+        "body { font: 1.1rem/1.6 system-ui, sans-serif; margin: 4rem auto; "
         "max-width: 40rem; padding: 0 1rem }</style></head>"
         f"<body><h1>Temporal Web UI</h1>{text}</body></html>"
     )

@@ -1,5 +1,5 @@
-"""Logs of the workers: readable lines, or with LOG_JSON=true one JSON object a line, for a log collector. And their
-metrics, with METRICS_ADDRESS, which is a matter of the same Runtime.
+"""Logs of the workers: readable lines, or with LOG_JSON=true one JSON object a line, for a log
+collector. And their metrics, with METRICS_ADDRESS, which is a matter of the same Runtime.
 
 What a workflow logs is written once, when it happens, and not again when its history is replayed
 (`workflow.logger` sees to that).
@@ -26,21 +26,32 @@ from temporalio.runtime import (
 
 from order_lifecycle.domain import BadInput
 
-# Failures of a step that are part of an order's life. They are told in a line; any other one keeps its traceback.
-EXPECTED = frozenset({"Refused", "AnotherRun", "OutsideError", "OutsideTimeout", "AddressChanged", "OperationalError"})
+# Failures of a step that are part of an order's life. They are told in a line; any other one keeps
+# its traceback.
+EXPECTED = frozenset(
+    {
+        "Refused",
+        "AnotherRun",
+        "OutsideError",
+        "OutsideTimeout",
+        "AddressChanged",
+        "OperationalError",
+    }
+)
 
 WANTED = ("order", "workflow_id", "step", "attempt", "before", "after")
 
 # Of an order's workflow, and of its children's, one for each try at shipping it.
 ORDER_OF = re.compile(r"order-(.+)|ship-(.+)-\d+")
 
-# Both formatters would show the variables of every function on the way, a database's password among them.
+# Both formatters would show the variables of every function on the way, a database's password among
+# them.
 TRACEBACK_AS_JSON = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 
 
 def configure(as_json: bool, metrics_address: str | None = None) -> None:
-    """Send all logging of this process to standard error, structured; and serve the SDK's metrics at that address, for
-    Prometheus. Raises BadInput if nothing can be served there."""
+    """Send all logging of this process to standard error, structured; and serve the SDK's metrics
+    at that address, for Prometheus. Raises BadInput if nothing can be served there."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
@@ -48,7 +59,10 @@ def configure(as_json: bool, metrics_address: str | None = None) -> None:
         _tell_in_our_words,
     ]
     last = (
-        [structlog.processors.ExceptionRenderer(TRACEBACK_AS_JSON), structlog.processors.JSONRenderer()]
+        [
+            structlog.processors.ExceptionRenderer(TRACEBACK_AS_JSON),
+            structlog.processors.JSONRenderer(),
+        ]
         if as_json
         else [
             structlog.dev.ConsoleRenderer(
@@ -62,7 +76,8 @@ def configure(as_json: bool, metrics_address: str | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -70,22 +85,30 @@ def configure(as_json: bool, metrics_address: str | None = None) -> None:
     # Temporal's context arrives as fields of the line; the message need not repeat it.
     workflow.logger.workflow_info_on_message = False
     activity.logger.activity_info_on_message = False
-    # The SDK's core is written in Rust and logs by itself, unless it is told to hand its lines over.
+    # The SDK's core is written in Rust and logs by itself, unless it is told to hand its lines
+    # over.
     core = LoggingConfig(
         filter=TelemetryFilter(core_level="WARN", other_level="ERROR"),
         forwarding=LogForwardingConfig(logger=logging.getLogger("temporalio.core")),
     )
-    metrics = PrometheusConfig(bind_address=metrics_address, durations_as_seconds=True) if metrics_address else None
+    metrics = (
+        PrometheusConfig(bind_address=metrics_address, durations_as_seconds=True)
+        if metrics_address
+        else None
+    )
     try:
         Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=core, metrics=metrics)))
     except ValueError as error:
-        raise BadInput(f"METRICS_ADDRESS: nothing can be served at {metrics_address} ({error})") from None
+        raise BadInput(
+            f"METRICS_ADDRESS: nothing can be served at {metrics_address} ({error})"
+        ) from None
 
 
 def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
     """Keep of Temporal's own context what identifies the order, its step and the attempt."""
     if line.pop("temporal_log", None) is not None:
-        line["event"] = str(line["event"]).split(" {")[0]  # the rest is the core's own context, in Rust's notation
+        # The rest is the core's own context, in Rust's notation.
+        line["event"] = str(line["event"]).split(" {")[0]
     context = line.pop("temporal_workflow", {})
     context.pop("attempt", None)  # of the workflow, of which there is one
     context = {**context, **line.pop("temporal_activity", {})}

@@ -15,17 +15,18 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# A process that used a Temporal client can crash while Python shuts down (exit code 134 or 139, after all work is
-# done: https://github.com/temporalio/sdk-python/issues/300). 0.1 s more of the event loop lets the SDK's own threads
-# end first: 0 crashes in 50 runs, against about 1 in 10.
+# A process that used a Temporal client can crash while Python shuts down (exit code 134 or 139,
+# after all work is done: https://github.com/temporalio/sdk-python/issues/300). 0.1 s more of the
+# event loop lets the SDK's own threads end first: 0 crashes in 50 runs, against about 1 in 10.
 _LAST_MOMENT = 0.1
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, for a process that uses a Temporal client: it ends without the crash described above.
+    """`asyncio.run`, for a process that uses a Temporal client: it ends without the crash described
+    above.
 
-    Inside a notebook's kernel, where a loop runs already (`%run -m order_lifecycle …`), the loop is patched by
-    nest-asyncio2 so that it can be entered a second time.
+    Inside a notebook's kernel, where a loop runs already (`%run -m order_lifecycle …`), the loop is
+    patched by nest-asyncio2 so that it can be entered a second time.
     """
 
     async def with_a_last_moment() -> T:
@@ -46,14 +47,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def end_without_collecting() -> None:
-    """Let this process end without Python's last garbage collection, which is in vain: all that was imported is still
-    in use. A command then needs a fifth less of the processor, and a notebook's kernel ends a second or two sooner."""
+    """Let this process end without Python's last garbage collection, which is in vain: all that was
+    imported is still in use. A command then needs a fifth less of the processor, and a notebook's
+    kernel ends a second or two sooner."""
     atexit.register(gc.freeze)
 
 
 def stop_requests(lifeline: bool = False) -> asyncio.Event:
-    """An event that is set when this process is asked to stop: by SIGTERM, by Ctrl-C or, with `lifeline`, by the
-    end of its standard input. To be called in the main thread, in a running loop."""
+    """An event that is set when this process is asked to stop: by SIGTERM, by Ctrl-C or, with
+    `lifeline`, by the end of its standard input. To be called in the main thread, in a running
+    loop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -64,16 +67,19 @@ def stop_requests(lifeline: bool = False) -> asyncio.Event:
 
 
 def when_input_ends(then: Callable[[], object], at_most: float = 10.0) -> None:
-    """Call `then` when standard input ends, which it does when the process at the other end of the pipe is gone,
-    however it went; and end this process by force if it is still there `at_most` seconds later."""
+    """Call `then` when standard input ends, which it does when the process at the other end of the
+    pipe is gone, however it went; and end this process by force if it is still there `at_most`
+    seconds later."""
 
     def watch() -> None:
-        # os.read, not sys.stdin: a daemon thread that holds the lock of sys.stdin stops the interpreter from exiting.
+        # os.read, not sys.stdin: a daemon thread that holds the lock of sys.stdin stops the
+        # interpreter from exiting.
         while os.read(0, 1024):
             pass
         then()
         time.sleep(at_most)
-        print(f"not stopped {at_most:g} s after the lifeline ended: exiting now", file=sys.stderr, flush=True)
+        said = f"not stopped {at_most:g} s after the lifeline ended: exiting now"
+        print(said, file=sys.stderr, flush=True)
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()

@@ -1,5 +1,5 @@
-"""What can be known of an order from outside: from itself, by its query, and from the server, which also sees the
-attempts that are under way."""
+"""What can be known of an order from outside: from itself, by its query, and from the server, which
+also sees the attempts that are under way."""
 
 from __future__ import annotations
 
@@ -55,12 +55,17 @@ class Report(BaseModel):
         return self.workflow != "running"
 
     def as_text(self) -> str:
-        return "\n".join([f"order {self.order_id}: {self.state or 'not received yet'}", *self._lines()])
+        return "\n".join(
+            [f"order {self.order_id}: {self.state or 'not received yet'}", *self._lines()]
+        )
 
     def _lines(self) -> Iterator[str]:
         status = self.status
         if status is None:
-            yield "  no worker answered; this is what the server knows. `order-lifecycle worker all` starts both"
+            yield (
+                "  no worker answered; this is what the server knows. "
+                "`order-lifecycle worker all` starts both"
+            )
         elif not self.ended:
             yield f"  step       {status.step}"
             yield f"  waits for  {status.waiting_for}" + self._deadline(status)
@@ -109,8 +114,8 @@ async def look_at(client: Client, order_id: str) -> Report:
 
 
 async def _both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Their answers, at the same time. If one fails, the other is waited for all the same: a call that is answered
-    after the event loop has been closed ends in a traceback."""
+    """Their answers, at the same time. If one fails, the other is waited for all the same: a call
+    that is answered after the event loop has been closed ends in a traceback."""
     one, two = await asyncio.gather(first, second, return_exceptions=True)
     if isinstance(one, BaseException):
         raise one
@@ -123,7 +128,8 @@ async def _ask(query: object) -> OrderStatus | None:
     try:
         return await query  # type: ignore[misc, no-any-return]
     except RPCError as error:
-        # Without a worker, a query gets no answer in time, or the server says at once that nobody polls.
+        # Without a worker, a query gets no answer in time, or the server says at once that nobody
+        # polls.
         if error.status in (
             RPCStatusCode.DEADLINE_EXCEEDED,
             RPCStatusCode.CANCELLED,
@@ -167,7 +173,9 @@ ENDS = {
 SETTLE_WITHIN = timedelta(seconds=5)
 
 
-async def compare_with_temporal(client: Client, standings: Callable[[], dict[str, Standing]]) -> list[Violation]:
+async def compare_with_temporal(
+    client: Client, standings: Callable[[], dict[str, Standing]]
+) -> list[Violation]:
     """Every violation of invariant 7. `standings` reads where every order's row stands."""
     forgets = datetime.now(UTC) - await _retention(client)
     rows = standings()
@@ -175,14 +183,18 @@ async def compare_with_temporal(client: Client, standings: Callable[[], dict[str
     async for execution in client.list_workflows("WorkflowType = 'OrderWorkflow'"):
         seen[execution.id.removeprefix("order-")] = execution
     suspects = [
-        order_id for order_id in rows.keys() | seen.keys() if _differ(rows.get(order_id), seen.get(order_id), forgets)
+        order_id
+        for order_id in rows.keys() | seen.keys()
+        if _differ(rows.get(order_id), seen.get(order_id), forgets)
     ]
     found: dict[str, str] = {}
     deadline = datetime.now(UTC) + SETTLE_WITHIN
     while suspects:
         rows = standings()
         looks = {
-            order_id: _differ(rows.get(order_id), await _description(client, workflow_id(order_id)), forgets)
+            order_id: _differ(
+                rows.get(order_id), await _description(client, workflow_id(order_id)), forgets
+            )
             for order_id in suspects
         }
         found = {order_id: difference for order_id, difference in looks.items() if difference}
@@ -194,8 +206,11 @@ async def compare_with_temporal(client: Client, standings: Callable[[], dict[str
 
 
 async def _retention(client: Client) -> timedelta:
-    """How long the server keeps the history of a workflow that has ended (`temporal server start-dev`: one day)."""
-    namespace = await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=client.namespace))
+    """How long the server keeps the history of a workflow that has ended
+    (`temporal server start-dev`: one day)."""
+    namespace = await client.workflow_service.describe_namespace(
+        DescribeNamespaceRequest(namespace=client.namespace)
+    )
     return namespace.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
@@ -208,8 +223,11 @@ async def _description(client: Client, workflow: str) -> WorkflowExecutionDescri
         raise
 
 
-def _differ(row: Standing | None, execution: WorkflowExecution | None, forgets: datetime) -> str | None:
-    """In what the row and the workflow differ. Of what ended before `forgets`, Temporal need not know anything."""
+def _differ(
+    row: Standing | None, execution: WorkflowExecution | None, forgets: datetime
+) -> str | None:
+    """In what the row and the workflow differ. Of what ended before `forgets`, Temporal need not
+    know anything."""
     state = row.state if row else None
     if execution is None:
         if row and row.state in ENDS and row.since < forgets:
@@ -223,14 +241,16 @@ def _differ(row: Standing | None, execution: WorkflowExecution | None, forgets: 
         agrees = status in ENDS.get(state, {WorkflowExecutionStatus.RUNNING})
     if not agrees:
         return f"the row is {state}, the workflow {status.name.lower()}"
-    if state in ENDS and execution.typed_search_attributes.get(ORDER_STATE) != state:
-        return f"the row is {state}, the workflow ended as {execution.typed_search_attributes.get(ORDER_STATE)}"
+    if state in ENDS and (ended_as := execution.typed_search_attributes.get(ORDER_STATE)) != state:
+        return f"the row is {state}, the workflow ended as {ended_as}"
     return None
 
 
 async def list_orders(client: Client, state: OrderState | None, limit: int) -> list[Listed]:
-    """The newest orders, at most `limit`, as Temporal's visibility store has them (which lags a little behind)."""
-    query = "WorkflowType = 'OrderWorkflow'" + (f" AND OrderState = '{state.value}'" if state else "")
+    """The newest orders, at most `limit`, as Temporal's visibility store has them (which lags a
+    little behind)."""
+    query = "WorkflowType = 'OrderWorkflow'"
+    query += f" AND OrderState = '{state.value}'" if state else ""
     found = []
     async for execution in client.list_workflows(query, limit=limit):
         attributes = execution.typed_search_attributes

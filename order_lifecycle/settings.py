@@ -1,4 +1,5 @@
-"""One Settings object for the whole package: from the environment, from .env, and from a stack that is running."""
+"""One Settings object for the whole package: from the environment, from .env, and from a stack that
+is running."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Addresses(BaseModel):
 
     temporal_host: str
     ui_url: str | None
-    database_url: str = Field(repr=False)  # has the password, which a cell that ends with `lab.up()` must not show
+    # Has the password, which a cell that ends with `lab.up()` must not show.
+    database_url: str = Field(repr=False)
     home: str
 
 
@@ -36,35 +38,55 @@ _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
 
 
 class Settings(BaseSettings):
-    """What this process was told. Every field is an environment variable of the same name in capitals,
-    or a line of `.env` in the current folder; the environment wins.
+    """What this process was told. Every field is an environment variable of the same name in
+    capitals, or a line of `.env` in the current folder; the environment wins.
 
-    An address that is None was not given: `resolved()` then looks for a stack that runs in `order_lifecycle_home`.
+    An address that is None was not given: `resolved()` then looks for a stack that runs in
+    `order_lifecycle_home`.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
 
     temporal_host: str | None = Field(None, description="host:port of a Temporal server")
     temporal_namespace: str = Field("default", description="the namespace on that server")
-    temporal_ui_url: str | None = Field(None, description="where that server's Web UI is, for links")
-    database_url: SecretStr | None = Field(None, description="postgresql://user:password@host:port/database")
-    order_lifecycle_home: Path = Field(Path(".order-lifecycle"), description="where `up` keeps its data")
+    temporal_ui_url: str | None = Field(
+        None, description="where that server's Web UI is, for links"
+    )
+    database_url: SecretStr | None = Field(
+        None, description="postgresql://user:password@host:port/database"
+    )
+    order_lifecycle_home: Path = Field(
+        Path(".order-lifecycle"), description="where `up` keeps its data"
+    )
     review_timeout_seconds: float = Field(
-        Policy().review_timeout.total_seconds(), **_SPAN, description="how long an order waits for its review"
+        Policy().review_timeout.total_seconds(),
+        **_SPAN,
+        description="how long an order waits for its review",
     )
 
-    faults_fail: float = Field(0, ge=0, le=1, description="share of calls to the outside world that fail at once")
-    faults_hang: float = Field(0, ge=0, le=1, description="share of calls to the outside world that hang")
+    faults_fail: float = Field(
+        0, ge=0, le=1, description="share of calls to the outside world that fail at once"
+    )
+    faults_hang: float = Field(
+        0, ge=0, le=1, description="share of calls to the outside world that hang"
+    )
     faults_seed: int = Field(0, description="another seed, other faults")
     faults_always_fail: str = Field("", description="steps that never work, separated by commas")
     order_budget_seconds: float = Field(
-        Policy().budget.total_seconds(), **_SPAN, description="how long all the work on an order may take"
+        Policy().budget.total_seconds(),
+        **_SPAN,
+        description="how long all the work on an order may take",
     )
     sticky_seconds: float = Field(
-        1, ge=0.1, le=600, description="how long an order's next task waits for the worker that remembers the order"
+        1,
+        ge=0.1,
+        le=600,
+        description="how long an order's next task waits for the worker that remembers the order",
     )
     log_json: bool = Field(False, description="workers write their logs as JSON, one object a line")
-    metrics_address: str | None = Field(None, description="IP address:port where a worker serves its metrics")
+    metrics_address: str | None = Field(
+        None, description="IP address:port where a worker serves its metrics"
+    )
 
     def __init__(self, **values: Any) -> None:
         """Raises BadInput, which names the variable that is wrong."""
@@ -78,7 +100,13 @@ class Settings(BaseSettings):
             what = first["msg"].removeprefix("Value error, ")
             raise BadInput(f"{name} (in the environment or in .env): {what}") from None
 
-    @field_validator("temporal_host", "temporal_namespace", "temporal_ui_url", "faults_always_fail", "metrics_address")
+    @field_validator(
+        "temporal_host",
+        "temporal_namespace",
+        "temporal_ui_url",
+        "faults_always_fail",
+        "metrics_address",
+    )
     @classmethod
     def _plain_text(cls, text: str | None) -> str | None:
         return text and plain_text(text)
@@ -86,7 +114,9 @@ class Settings(BaseSettings):
     @field_validator("temporal_host")
     @classmethod
     def _host_and_port(cls, address: str | None) -> str | None:
-        if address and (not (parts := _HOST_AND_PORT.fullmatch(address)) or not 1 <= int(parts[2]) <= 65535):
+        if address and (
+            not (parts := _HOST_AND_PORT.fullmatch(address)) or not 1 <= int(parts[2]) <= 65535
+        ):
             raise ValueError("should be host:port")
         return address
 
@@ -95,7 +125,9 @@ class Settings(BaseSettings):
     def _address_to_listen_at(cls, address: str | None) -> str | None:
         parts = _HOST_AND_PORT.fullmatch(address or "")
         try:
-            if address and not (parts and ip_address(parts[1].strip("[]")) and 1 <= int(parts[2]) <= 65535):
+            if address and not (
+                parts and ip_address(parts[1].strip("[]")) and 1 <= int(parts[2]) <= 65535
+            ):
                 raise ValueError
         except ValueError:
             raise ValueError("should be an IP address and a port, such as 127.0.0.1:9464") from None
@@ -132,22 +164,24 @@ class Settings(BaseSettings):
         return self.model_copy(
             update={
                 "temporal_host": ours,
-                "temporal_ui_url": self.temporal_ui_url or (running.ui_url if ours == running.temporal_host else None),
+                "temporal_ui_url": self.temporal_ui_url
+                or (running.ui_url if ours == running.temporal_host else None),
                 "database_url": self.database_url or SecretStr(running.database_url),
             }
         )
 
 
 def _check_url(url: str) -> None:
-    """Raises ValueError, whose text has nothing of the URL in it: any part of a URL that cannot be read may be its
-    password."""
+    """Raises ValueError, whose text has nothing of the URL in it: any part of a URL that cannot be
+    read may be its password."""
     plain_text(url)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         parts, port = None, None
-    # Whatever is not where it belongs would be shown: in "the host x does not exist", or among the options.
+    # Whatever is not where it belongs would be shown: in "the host x does not exist", or among the
+    # options.
     if (
         parts is None
         or not re.fullmatch(r"postgres(ql)?(\+psycopg2)?", parts.scheme)
@@ -156,8 +190,8 @@ def _check_url(url: str) -> None:
         or "#" in url
     ):
         raise ValueError(
-            "should be postgresql://user:password@host:port/database, with @ : / ? # in a password written as %40 %3A "
-            "%2F %3F %23"
+            "should be postgresql://user:password@host:port/database, "
+            "with @ : / ? # in a password written as %40 %3A %2F %3F %23"
         )
     if "password" in parse_qs(parts.query, keep_blank_values=True):
         raise ValueError("the password belongs before the @, where it is not shown to anybody")
@@ -172,8 +206,8 @@ def usable_home(home: Path) -> Path:
         raise ValueError("there is no user of that name") from None
 
 
-# A stack holds a lock on this file for as long as it lives, and the kernel lets go of the lock however the
-# stack ends: unlike a file with a process id, it cannot go stale.
+# A stack holds a lock on this file for as long as it lives, and the kernel lets go of the lock
+# however the stack ends: unlike a file with a process id, it cannot go stale.
 STACK_FILE = "stack.json"
 
 

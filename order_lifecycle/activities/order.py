@@ -1,4 +1,5 @@
-"""What OrderWorkflow may do to the world. Each is safe to repeat: Temporal runs an activity at least once."""
+"""What OrderWorkflow may do to the world. Each is safe to repeat: Temporal runs an activity at
+least once."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ class OrderActivities(Activities):
     @activity.defn
     def charge_payment(self, order: Order) -> Decimal:
         """Charge the sum of the items. Returns the amount."""
-        # Here stands the call to a payment provider, which gets payment_id as its idempotency key too.
+        # Here stands the call to a payment provider, which gets payment_id as its idempotency key
+        # too.
         self._call_outside()
         return self._store.charge(order.id, order.payment_id)
 
@@ -43,13 +45,15 @@ class OrderActivities(Activities):
 
     @activity.defn
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
-        """Record the order's `number`-th new address. Raises Refused if the carrier already has the parcel."""
+        """Record the order's `number`-th new address. Raises Refused if the carrier already has the
+        parcel."""
         return self._store.change_address(order_id, number, address)
 
     @activity.defn
     def close_order(self, order: Order, end: OrderState, reason: str) -> OrderState:
-        """End the order as cancelled or failed, and refund what was charged: the compensation. Returns the state that
-        the order then really has, which is another one if the carrier already has the parcel."""
+        """End the order as cancelled or failed, and refund what was charged: the compensation.
+        Returns the state that the order then really has, which is another one if the carrier
+        already has the parcel."""
         self._call_outside()
         return self._store.close(order, _run_id(), end, reason)
 

@@ -7,13 +7,14 @@ from temporalio import activity
 from order_lifecycle.db.store import Store
 from order_lifecycle.faults import Faults
 
-# Of an attempt's time, the share that the call to the outside world may take. What is left is for the transaction
-# after it; start-to-close stays the safety net for what ignores its own limit.
+# Of an attempt's time, the share that the call to the outside world may take. What is left is for
+# the transaction after it; start-to-close stays the safety net for what ignores its own limit.
 CALL_SHARE = 0.8
 
 
 class Activities:
-    """A worker makes one of these and registers its methods, which is how they come by their database."""
+    """A worker makes one of these and registers its methods, which is how they come by their
+    database."""
 
     def __init__(self, store: Store, faults: Faults | None = None) -> None:
         self._store = store
@@ -22,7 +23,7 @@ class Activities:
     def _call_outside(self) -> None:
         """Ask the outside world to do this step. Raises what Faults.call raises."""
         info = activity.info()
-        limit = (info.start_to_close_timeout.total_seconds() if info.start_to_close_timeout else 1.0) * CALL_SHARE
-        self._faults.call(
-            info.workflow_id or "", info.activity_type, info.attempt, limit, activity.wait_for_cancelled_sync
-        )
+        timeout = info.start_to_close_timeout
+        limit = (timeout.total_seconds() if timeout else 1.0) * CALL_SHARE
+        wait = activity.wait_for_cancelled_sync
+        self._faults.call(info.workflow_id or "", info.activity_type, info.attempt, limit, wait)

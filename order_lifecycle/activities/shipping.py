@@ -9,7 +9,8 @@ from order_lifecycle.domain import Address, EventType, OrderState
 
 
 class AddressChanged(Exception):
-    """The order's address changed while the carrier was being called. Trying again sends it to the new one."""
+    """The order's address changed while the carrier was being called. Trying again sends it to the
+    new one."""
 
 
 class ShippingActivities(Activities):

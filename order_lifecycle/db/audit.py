@@ -1,4 +1,5 @@
-"""The invariants of an order, as SQL over the whole database. Each query lists what violates it: order and detail.
+"""The invariants of an order, as SQL over the whole database. Each query lists what violates it:
+order and detail.
 
 `order-lifecycle audit`, the tests, the chaos runs and the notebooks all ask these.
 """
@@ -34,21 +35,27 @@ _CHARGED_ONCE = """
 
 _REFUNDED = """
     SELECT o.id AS order_id,
-        format('%s, and payment %s of %s is not refunded', o.state, p.payment_id, p.amount) AS detail
+        format('%s, and payment %s of %s is not refunded',
+            o.state, p.payment_id, p.amount) AS detail
     FROM orders o JOIN payments p ON p.order_id = o.id
     WHERE o.state IN ('cancelled', 'failed') AND p.status <> 'refunded'
 """
 
 _SHIPPED_AND_PAID = """
-    SELECT o.id AS order_id, format('%s charges, %s order_shipped events', charges.n, shipped.n) AS detail
+    SELECT o.id AS order_id,
+        format('%s charges, %s order_shipped events', charges.n, shipped.n) AS detail
     FROM orders o
-    CROSS JOIN LATERAL (SELECT count(*) AS n FROM payments WHERE order_id = o.id AND status = 'charged') charges
-    CROSS JOIN LATERAL (SELECT count(*) AS n FROM events WHERE order_id = o.id AND type = 'order_shipped') shipped
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n FROM payments WHERE order_id = o.id AND status = 'charged'
+    ) charges
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n FROM events WHERE order_id = o.id AND type = 'order_shipped'
+    ) shipped
     WHERE o.state = 'shipped' AND (charges.n, shipped.n) <> (1, 1)
 """
 
-# The events that move an order, each with the states it leads from and to. An end may follow any state before
-# `dispatched`; the refund stands between, in the same transaction, and moves nothing.
+# The events that move an order, each with the states it leads from and to. An end may follow any
+# state before `dispatched`; the refund stands between, in the same transaction, and moves nothing.
 _LEGAL_PATH = """
     WITH moves(type, before, after) AS (VALUES
         ('order_received', NULL, 'received'),
@@ -87,8 +94,12 @@ _LEGAL_PATH = """
     UNION ALL
     SELECT o.id, format('%s refunded payments, %s payment_refunded events', refunded.n, said.n)
     FROM orders o
-    CROSS JOIN LATERAL (SELECT count(*) AS n FROM payments WHERE order_id = o.id AND status = 'refunded') refunded
-    CROSS JOIN LATERAL (SELECT count(*) AS n FROM events WHERE order_id = o.id AND type = 'payment_refunded') said
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n FROM payments WHERE order_id = o.id AND status = 'refunded'
+    ) refunded
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS n FROM events WHERE order_id = o.id AND type = 'payment_refunded'
+    ) said
     WHERE refunded.n <> said.n
     UNION ALL
     SELECT order_id, format('%s stands there %s times', step, count(*))
@@ -104,7 +115,8 @@ _RIGHT_ADDRESS = """
     CROSS JOIN LATERAL (
         SELECT coalesce(
             (SELECT a.payload_json FROM events a
-             WHERE a.order_id = d.order_id AND a.type = 'address_changed' AND a.id < d.id ORDER BY a.id DESC LIMIT 1),
+             WHERE a.order_id = d.order_id AND a.type = 'address_changed' AND a.id < d.id
+             ORDER BY a.id DESC LIMIT 1),
             o.address_json
         ) AS address
     ) accepted
@@ -113,16 +125,19 @@ _RIGHT_ADDRESS = """
             OR d.payload_json -> 'address' IS DISTINCT FROM o.address_json)
 """
 
-# A step writes its event in the transaction that changes the row, so both have that transaction's time.
+# A step writes its event in the transaction that changes the row, so both have that transaction's
+# time.
 _NOTHING_AFTER_THE_END = """
     SELECT e.order_id, format('%s after %s', e.type, last.type) AS detail
     FROM events e
     JOIN events last ON last.order_id = e.order_id AND last.id < e.id
-    WHERE last.type IN ('order_shipped', 'order_cancelled', 'order_failed') AND e.type <> 'late_signal'
+    WHERE last.type IN ('order_shipped', 'order_cancelled', 'order_failed')
+        AND e.type <> 'late_signal'
     UNION ALL
     SELECT o.id, format('the row changed at %s, after %s at %s', o.updated_at, last.type, last.ts)
     FROM orders o JOIN events last ON last.order_id = o.id
-    WHERE last.type IN ('order_shipped', 'order_cancelled', 'order_failed') AND o.updated_at > last.ts
+    WHERE last.type IN ('order_shipped', 'order_cancelled', 'order_failed')
+        AND o.updated_at > last.ts
 """
 
 QUERIES: dict[int, str] = {
@@ -142,11 +157,13 @@ class Violation:
     detail: str
 
     def __str__(self) -> str:
-        return f"invariant {self.invariant} ({INVARIANTS[self.invariant]}): order {self.order_id}: {self.detail}"
+        invariant = f"invariant {self.invariant} ({INVARIANTS[self.invariant]})"
+        return f"{invariant}: order {self.order_id}: {self.detail}"
 
 
 def audit(engine: Engine) -> list[Violation]:
-    """Every violation of the invariants 1 to 6 in this database, which is one consistent view of it."""
+    """Every violation of the invariants 1 to 6 in this database, which is one consistent view of
+    it."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as view:
         return [
             Violation(number, row.order_id, row.detail)
@@ -158,5 +175,7 @@ def audit(engine: Engine) -> list[Violation]:
 def count_by_state(engine: Engine) -> dict[str, int]:
     """How many orders there are in each state."""
     with engine.connect() as view:
-        counted = view.execute(text("SELECT state, count(*) AS n FROM orders GROUP BY state ORDER BY state"))
+        counted = view.execute(
+            text("SELECT state, count(*) AS n FROM orders GROUP BY state ORDER BY state")
+        )
         return {row.state: row.n for row in counted}

@@ -1,4 +1,5 @@
-"""The three tables. What the database can enforce by itself, it does: a bug in Python must not charge twice."""
+"""The three tables. What the database can enforce by itself, it does: a bug in Python must not
+charge twice."""
 
 from __future__ import annotations
 
@@ -7,7 +8,17 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, ForeignKey, Identity, Index, Numeric, Text, func
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Numeric,
+    Text,
+    func,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -32,7 +43,9 @@ class OrderRow(Base):
     __tablename__ = "orders"
     __table_args__ = (
         CheckConstraint(_one_of("state", OrderState), name="orders_state_is_known"),
-        CheckConstraint("jsonb_typeof(items) = 'array' AND items <> '[]'", name="orders_items_is_a_list"),
+        CheckConstraint(
+            "jsonb_typeof(items) = 'array' AND items <> '[]'", name="orders_items_is_a_list"
+        ),
         Index("orders_by_state", "state", "created_at"),
     )
 
@@ -47,8 +60,9 @@ class OrderRow(Base):
 class PaymentRow(Base):
     """One row an order, ever: it is charged, and it may be refunded.
 
-    Triggers (see the first migration) add what a CHECK cannot say: the amount is the sum of the order's items, an order
-    has a live charge from `charged` to `shipped` and at no other time, and nothing but the status ever changes.
+    Triggers (see the first migration) add what a CHECK cannot say: the amount is the sum of the
+    order's items, an order has a live charge from `charged` to `shipped` and at no other time, and
+    nothing but the status ever changes.
     """
 
     __tablename__ = "payments"
@@ -66,7 +80,8 @@ class PaymentRow(Base):
 
 
 class EventRow(Base):
-    """The audit trail. `step` is what makes a retry leave no second event: a step of an order has one event."""
+    """The audit trail. `step` is what makes a retry leave no second event: a step of an order has
+    one event."""
 
     __tablename__ = "events"
     __table_args__ = (

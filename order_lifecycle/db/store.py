@@ -1,8 +1,8 @@
 """Every change of an order's state with its event, in one transaction that is safe to repeat.
 
-The rule that everything here follows: an UPDATE names the state that it starts from. Of two attempts at the same
-step, or of a step and a cancel that race, PostgreSQL's row lock lets one pass and the other then finds the state
-already changed. Nothing is ever read first and written later.
+The rule that everything here follows: an UPDATE names the state that it starts from. Of two
+attempts at the same step, or of a step and a cancel that race, PostgreSQL's row lock lets one pass
+and the other then finds the state already changed. Nothing is ever read first and written later.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ from order_lifecycle.domain import (
 def connect(database_url: str, pool_size: int = 5) -> Engine:
     """An engine for `postgresql://…`. Nothing is sent until it is first used.
 
-    `pool_size`: as many connections as threads that use it. A statement has 5 s, and so has a connection: an activity
-    that waits for longer is better retried.
+    `pool_size`: as many connections as threads that use it. A statement has 5 s, and so has a
+    connection: an activity that waits for longer is better retried.
     """
     return create_engine(
         make_url(database_url).set(drivername="postgresql+psycopg2"),
         pool_size=pool_size,
         max_overflow=0,
-        pool_pre_ping=True,  # so that the first query after a restart of PostgreSQL finds a living connection
+        # So that the first query after a restart of PostgreSQL finds a living connection.
+        pool_pre_ping=True,
         hide_parameters=True,  # an error message names no customer's address
         connect_args={"connect_timeout": 5, "options": "-c statement_timeout=5000"},
     )
@@ -68,28 +69,33 @@ class Standing:
 class Store:
     """The orders, payments and events of one database.
 
-    Every method may raise `sqlalchemy.exc.OperationalError` (the database cannot be reached: try again) and, where it
-    says so, `Refused` (it can be reached, and the answer is no).
+    Every method may raise `sqlalchemy.exc.OperationalError` (the database cannot be reached: try
+    again) and, where it says so, `Refused` (it can be reached, and the answer is no).
     """
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
 
-    # --- one method for each kind of step ---------------------------------------------------------------------------
+    # --- one method for each kind of step -------------------------------------------------------
 
     def receive(self, order: Order, run_id: str) -> OrderState:
-        """Write the order down. Raises AnotherRun if another workflow run (`run_id`) has written one of that name."""
+        """Write the order down. Raises AnotherRun if another workflow run (`run_id`) has written
+        one of that name."""
         with self.engine.begin() as tx:
             _receive(tx, order, run_id)
         return OrderState.RECEIVED
 
-    def advance(self, order_id: str, event: EventType, payload: dict[str, Any] | None = None) -> OrderState:
-        """Move the order along by the step that `event` records. Raises Refused if it is not in the state before."""
+    def advance(
+        self, order_id: str, event: EventType, payload: dict[str, Any] | None = None
+    ) -> OrderState:
+        """Move the order along by the step that `event` records. Raises Refused if it is not in the
+        state before."""
         with self.engine.begin() as tx:
             return _advance(tx, order_id, event, payload or {})
 
     def validate(self, order: Order) -> OrderState:
-        """Received to validated to awaiting review. Raises Refused if the payment id belongs to another order."""
+        """Received to validated to awaiting review. Raises Refused if the payment id belongs to
+        another order."""
         with self.engine.begin() as tx:
             owner = select(PaymentRow.order_id).where(PaymentRow.payment_id == order.payment_id)
             if tx.scalar(owner) not in (None, order.id):
@@ -98,19 +104,23 @@ class Store:
             return _advance(tx, order.id, EventType.REVIEW_REQUESTED, {})
 
     def charge(self, order_id: str, payment_id: str) -> Decimal:
-        """Charge the sum of the order's items, once, and return it. `payment_id` is the idempotency key: whoever
-        repeats the call gets the same answer and moves no money. Raises Refused if the order is not approved (it
-        was cancelled meanwhile, say), or if `payment_id` belongs to another order."""
+        """Charge the sum of the order's items, once, and return it. `payment_id` is the idempotency
+        key: whoever repeats the call gets the same answer and moves no money. Raises Refused if the
+        order is not approved (it was cancelled meanwhile, say), or if `payment_id` belongs to
+        another order."""
         item = func.jsonb_array_elements(OrderRow.items).table_valued("value")
+        quantity = cast(item.c.value.op("->>")("qty"), Numeric)
         price = cast(item.c.value.op("->>")("price"), Numeric)
-        due = select(func.sum(cast(item.c.value.op("->>")("qty"), Numeric) * price)).scalar_subquery()
+        due = select(func.sum(quantity * price)).scalar_subquery()
         with self.engine.begin() as tx:
             amount = None
             if _move(tx, order_id, EventType.PAYMENT_CHARGED):
-                charge = select(literal(payment_id), OrderRow.id, literal(PaymentStatus.CHARGED.value), due)
+                charge = select(
+                    literal(payment_id), OrderRow.id, literal(PaymentStatus.CHARGED.value), due
+                ).where(OrderRow.id == order_id)
                 amount = tx.scalar(
                     insert(PaymentRow)
-                    .from_select(["payment_id", "order_id", "status", "amount"], charge.where(OrderRow.id == order_id))
+                    .from_select(["payment_id", "order_id", "status", "amount"], charge)
                     .on_conflict_do_nothing()
                     .returning(PaymentRow.amount)
                 )
@@ -122,7 +132,8 @@ class Store:
                 )
             if amount is None:
                 raise Refused(f"payment {payment_id} is not that of order {order_id}")
-            _record(tx, order_id, EventType.PAYMENT_CHARGED, {"payment_id": payment_id, "amount": str(amount)})
+            payload = {"payment_id": payment_id, "amount": str(amount)}
+            _record(tx, order_id, EventType.PAYMENT_CHARGED, payload)
             return amount
 
     def address(self, order_id: str) -> Address:
@@ -134,24 +145,32 @@ class Store:
             return Address.model_validate(address)
 
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
-        """The order's `number`-th change of address. Raises Refused once the carrier has the parcel, or the order
-        has ended."""
+        """The order's `number`-th change of address. Raises Refused once the carrier has the
+        parcel, or the order has ended."""
         with self.engine.begin() as tx:
-            change = update(OrderRow).where(OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH))
+            change = update(OrderRow).where(
+                OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH)
+            )
             if tx.execute(change.values(updated_at=func.now())).rowcount:
-                # Only if it is new: an attempt that hung while a newer change was made must not undo that one.
+                # Only if it is new: an attempt that hung while a newer change was made must not
+                # undo that one.
                 if _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), number):
                     tx.execute(change.values(address_json=address.model_dump()))
             elif not _happened(tx, order_id, EventType.ADDRESS_CHANGED, number):
-                raise Refused(f"too late to change the address: the order is {_state(tx, order_id)}")
+                raise Refused(
+                    f"too late to change the address: the order is {_state(tx, order_id)}"
+                )
             return _state(tx, order_id)
 
     def dispatch(self, order_id: str, address: Address) -> bool:
-        """Packed to dispatched, provided that the parcel still goes to `address`. False if it goes elsewhere."""
+        """Packed to dispatched, provided that the parcel still goes to `address`. False if it goes
+        elsewhere."""
         with self.engine.begin() as tx:
             same_address = OrderRow.address_json == address.model_dump()
             if _move(tx, order_id, EventType.CARRIER_DISPATCHED, same_address):
-                _record(tx, order_id, EventType.CARRIER_DISPATCHED, {"address": address.model_dump()})
+                _record(
+                    tx, order_id, EventType.CARRIER_DISPATCHED, {"address": address.model_dump()}
+                )
                 return True
             went_to = select(EventRow.payload_json["address"]).where(
                 EventRow.order_id == order_id, EventRow.step == EventType.CARRIER_DISPATCHED
@@ -159,9 +178,9 @@ class Store:
             return bool(tx.scalar(went_to) == address.model_dump())
 
     def close(self, order: Order, run_id: str, end: OrderState, reason: str) -> OrderState:
-        """End the order as cancelled or failed and give back what was charged, in one transaction, so that no charge
-        can come between. Returns the state that the order then has: `end`, or, if the carrier already has the
-        parcel, the one that says so.
+        """End the order as cancelled or failed and give back what was charged, in one transaction,
+        so that no charge can come between. Returns the state that the order then has: `end`, or, if
+        the carrier already has the parcel, the one that says so.
 
         An order that was not even received is received first: what ends must have begun."""
         event = EventType.ORDER_CANCELLED if end is OrderState.CANCELLED else EventType.ORDER_FAILED
@@ -175,7 +194,9 @@ class Store:
             if closed.rowcount:
                 refunded = tx.execute(
                     update(PaymentRow)
-                    .where(PaymentRow.order_id == order.id, PaymentRow.status == PaymentStatus.CHARGED)
+                    .where(
+                        PaymentRow.order_id == order.id, PaymentRow.status == PaymentStatus.CHARGED
+                    )
                     .values(status=PaymentStatus.REFUNDED)
                     .returning(PaymentRow.payment_id, PaymentRow.amount)
                 ).first()
@@ -186,25 +207,29 @@ class Store:
             return _state(tx, order.id)
 
     def note(self, order_id: str, event: EventType, number: int, payload: dict[str, Any]) -> None:
-        """Record what happened to an order and changed nothing: a late signal, a failed dispatch. Once the order has
-        ended, only a late signal is recorded: an attempt may come so late that its order was closed meanwhile."""
+        """Record what happened to an order and changed nothing: a late signal, a failed dispatch.
+        Once the order has ended, only a late signal is recorded: an attempt may come so late that
+        its order was closed meanwhile."""
         late = event is EventType.LATE_SIGNAL
         with self.engine.begin() as tx:
             if _state(tx, order_id, lock=not late) not in TERMINAL or late:
                 _record(tx, order_id, event, payload, number)
 
-    # --- reading ----------------------------------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------
 
     def standings(self) -> dict[str, Standing]:
         """Where every order stands, by its id."""
         query = select(OrderRow.id, OrderRow.state, OrderRow.updated_at)
         with self.engine.connect() as tx:
-            return {row.id: Standing(OrderState(row.state), row.updated_at) for row in tx.execute(query)}
+            return {
+                row.id: Standing(OrderState(row.state), row.updated_at) for row in tx.execute(query)
+            }
 
     def rows(self, name: str, order_id: str | None = None) -> Sequence[dict[str, Any]]:
         """The rows of the table `name`, oldest first; of one order only, if asked."""
         rows = Base.metadata.tables[name].c
-        # An event's number is given while its order's row is locked; its `ts` is when its transaction began.
+        # An event's number is given while its order's row is locked; its `ts` is when its
+        # transaction began.
         query = select(*rows).order_by(*([] if name == "events" else [rows["created_at"]]), rows[0])
         if order_id is not None:
             query = query.where(rows["id" if name == "orders" else "order_id"] == order_id)
@@ -212,13 +237,16 @@ class Store:
             return [dict(row) for row in tx.execute(query).mappings()]
 
 
-# --- the parts, each inside somebody's transaction -------------------------------------------------------------------
+# --- the parts, each inside somebody's transaction -----------------------------------------------
 
 
 def _receive(tx: Connection, order: Order, run_id: str) -> None:
     content = order.model_dump(mode="json")
     new = insert(OrderRow).values(
-        id=order.id, state=OrderState.RECEIVED, items=content["items"], address_json=content["address"]
+        id=order.id,
+        state=OrderState.RECEIVED,
+        items=content["items"],
+        address_json=content["address"],
     )
     if tx.execute(new.on_conflict_do_nothing()).rowcount:
         payload = {"payment_id": order.payment_id, "run_id": run_id}
@@ -228,12 +256,15 @@ def _receive(tx: Connection, order: Order, run_id: str) -> None:
         EventRow.order_id == order.id, EventRow.step == EventType.ORDER_RECEIVED
     )
     if tx.scalar(first) != run_id:
-        raise AnotherRun(f"order {order.id} is already in this database ({_state(tx, order.id)}), from another run")
+        raise AnotherRun(
+            f"order {order.id} is already in this database "
+            f"({_state(tx, order.id)}), from another run"
+        )
 
 
 def _move(tx: Connection, order_id: str, event: EventType, *also: ColumnElement[bool]) -> bool:
-    """Whether this call moved the order. If it did not, an earlier attempt did or `also` did not hold; in any other
-    state the step is refused."""
+    """Whether this call moved the order. If it did not, an earlier attempt did or `also` did not
+    hold; in any other state the step is refused."""
     before, after = MOVES[event]
     move = update(OrderRow).where(OrderRow.id == order_id, OrderRow.state == before, *also)
     if tx.execute(move.values(state=after, updated_at=func.now())).rowcount:
@@ -245,7 +276,9 @@ def _move(tx: Connection, order_id: str, event: EventType, *also: ColumnElement[
     return False
 
 
-def _advance(tx: Connection, order_id: str, event: EventType, payload: dict[str, Any]) -> OrderState:
+def _advance(
+    tx: Connection, order_id: str, event: EventType, payload: dict[str, Any]
+) -> OrderState:
     if _move(tx, order_id, event):
         _record(tx, order_id, event, payload)
     return MOVES[event][1]
@@ -256,15 +289,23 @@ def _step(event: EventType, number: int | None) -> str:
 
 
 def _record(
-    tx: Connection, order_id: str, event: EventType, payload: dict[str, Any], number: int | None = None
+    tx: Connection,
+    order_id: str,
+    event: EventType,
+    payload: dict[str, Any],
+    number: int | None = None,
 ) -> bool:
     """Whether it is new."""
-    row = insert(EventRow).values(order_id=order_id, type=event, step=_step(event, number), payload_json=payload)
+    row = insert(EventRow).values(
+        order_id=order_id, type=event, step=_step(event, number), payload_json=payload
+    )
     return bool(tx.execute(row.on_conflict_do_nothing()).rowcount)
 
 
 def _happened(tx: Connection, order_id: str, event: EventType, number: int | None = None) -> bool:
-    found = select(EventRow.id).where(EventRow.order_id == order_id, EventRow.step == _step(event, number))
+    found = select(EventRow.id).where(
+        EventRow.order_id == order_id, EventRow.step == _step(event, number)
+    )
     return tx.scalar(found) is not None
 
 

@@ -1,4 +1,5 @@
-"""What the notebooks import: servers and workers, tables, pictures, waiting, and checks of the exercises."""
+"""What the notebooks import: servers and workers, tables, pictures, waiting, and checks of the
+exercises."""
 
 from order_lifecycle.faults import Faults
 from order_lifecycle.lab.attempts import attempts
@@ -6,7 +7,12 @@ from order_lifecycle.lab.beside import as_shipped, time_skipping
 from order_lifecycle.lab.check import check_cancelled, check_refunds, check_running, check_shipped
 from order_lifecycle.lab.check_deploy import check_build, check_changes, check_patch
 from order_lifecycle.lab.check_failures import check_failed_unpaid, check_retries
-from order_lifecycle.lab.check_first import check_moved, check_parts, check_pauses, check_refused_fields
+from order_lifecycle.lab.check_first import (
+    check_moved,
+    check_parts,
+    check_pauses,
+    check_refused_fields,
+)
 from order_lifecycle.lab.check_money_back import check_cancelled_by_temporal, check_saga
 from order_lifecycle.lab.check_production import check_counted, check_query, check_settings
 from order_lifecycle.lab.check_shipping import check_race, check_tries

@@ -1,4 +1,5 @@
-"""The attempts that failed, from the logs of the workers: Temporal's history has only the last one of each step."""
+"""The attempts that failed, from the logs of the workers: Temporal's history has only the last one
+of each step."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ class FailedAttempt:
 
 
 def attempts(*workers: Process) -> pd.DataFrame:
-    """Every attempt that failed in these workers, in order: of which workflow and step, what happened, and how many
-    seconds it took."""
+    """Every attempt that failed in these workers, in order: of which workflow and step, what
+    happened, and how many seconds it took."""
     import pandas as pd
 
     rows = [
@@ -60,24 +61,27 @@ def failed_attempts(workers: Iterable[Process]) -> list[FailedAttempt]:
         if "took" in said:
             error = said.get("error", said["event"])
             ended = datetime.fromisoformat(said["timestamp"])
-            found.append(FailedAttempt(said["workflow_id"], said["step"], said["attempt"], error, ended, said["took"]))
+            which = said["workflow_id"], said["step"], said["attempt"]
+            found.append(FailedAttempt(*which, error, ended, said["took"]))
     return sorted(found, key=lambda each: each.ended)
 
 
 def each_attempt(spans: list[Span], zero: datetime, failed: list[FailedAttempt]) -> list[Span]:
-    """`spans`, with one span for each attempt that failed before the last, instead of one for all of them; and if the
-    last one failed too, how."""
+    """`spans`, with one span for each attempt that failed before the last, instead of one for all
+    of them; and if the last one failed too, how."""
     found = []
     for span in spans:
         if span.kind == "step" and span.outcome == "failed":
-            last = next((each for each in failed if _belongs(each, span, zero) and each.attempt == span.attempt), None)
+            its_own = [each for each in failed if _belongs(each, span, zero)]
+            last = next((each for each in its_own if each.attempt == span.attempt), None)
             found.append(replace(span, outcome=last.outcome) if last else span)
             continue
         if span.kind != "retries":
             found.append(span)
             continue
         known = [_as_span(each, span, zero) for each in failed if _belongs(each, span, zero)]
-        if len(known) < span.attempt:  # a worker that was killed could not say what became of its attempt
+        if len(known) < span.attempt:
+            # A worker that was killed could not say what became of its attempt.
             found.append(span)
         found += known
     return sorted(found, key=lambda span: span.queued)
@@ -98,4 +102,6 @@ def _as_span(each: FailedAttempt, retries: Span, zero: datetime) -> Span:
     end = (each.ended - zero).total_seconds()
     start = end - each.took
     when = replace(retries, queued=start, start=start, end=end)
-    return replace(when, kind="attempt", outcome=each.outcome, attempt=each.attempt, note=each.error)
+    return replace(
+        when, kind="attempt", outcome=each.outcome, attempt=each.attempt, note=each.error
+    )

@@ -1,7 +1,8 @@
-"""A second Temporal server beside the notebook's own: one that can skip time, or one that is as it is shipped.
+"""A second Temporal server beside the notebook's own: one that can skip time, or one that is as it
+is shipped.
 
-It lives and dies as the notebook's own servers do. Workers for it are started with `start_worker(…, at=…)`, and use the
-notebook's database.
+It lives and dies as the notebook's own servers do. Workers for it are started with
+`start_worker(…, at=…)`, and use the notebook's database.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ class TimeSkipping(SecondServer):
     """A Temporal whose clock can be put forward."""
 
     async def skip(self, days: float = 0, hours: float = 0) -> datetime:
-        """Let that much of its time pass, with all that is due in it. Returns what its clock says then. Raises LabError
-        if it cannot: the server skips no time while a task waits for a worker."""
+        """Let that much of its time pass, with all that is due in it. Returns what its clock says
+        then. Raises LabError if it cannot: the server skips no time while a task waits for a
+        worker."""
         client = await Client.connect(self.temporal_host)
         request = SleepRequest()
         request.duration.FromTimedelta(timedelta(days=days, hours=hours))
@@ -50,7 +52,9 @@ class TimeSkipping(SecondServer):
             async with asyncio.timeout(SKIP_AT_MOST):
                 await watch(skipping, "the time to be skipped")
         except TimeoutError:
-            raise LabError("no time was skipped: do both workers run that this server has work for?") from None
+            raise LabError(
+                "no time was skipped: do both workers run that this server has work for?"
+            ) from None
         return await self.now()
 
     async def now(self) -> datetime:
@@ -61,11 +65,12 @@ class TimeSkipping(SecondServer):
 
 
 def time_skipping() -> TimeSkipping:
-    """Start Temporal's test server, which can skip time, and wait until it is ready. Raises LabError."""
+    """Start Temporal's test server, which can skip time, and wait until it is ready. Raises
+    LabError."""
     return TimeSkipping("time-skipping")
 
 
 def as_shipped() -> SecondServer:
-    """Start a Temporal dev server with the settings that it is shipped with, and wait until it is ready. Raises
-    LabError."""
+    """Start a Temporal dev server with the settings that it is shipped with, and wait until it is
+    ready. Raises LabError."""
     return SecondServer("as-shipped")

@@ -32,37 +32,58 @@ def check_shipped(order_id: str, total: str) -> Check:
     order, payment = _row("orders", order_id), _row("payments", order_id)
     wrong = None
     if order is None:
-        wrong = f"There is no order {order_id}. Hint: `await client.start_workflow(…)`, with a new `Order`."
+        wrong = (
+            f"There is no order {order_id}. "
+            "Hint: `await client.start_workflow(…)`, with a new `Order`."
+        )
     elif order["state"] == "awaiting_review":
         wrong = f"{order_id} waits for its review. Hint: send it the signal `approve_order`."
     elif order["state"] == "failed":
         why = _row("events", order_id)["payload_json"]["reason"]  # type: ignore[index]
-        wrong = f"{order_id} has failed: {why}. Hint: a new order needs an id and a payment id of its own."
+        wrong = (
+            f"{order_id} has failed: {why}. "
+            "Hint: a new order needs an id and a payment id of its own."
+        )
     elif order["state"] != "shipped":
-        wrong = f"{order_id} is {order['state']}. Hint: wait for its end with `await handle.result()`."
+        wrong = (
+            f"{order_id} is {order['state']}. Hint: wait for its end with `await handle.result()`."
+        )
     elif payment and payment["amount"] != Decimal(total):
         wrong = (
-            f"{order_id} cost {payment['amount']}, not {total}. Hint: amount = Σ quantity × price; look at the items."
+            f"{order_id} cost {payment['amount']}, not {total}. "
+            "Hint: amount = Σ quantity × price; look at the items."
         )
     return Check(wrong, f"{order_id} is shipped, and {total} was charged once.")
 
 
 def check_cancelled(order_id: str, why: str) -> Check:
-    """Was the order cancelled after it had been charged, for this reason, and the money given back?"""
+    """Was the order cancelled after it had been charged, for this reason, and the money given
+    back?"""
     order, payment = _row("orders", order_id), _row("payments", order_id)
     wrong = None
     if order is None:
-        wrong = f"There is no order {order_id}. Hint: start it, approve it, and wait until it is charged."
-    elif order["state"] != "cancelled":
-        wrong = f"{order_id} is {order['state']}. Hint: send it the signal `cancel_order`, and wait for its result."
-    elif payment is None:
-        wrong = f"{order_id} was cancelled before it was charged. Hint: `lab.wait_for_state(handle, 'charged')` first."
-    elif (reason := _row("events", order_id)["payload_json"]["reason"]) != why:  # type: ignore[index]
         wrong = (
-            f"The reason on record is {reason!r}, not {why!r}. "
+            f"There is no order {order_id}. "
+            "Hint: start it, approve it, and wait until it is charged."
+        )
+    elif order["state"] != "cancelled":
+        wrong = (
+            f"{order_id} is {order['state']}. "
+            "Hint: send it the signal `cancel_order`, and wait for its result."
+        )
+    elif payment is None:
+        wrong = (
+            f"{order_id} was cancelled before it was charged. "
+            "Hint: `lab.wait_for_state(handle, 'charged')` first."
+        )
+    elif (said := _row("events", order_id)["payload_json"]["reason"]) != why:  # type: ignore[index]
+        wrong = (
+            f"The reason on record is {said!r}, not {why!r}. "
             "Hint: the signal `cancel_order` takes it as its argument (`handle.cancel()` has none)."
         )
-    return Check(wrong, f"{order_id} is cancelled, the reason is on record, and the charge is refunded.")
+    return Check(
+        wrong, f"{order_id} is cancelled, the reason is on record, and the charge is refunded."
+    )
 
 
 def check_refunds(answer: Any) -> Check:
@@ -71,13 +92,24 @@ def check_refunds(answer: Any) -> Check:
     refunded = sum((row["amount"] for row in payments if row["status"] == "refunded"), Decimal(0))
     wrong = None
     if answer is ...:
-        wrong = "There is no answer yet. Hint: `lab.table('payments')` has the columns `status` and `amount`."
+        wrong = (
+            "There is no answer yet. "
+            "Hint: `lab.table('payments')` has the columns `status` and `amount`."
+        )
     elif not isinstance(answer, Number):
-        wrong = f"That is no number, but {type(answer).__name__}. Hint: `.sum()` makes one of a column."
+        wrong = (
+            f"That is no number, but {type(answer).__name__}. Hint: `.sum()` makes one of a column."
+        )
     elif answer == sum(row["amount"] for row in payments):
-        wrong = f"{answer} is all that was charged. Hint: take only the rows whose `status` is `refunded`."
+        wrong = (
+            f"{answer} is all that was charged. "
+            "Hint: take only the rows whose `status` is `refunded`."
+        )
     elif answer != refunded:
-        wrong = f"{answer} is not it. Hint: the sum of `amount` over the rows whose `status` is `refunded`."
+        wrong = (
+            f"{answer} is not it. "
+            "Hint: the sum of `amount` over the rows whose `status` is `refunded`."
+        )
     return Check(wrong, f"{refunded} was given back.")
 
 
@@ -90,7 +122,9 @@ def check_running(*workers: Process) -> Check:
         have = "has" if len(ended) == 1 else "have"
         wrong = f"The {' and the '.join(worker.name for worker in ended)} {have} ended. "
         if not ended[0].newest:
-            wrong += f"You have started another since, but `{name}` is still the one that has ended. "
+            wrong += (
+                f"You have started another since, but `{name}` is still the one that has ended. "
+            )
         wrong += f"Hint: `{name} = lab.start_worker(…)`."
     return Check(wrong, "Both workers run.")
 

@@ -26,7 +26,10 @@ from order_lifecycle.lessons import deploy
 from order_lifecycle.lessons.deploy import first
 
 REVIEW = "        await workflow.wait_condition("
-CHARGE = "        await workflow.execute_activity(deploy.charge, order_id, start_to_close_timeout=limit)\n"
+CHARGE = (
+    "        await workflow.execute_activity("
+    "deploy.charge, order_id, start_to_close_timeout=limit)\n"
+)
 SHIP = CHARGE.replace("charge", "ship")
 HINT = "Hint: does the workflow still ask Temporal for the same things, in the same order?"
 
@@ -43,33 +46,54 @@ class Change:
 
 
 CHANGES = {
-    "a": Change("a line in the log before the review", REVIEW, '        workflow.logger.info("waiting")\n' + REVIEW),
-    "b": Change("seven days for the review instead of three", "timedelta(days=3)", "timedelta(days=7)"),
+    "a": Change(
+        "a line in the log before the review",
+        REVIEW,
+        '        workflow.logger.info("waiting")\n' + REVIEW,
+    ),
+    "b": Change(
+        "seven days for the review instead of three", "timedelta(days=3)", "timedelta(days=7)"
+    ),
     "c": Change("ship first, charge afterwards", CHARGE + SHIP, SHIP + CHARGE),
     "d": Change(
-        "a pause of a minute before the charge", CHARGE, "        await workflow.sleep(timedelta(minutes=1))\n" + CHARGE
+        "a pause of a minute before the charge",
+        CHARGE,
+        "        await workflow.sleep(timedelta(minutes=1))\n" + CHARGE,
     ),
 }
 
 
 def check_changes(answer: Any) -> Check:
-    """Are these the letters of the changes that need a patch? Each change is made, and a finished order replayed, which
-    has been everywhere that an order can wait."""
+    """Are these the letters of the changes that need a patch? Each change is made, and a finished
+    order replayed, which has been everywhere that an order can wait."""
     wrong = None
     if answer is ...:
         wrong = 'There is no answer yet. Hint: a set of letters, such as {"a", "b"}.'
-    elif isinstance(answer, str) or not isinstance(answer, Collection) or any(it not in [*CHANGES] for it in answer):
-        wrong = f'{answer!r} is no answer. Hint: a set of letters from {", ".join(CHANGES)}, such as {{"a", "b"}}.'
+    elif (
+        isinstance(answer, str)
+        or not isinstance(answer, Collection)
+        or any(it not in [*CHANGES] for it in answer)
+    ):
+        wrong = (
+            f"{answer!r} is no answer. "
+            f'Hint: a set of letters from {", ".join(CHANGES)}, such as {{"a", "b"}}.'
+        )
     else:
         right = in_a_loop_of_its_own(_changes_that_stop_orders())
         named_too_much, left_out = sorted(set(answer) - right), sorted(right - set(answer))
         if named_too_much:
             letter = named_too_much[0]
-            wrong = f"With {letter} ({CHANGES[letter].what}) a replay of an old order goes through. {HINT}"
+            wrong = (
+                f"With {letter} ({CHANGES[letter].what}) "
+                f"a replay of an old order goes through. {HINT}"
+            )
         elif left_out:
             letter = left_out[0]
             wrong = f"With {letter} ({CHANGES[letter].what}) a replay of an old order stops. {HINT}"
-    return Check(wrong, "Each change was made and an old order replayed: these stop it, and the others do not.")
+    return Check(
+        wrong,
+        "Each change was made and an old order replayed: these stop it, and the others do not.",
+    )
 
 
 async def _changes_that_stop_orders() -> set[str]:
@@ -83,14 +107,17 @@ async def _changes_that_stop_orders() -> set[str]:
 
 
 def check_patch(lines: Any) -> Check:
-    """Put before the line that ships, do these lines pack every order that comes there, and let those go on that had
-    passed that place before?"""
+    """Put before the line that ships, do these lines pack every order that comes there, and let
+    those go on that had passed that place before?"""
     wrong = None
     if not isinstance(lines, str) or not lines.strip(" \n."):
         wrong = 'There are no lines yet. Hint: they begin with `if workflow.patched("…"):`.'
     else:
-        wrong = in_a_loop_of_its_own(_fault_of(textwrap.indent(textwrap.dedent(lines).strip(), " " * 8) + "\n"))
-    return Check(wrong, "Orders past that place go on, and every order that comes there now is packed.")
+        indented = textwrap.indent(textwrap.dedent(lines).strip(), " " * 8) + "\n"
+        wrong = in_a_loop_of_its_own(_fault_of(indented))
+    return Check(
+        wrong, "Orders past that place go on, and every order that comes there now is packed."
+    )
 
 
 async def _fault_of(lines: str) -> str | None:
@@ -98,21 +125,35 @@ async def _fault_of(lines: str) -> str | None:
     try:
         with _with_change(SHIP, lines + SHIP) as workflow:
             if why := await what_stops(workflow, old):
-                return f"An order that was past that place stops: {why}. Hint: `workflow.patched` says which is which."
+                return (
+                    f"An order that was past that place stops: {why}. "
+                    "Hint: `workflow.patched` says which is which."
+                )
             life = await _life(workflow)
             new = _steps(life)
             wanted = ["receive", "charge", "pack", "ship"]
             if "pack" not in new:
-                return "A new order is not packed. Hint: for a new order `workflow.patched` is True."
+                return (
+                    "A new order is not packed. Hint: for a new order `workflow.patched` is True."
+                )
             if new != wanted:
-                return f"A new order does {', '.join(new)}; wanted is {', '.join(wanted)}. Hint: one step."
+                return (
+                    f"A new order does {', '.join(new)}; wanted is {', '.join(wanted)}. "
+                    "Hint: one step."
+                )
             if why := await what_stops(workflow, life):
                 return f"A new order stops as soon as it is replayed: {why}. {HINT}"
             return None
     except SyntaxError as error:
-        return f"Python cannot read the lines: {error.msg}. Hint: write them as they would stand in the method."
+        return (
+            f"Python cannot read the lines: {error.msg}. "
+            "Hint: write them as they would stand in the method."
+        )
     except WorkflowFailureError as error:
-        return f"A new order fails: {error.cause}. Hint: `deploy.pack`, `order_id` and `limit` are known there."
+        return (
+            f"A new order fails: {error.cause}. "
+            "Hint: `deploy.pack`, `order_id` and `limit` are known there."
+        )
 
 
 def check_build(workflow_id: str, build: str) -> Check:
@@ -120,12 +161,19 @@ def check_build(workflow_id: str, build: str) -> Check:
     found = in_a_loop_of_its_own(_build_of(workflow_id))
     wrong = None
     if found is None:
-        wrong = f"There is no workflow {workflow_id}. Hint: promote the build first, then start the order."
+        wrong = (
+            f"There is no workflow {workflow_id}. "
+            "Hint: promote the build first, then start the order."
+        )
     elif not found:
-        wrong = f"{workflow_id} is on no build. Hint: has a worker taken it? `lab.wait_until(…)`, as above."
+        wrong = (
+            f"{workflow_id} is on no build. "
+            "Hint: has a worker taken it? `lab.wait_until(…)`, as above."
+        )
     elif found != build:
         wrong = (
-            f"{workflow_id} is on build {found}, and stays there. Hint: `lab.promote` first, then a new order; "
+            f"{workflow_id} is on build {found}, and stays there. "
+            "Hint: `lab.promote` first, then a new order; "
             "for one of the same name, `terminate()` this one before."
         )
     return Check(wrong, f"{workflow_id} is on build {build}.")
@@ -137,7 +185,8 @@ async def _build_of(workflow_id: str) -> str | None:
         described = await (await connect()).get_workflow_handle(workflow_id).describe()
     except RPCError:
         return None
-    return described.raw_description.workflow_execution_info.versioning_info.deployment_version.build_id
+    info = described.raw_description.workflow_execution_info
+    return info.versioning_info.deployment_version.build_id
 
 
 async def _life(workflow: type) -> WorkflowHistory:
@@ -153,7 +202,8 @@ async def _life(workflow: type) -> WorkflowHistory:
             activities=deploy.ACTIVITIES,
             activity_executor=threads,
             max_concurrent_activities=1,
-            workflow_failure_exception_types=[Exception],  # a mistake in somebody's lines ends the order at once
+            # A mistake in somebody's lines ends the order at once.
+            workflow_failure_exception_types=[Exception],
         )
         async with worker:
             handle = await client.start_workflow(
@@ -183,7 +233,8 @@ def _steps(history: WorkflowHistory) -> list[str]:
 
 @contextmanager
 def _with_change(old: str, new: str) -> Iterator[type]:
-    """The workflow of `first`, with that change made in a copy of its source, as a developer would make it."""
+    """The workflow of `first`, with that change made in a copy of its source, as a developer would
+    make it."""
     source = inspect.getsource(first)
     assert source.count(old) == 1
     with module_of(source.replace(old, new)) as module:

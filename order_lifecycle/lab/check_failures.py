@@ -18,16 +18,26 @@ def check_failed_unpaid(order_id: str) -> Check:
     order, payment = _row("orders", order_id), _row("payments", order_id)
     wrong = None
     if order is None:
-        wrong = f"There is no order {order_id}. Hint: a new worker with `always_fail`, then `await start(…)`."
+        wrong = (
+            f"There is no order {order_id}. "
+            "Hint: a new worker with `always_fail`, then `await start(…)`."
+        )
     elif payment is not None:
-        wrong = f"{order_id} is {order['state']}, and it was charged before. Hint: which steps come before the charge?"
+        wrong = (
+            f"{order_id} is {order['state']}, and it was charged before. "
+            "Hint: which steps come before the charge?"
+        )
     elif order["state"] != "failed":
-        wrong = f"{order_id} is {order['state']}. Hint: wait for its end, and see which step it is that never works."
+        wrong = (
+            f"{order_id} is {order['state']}. "
+            "Hint: wait for its end, and see which step it is that never works."
+        )
     return Check(wrong, f"{order_id} has failed, and no money was ever moved.")
 
 
 def check_retries(with_retries: Callable[[Call, int], str | None]) -> Check:
-    """Does `with_retries(call, tries)` call again after what may pass, at most so often, and not after Refused?"""
+    """Does `with_retries(call, tries)` call again after what may pass, at most so often, and not
+    after Refused?"""
     return Check(
         _ends_well(with_retries) or _no_use(with_retries) or _gives_up(with_retries),
         "It tries again what may pass, and knows when to stop.",
@@ -70,18 +80,31 @@ def _ends_well(with_retries: Callable[[Call, int], Any]) -> str | None:
             f"Hint: it is called as `with_retries(call, {TRIES})`, and `call()` takes nothing."
         )
     if result != "done":
-        return f"The call returned 'done', and the function {result!r}. Hint: `return call()`, in a loop."
-    return None if call.count == 3 else f"It called {call.count} times what works at the third. Hint: return at once."
+        return (
+            f"The call returned 'done', and the function {result!r}. "
+            "Hint: `return call()`, in a loop."
+        )
+    return (
+        None
+        if call.count == 3
+        else f"It called {call.count} times what works at the third. Hint: return at once."
+    )
 
 
 def _no_use(with_retries: Callable[[Call, int], Any]) -> str | None:
     call = _Calls(*[Refused("no, and never")] * TRIES)
     result = _try(with_retries, call)
     if not isinstance(result, Refused):
-        return f"What was Refused should be raised at once, but {_told(result)}. Hint: leave Refused alone."
+        return (
+            f"What was Refused should be raised at once, but {_told(result)}. "
+            "Hint: leave Refused alone."
+        )
     if call.count == 1:
         return None
-    return f"What was Refused was tried {call.count} times. Hint: `except Exception` catches Refused too."
+    return (
+        f"What was Refused was tried {call.count} times. "
+        "Hint: `except Exception` catches Refused too."
+    )
 
 
 def _gives_up(with_retries: Callable[[Call, int], Any]) -> str | None:
@@ -98,4 +121,8 @@ def _gives_up(with_retries: Callable[[Call, int], Any]) -> str | None:
 
 
 def _told(result: Any) -> str:
-    return f"it raises {type(result).__name__}" if isinstance(result, Exception) else f"it returns {result!r}"
+    return (
+        f"it raises {type(result).__name__}"
+        if isinstance(result, Exception)
+        else f"it returns {result!r}"
+    )

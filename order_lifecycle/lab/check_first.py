@@ -1,5 +1,5 @@
-"""Checks of the exercises of the first notebooks: who does what, an order that is refused, a customer who moves, pauses
-in a story."""
+"""Checks of the exercises of the first notebooks: who does what, an order that is refused, a
+customer who moves, pauses in a story."""
 
 from __future__ import annotations
 
@@ -10,17 +10,29 @@ from order_lifecycle.domain import Address
 from order_lifecycle.lab.check import Check, _row
 from order_lifecycle.lab.tables import store
 
-# --- 00: who does what -----------------------------------------------------------------------------------------------
+# --- 00: who does what ---------------------------------------------------------------------------
 
 PARTS = ("workflow", "activity", "server", "worker", "client", "PostgreSQL")
 # Each duty, whose it is, and a hint.
 DUTIES = {
-    "say that the charge comes after the approval": ("workflow", "the order of the steps is the order's life."),
+    "say that the charge comes after the approval": (
+        "workflow",
+        "the order of the steps is the order's life.",
+    ),
     "call the carrier": ("activity", "whatever touches the world outside is an activity."),
-    "keep the record of which steps are done": ("server", "it is what an order goes on from after a crash."),
-    "run your code": ("worker", "who takes tasks from a queue? The server hands them out, and never runs your code."),
+    "keep the record of which steps are done": (
+        "server",
+        "it is what an order goes on from after a crash.",
+    ),
+    "run your code": (
+        "worker",
+        "who takes tasks from a queue? The server hands them out, and never runs your code.",
+    ),
     "send the approval": ("client", "it is a message to the workflow, from outside: a signal."),
-    "know next year what an order cost": ("PostgreSQL", "the tables are the business's own, and are there to stay."),
+    "know next year what an order cost": (
+        "PostgreSQL",
+        "the tables are the business's own, and are there to stay.",
+    ),
 }
 
 
@@ -37,12 +49,15 @@ def check_parts(whose: dict[str, Any]) -> Check:
     return Check(None, "Each of the six has one duty, and none does another's.")
 
 
-# --- 01: what an order must be ---------------------------------------------------------------------------------------
+# --- 01: what an order must be -------------------------------------------------------------------
 
 GOOD: dict[str, Any] = {
     "id": "web-1",
     "payment_id": "pay-web-1",
-    "items": [{"name": "apple", "qty": 1, "price": "5.00"}, {"name": "pear", "qty": 2, "price": "0.40"}],
+    "items": [
+        {"name": "apple", "qty": 1, "price": "5.00"},
+        {"name": "pear", "qty": 2, "price": "0.40"},
+    ],
     "address": {"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"},
 }
 BAD: list[tuple[str, dict[str, Any], list[str]]] = [
@@ -61,7 +76,8 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
 
 
 def check_refused_fields(refused_fields: Callable[[dict[str, Any]], object]) -> Check:
-    """Does `refused_fields(data)` name the fields for which `data` can be no Order, and none if it can be one?"""
+    """Does `refused_fields(data)` name the fields for which `data` can be no Order, and none if it
+    can be one?"""
     wrong = _misses_a_good_order(refused_fields)
     for what, data, fields in BAD:
         wrong = wrong or _misses_a_bad_order(refused_fields, what, data, fields)
@@ -72,18 +88,27 @@ def _misses_a_good_order(refused_fields: Callable[[dict[str, Any]], object]) -> 
     said = _call(refused_fields, GOOD)
     if said == []:
         return None
-    return f"An order without a fault should give [], and gives {said!r}. Hint: `return []` if nothing is raised."
+    return (
+        f"An order without a fault should give [], and gives {said!r}. "
+        "Hint: `return []` if nothing is raised."
+    )
 
 
 def _misses_a_bad_order(
-    refused_fields: Callable[[dict[str, Any]], object], what: str, data: dict[str, Any], fields: list[str]
+    refused_fields: Callable[[dict[str, Any]], object],
+    what: str,
+    data: dict[str, Any],
+    fields: list[str],
 ) -> str | None:
     said = _call(refused_fields, data)
     if said == fields or (isinstance(said, list) and sorted(map(str, said)) == sorted(fields)):
         return None
     wrong = f"An order {what} should give {fields}, and gives {said!r}."
     if said == []:
-        return f"{wrong} Hint: `Order.model_validate(data)` in a `try`, and `except ValidationError as error`."
+        return (
+            f"{wrong} Hint: `Order.model_validate(data)` in a `try`, "
+            "and `except ValidationError as error`."
+        )
     if isinstance(said, list) and said == [name.rpartition(".")[2] for name in fields]:
         return f"{wrong} Which item is that? Hint: join all the parts of `loc` with dots."
     if isinstance(said, list) and set(said) < set(fields):
@@ -99,7 +124,7 @@ def _call(refused_fields: Callable[[dict[str, Any]], object], data: dict[str, An
         return type(error)
 
 
-# --- 02: a customer who moves twice ----------------------------------------------------------------------------------
+# --- 02: a customer who moves twice --------------------------------------------------------------
 
 
 def check_moved(order_id: str, to: Sequence[Address]) -> Check:
@@ -111,8 +136,9 @@ def check_moved(order_id: str, to: Sequence[Address]) -> Check:
         wrong = f'There is no order {order_id}. Hint: `await start("{order_id}")`.'
     elif not moved:
         wrong = (
-            f"The address of {order_id} has not changed. Hint: `await handle.signal(…)` carries no answer, so wait "
-            "with `lab.wait_until` until its event is there; if none comes, was the argument one `Address`?"
+            f"The address of {order_id} has not changed. "
+            "Hint: `await handle.signal(…)` carries no answer, so wait with `lab.wait_until` until "
+            "its event is there; if none comes, was the argument one `Address`?"
         )
     elif len(moved) > 1 and moved == list(reversed(to)):
         wrong = (
@@ -121,18 +147,25 @@ def check_moved(order_id: str, to: Sequence[Address]) -> Check:
         )
     elif moved == list(to[: len(moved)]) and len(moved) < len(to):
         wrong = (
-            f"{order_id} has moved {len(moved)} time{'s' if len(moved) > 1 else ''}, not {len(to)}. "
+            f"{order_id} has moved {len(moved)} time{'s' if len(moved) > 1 else ''}, "
+            f"not {len(to)}. "
             "Hint: send the next address too, and wait until all the events are there."
         )
     elif moved != list(to):
         wrong = (
-            f"{order_id} has moved to {', then to '.join(address.address for address in moved).rstrip('.')}. "
-            f"Hint: it should be {', then '.join(address.address for address in to)}, and nothing else."
+            f"{order_id} has moved to "
+            f"{', then to '.join(address.address for address in moved).rstrip('.')}. "
+            "Hint: it should be "
+            f"{', then '.join(address.address for address in to)}, and nothing else."
         )
-    return Check(wrong, f"{order_id} goes to {to[-1].address}: signals are handled in the order in which they arrive.")
+    return Check(
+        wrong,
+        f"{order_id} goes to {to[-1].address}: "
+        "signals are handled in the order in which they arrive.",
+    )
 
 
-# --- 03: how long orders wait ----------------------------------------------------------------------------------------
+# --- 03: how long orders wait --------------------------------------------------------------------
 
 
 def check_pauses(answer: Any) -> Check:
@@ -146,9 +179,17 @@ def check_pauses(answer: Any) -> Check:
 
     wrong = None
     if answer is ...:
-        wrong = "There is no answer yet. Hint: `lab.table('events', raw=True)` has the times, in the column `ts`."
-    elif not isinstance(answer, pd.Series) or sorted(map(str, answer.index)) != sorted(longest.index):
-        wrong = "It should be a Series with one value for each order. Hint: `.groupby('order_id')`, and `.max()`."
+        wrong = (
+            "There is no answer yet. "
+            "Hint: `lab.table('events', raw=True)` has the times, in the column `ts`."
+        )
+    elif not (
+        isinstance(answer, pd.Series) and sorted(map(str, answer.index)) == sorted(longest.index)
+    ):
+        wrong = (
+            "It should be a Series with one value for each order. "
+            "Hint: `.groupby('order_id')`, and `.max()`."
+        )
     elif not pd.api.types.is_numeric_dtype(answer):
         wrong = f"Its values are {answer.dtype}, not seconds. Hint: `.dt.total_seconds()`."
     elif _same(answer, longest):
@@ -159,7 +200,10 @@ def check_pauses(answer: Any) -> Check:
             "Hint: `events.groupby('order_id')['ts'].diff()`."
         )
     else:
-        wrong = "These are other times. Hint: in each order, the largest difference between a `ts` and the next."
+        wrong = (
+            "These are other times. "
+            "Hint: in each order, the largest difference between a `ts` and the next."
+        )
     return Check(wrong, f"{len(longest)} orders, and the longest pause of each.")
 
 

@@ -20,20 +20,27 @@ AT_MOST = 1.0  # s, for what takes no time
 
 
 def check_cancelled_by_temporal(order_id: str) -> Check:
-    """Was the order cancelled by Temporal's own cancel after it had been charged, and the money given back?"""
+    """Was the order cancelled by Temporal's own cancel after it had been charged, and the money
+    given back?"""
     order, payment = _row("orders", order_id), _row("payments", order_id)
+    wanted = WorkflowExecutionStatus.CANCELED
     wrong = None
     if order is None:
         wrong = f'There is no order {order_id}. Hint: `await buy("{order_id}")`.'
     elif order["state"] != "cancelled":
-        wrong = f"{order_id} is {order['state']}. Hint: `await handle.cancel()`, then wait for its end."
+        wrong = (
+            f"{order_id} is {order['state']}. Hint: `await handle.cancel()`, then wait for its end."
+        )
     elif payment is None:
-        wrong = f"{order_id} was cancelled before it was charged. Hint: `buy` it: that waits for the charge."
-    elif (status := in_a_loop_of_its_own(_status(order_id))) is not WorkflowExecutionStatus.CANCELED:
+        wrong = (
+            f"{order_id} was cancelled before it was charged. "
+            "Hint: `buy` it: that waits for the charge."
+        )
+    elif (status := in_a_loop_of_its_own(_status(order_id))) is not wanted:
         name = status.name if status else "unknown"
         wrong = (
-            f"For Temporal the workflow of {order_id} is {name}, not CANCELED: it heard a signal or an Update. "
-            "Hint: `handle.cancel()`."
+            f"For Temporal the workflow of {order_id} is {name}, not CANCELED: "
+            "it heard a signal or an Update. Hint: `handle.cancel()`."
         )
     return Check(wrong, f"Temporal cancelled {order_id}, and the charge is refunded all the same.")
 
@@ -43,13 +50,17 @@ async def _status(order_id: str) -> WorkflowExecutionStatus | None:
 
 
 def check_saga(saga: Saga) -> Check:
-    """Does `saga(charge, pack, refund)` charge and pack, and refund whatever ends it before it is through?"""
+    """Does `saga(charge, pack, refund)` charge and pack, and refund whatever ends it before it is
+    through?"""
     wrong = in_a_loop_of_its_own(_first_fault(saga))
-    return Check(wrong, "It gives the money back after a failure, after a cancel, and after a second cancel.")
+    return Check(
+        wrong, "It gives the money back after a failure, after a cancel, and after a second cancel."
+    )
 
 
 class _Shop:
-    """Three steps that write down what they did. One may fail, and one may hang until it is let go."""
+    """Three steps that write down what they did. One may fail, and one may hang until it is let
+    go."""
 
     def __init__(self, *, fails: str = "", hangs: str = "") -> None:
         self.begun = {step: asyncio.Event() for step in ("charge", "pack", "refund")}
@@ -93,14 +104,20 @@ async def _goes_well(saga: Saga) -> str | None:
     await _end(_start(saga, shop))
     if shop.done == ["charge", "pack"]:
         return None
-    return f"Nothing fails, and done is: {', '.join(shop.done) or 'nothing'}. Hint: charge, then pack, and no refund."
+    return (
+        f"Nothing fails, and done is: {', '.join(shop.done) or 'nothing'}. "
+        "Hint: charge, then pack, and no refund."
+    )
 
 
 async def _pack_fails(saga: Saga) -> str | None:
     shop = _Shop(fails="pack")
     came = await _end(_start(saga, shop))
     if "refund" not in shop.done:
-        return "`pack` failed, and the money was not given back. Hint: `try: …`, and `await refund()` after it."
+        return (
+            "`pack` failed, and the money was not given back. "
+            "Hint: `try: …`, and `await refund()` after it."
+        )
     return _refunded_once(shop) or _heard_of(came, ValueError, "`pack` failed")
 
 
@@ -109,7 +126,8 @@ async def _charge_fails(saga: Saga) -> str | None:
     came = await _end(_start(saga, shop))
     if "refund" not in shop.done:
         return (
-            "`charge` raised, and there was no refund. It may have moved the money before that, as a time-out may. "
+            "`charge` raised, and there was no refund. "
+            "It may have moved the money before that, as a time-out may. "
             "Hint: put `charge` into the `try` too."
         )
     return _refunded_once(shop) or _heard_of(came, ValueError, "`charge` failed")
@@ -122,7 +140,10 @@ async def _cancelled(saga: Saga) -> str | None:
     task.cancel()
     came = await _end(task)
     if "refund" not in shop.done:
-        return "It was cancelled while it packed, and kept the money. Hint: CancelledError is no Exception."
+        return (
+            "It was cancelled while it packed, and kept the money. "
+            "Hint: CancelledError is no Exception."
+        )
     return _refunded_once(shop) or _heard_of(came, asyncio.CancelledError, "It was cancelled")
 
 
@@ -140,17 +161,30 @@ async def _cancelled_twice(saga: Saga) -> str | None:
     shop.go_on.set()
     came = await _end(task)
     if "refund" not in shop.done:
-        return "It was cancelled while it refunded, and the refund was never done. Hint: wait until its task is done."
-    return _refunded_once(shop) or _heard_of(came, (ValueError, asyncio.CancelledError), "`pack` failed")
+        return (
+            "It was cancelled while it refunded, and the refund was never done. "
+            "Hint: wait until its task is done."
+        )
+    return _refunded_once(shop) or _heard_of(
+        came, (ValueError, asyncio.CancelledError), "`pack` failed"
+    )
 
 
 def _refunded_once(shop: _Shop) -> str | None:
     times = shop.calls["refund"]
-    return None if times == 1 else f"`refund` was called {times} times. Hint: one task for it, and wait for that one."
+    return (
+        None
+        if times == 1
+        else f"`refund` was called {times} times. Hint: one task for it, and wait for that one."
+    )
 
 
 def _heard_of(came: object, error: type | tuple[type, ...], what: str) -> str | None:
-    return None if isinstance(came, error) else f"{what}, and nobody hears of it. Hint: `raise` at the end."
+    return (
+        None
+        if isinstance(came, error)
+        else f"{what}, and nobody hears of it. Hint: `raise` at the end."
+    )
 
 
 def _start(saga: Saga, shop: _Shop) -> asyncio.Task[object]:
@@ -170,5 +204,6 @@ async def _end(task: asyncio.Task[object]) -> object:
 
 
 async def _begins(shop: _Shop, step: str) -> None:
-    with suppress(TimeoutError):  # then the saga does not come there, and what it leaves behind says so
+    # A TimeoutError: then the saga does not come there, and what it leaves behind says so.
+    with suppress(TimeoutError):
         await asyncio.wait_for(shop.begun[step].wait(), AT_MOST)

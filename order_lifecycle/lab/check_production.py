@@ -31,7 +31,8 @@ CLOUD = {
 
 
 def check_query(query: Any, state: str, more_than: str) -> Check:
-    """Does this list filter find the orders in `state` that cost more than `more_than`, and no others?"""
+    """Does this list filter find the orders in `state` that cost more than `more_than`, and no
+    others?"""
     if not isinstance(query, str):
         return Check("There is no query yet. Hint: a text, such as \"OrderState = 'shipped'\".", "")
     wanted = {
@@ -42,15 +43,25 @@ def check_query(query: Any, state: str, more_than: str) -> Check:
     try:
         found = in_a_loop_of_its_own(_listed(query))
     except RPCError as error:
-        return Check(f"The server says: {error.message}. Hint: a name, an operator, a value; texts in '…'.", "")
+        return Check(
+            f"The server says: {error.message}. Hint: a name, an operator, a value; texts in '…'.",
+            "",
+        )
     wrong = None
     if too_many := found - wanted:
         one = min(too_many)
-        hint = f"more than {more_than} is `>`" if " and " in query.lower() else "join two conditions with AND"
+        hint = (
+            f"more than {more_than} is `>`"
+            if " and " in query.lower()
+            else "join two conditions with AND"
+        )
         wrong = f"It finds {len(too_many)} too many, {one} for one. Hint: {hint}."
     elif left_out := wanted - found:
         one = min(left_out)
-        wrong = f"It leaves out {len(left_out)}, {one} for one. Hint: is each condition as wide as it should be?"
+        wrong = (
+            f"It leaves out {len(left_out)}, {one} for one. "
+            "Hint: is each condition as wide as it should be?"
+        )
     return Check(wrong, f"It finds what it should, and nothing else: {len(wanted)}.")
 
 
@@ -63,7 +74,8 @@ async def _listed(query: str) -> set[str]:
 
 
 def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker: Process) -> Check:
-    """Does `count(lines)` count the failed attempts of each step in the lines of this worker's log?"""
+    """Does `count(lines)` count the failed attempts of each step in the lines of this worker's
+    log?"""
     # As a worker that dies may end its log.
     lines = [*worker.log().splitlines(), "Killed", '{"event": "stopped"}']
     wanted: dict[str, int] = {}
@@ -73,15 +85,23 @@ def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker
     try:
         counted = count(lines)
     except Exception as error:
-        return Check(f"It raises {type(error).__name__}: {error}. Hint: not every line is JSON.", "")
+        return Check(
+            f"It raises {type(error).__name__}: {error}. Hint: not every line is JSON.", ""
+        )
     if counted is None:
         wrong = "It returns nothing yet. Hint: a dictionary, from a step to a number."
     elif not isinstance(counted, Mapping):
-        wrong = f"It returns a {type(counted).__name__}. Hint: a dictionary, from a step to a number."
+        wrong = (
+            f"It returns a {type(counted).__name__}. Hint: a dictionary, from a step to a number."
+        )
     elif dict(counted) != wanted:
-        step = min(step for step in {*wanted, *counted} if wanted.get(step, 0) != counted.get(step, 0))
-        wrong = f"{step} failed {wanted.get(step, 0)} times, and it says {counted.get(step, 0)}. Hint: count the lines "
-        wrong += "that have `took`: only a failed attempt says how long it took."
+        step = min(
+            step for step in {*wanted, *counted} if wanted.get(step, 0) != counted.get(step, 0)
+        )
+        wrong = (
+            f"{step} failed {wanted.get(step, 0)} times, and it says {counted.get(step, 0)}. "
+            "Hint: count the lines that have `took`: only a failed attempt says how long it took."
+        )
     return Check(wrong, f"Every attempt that failed is counted, in {len(wanted)} steps.")
 
 
@@ -91,7 +111,10 @@ def check_settings(settings: Any) -> Check:
         return Check('There are no settings yet. Hint: {"TEMPORAL_HOST": "…", …}.', "")
     if other := [name for name, value in settings.items() if not isinstance(value, str)]:
         return Check(f"{other[0]} is no text. Hint: in an environment every value is one.", "")
-    return Check(_fault_of(settings), "With these, and not a line changed, the workers work for that company.")
+    return Check(
+        _fault_of(settings),
+        "With these, and not a line changed, the workers work for that company.",
+    )
 
 
 def _fault_of(settings: Mapping[str, str]) -> str | None:
@@ -102,7 +125,9 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
             return f"{error}. Hint: as the company writes it, in the text above."
     try:
         # What the SDK takes itself. A file of this machine's user is not looked at.
-        sdk = ClientConfig.load_client_connect_config(disable_file=True, override_env_vars=dict(settings))
+        sdk = ClientConfig.load_client_connect_config(
+            disable_file=True, override_env_vars=dict(settings)
+        )
     except ValueError as error:
         return f"The SDK says: {error}. Hint: only what the text above names is needed."
     found: dict[str, Any] = {
@@ -117,10 +142,17 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
         if name == "DATABASE_URL":
             wrong = [part for part, value in _parts(wanted).items() if found[name][part] != value]
             if wrong:
-                return f"{name} has another {wrong[0]}. Hint: postgresql://user:password@host:port/database."
+                return (
+                    f"{name} has another {wrong[0]}. "
+                    "Hint: postgresql://user:password@host:port/database."
+                )
         elif found[name] != wanted:
             return f"{name} is {found[name]!r}. Hint: the company's is in the text above."
-    return None if sdk.get("tls") else "The key would go over an open line. Hint: leave TEMPORAL_TLS out; it is on."
+    return (
+        None
+        if sdk.get("tls")
+        else "The key would go over an open line. Hint: leave TEMPORAL_TLS out; it is on."
+    )
 
 
 def _parts(database_url: str) -> dict[str, Any]:

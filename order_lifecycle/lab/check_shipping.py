@@ -24,21 +24,33 @@ def check_tries(order_id: str, tries: int) -> Check:
     if order is None:
         wrong = f'There is no order {order_id}. Hint: `await buy("{order_id}", …)`.'
     elif order["state"] == "shipped":
-        wrong = f"{order_id} was shipped. Hint: the one shipping worker that runs must be that with `no_carrier`."
+        wrong = (
+            f"{order_id} was shipped. "
+            "Hint: the one shipping worker that runs must be that with `no_carrier`."
+        )
     elif order["state"] != "failed":
-        wrong = f"{order_id} is {order['state']}, after {len(failed)} tries. Hint: wait for its end, and see who runs."
+        wrong = (
+            f"{order_id} is {order['state']}, after {len(failed)} tries. "
+            "Hint: wait for its end, and see who runs."
+        )
     elif len(failed) != tries:
-        wrong = f"{order_id} was tried {len(failed)} times, not {tries}. Hint: `Policy(shipping_tries={tries})`."
+        wrong = (
+            f"{order_id} was tried {len(failed)} times, not {tries}. "
+            f"Hint: `Policy(shipping_tries={tries})`."
+        )
     elif payment is None or payment["status"] != "refunded":
         wrong = (
-            f"{order_id} has failed, and no charge was given back. Hint: only the carrier may fail, after the charge."
+            f"{order_id} has failed, and no charge was given back. "
+            "Hint: only the carrier may fail, after the charge."
         )
-    return Check(wrong, f"{order_id} was tried {tries} times and no more, and its charge is given back.")
+    return Check(
+        wrong, f"{order_id} was tried {tries} times and no more, and its charge is given back."
+    )
 
 
 def check_race(race: Race) -> Check:
-    """Does `race(step, cancel)` give what the step returns, or None as soon as the event `cancel` is set, and stop the
-    step then?"""
+    """Does `race(step, cancel)` give what the step returns, or None as soon as the event `cancel`
+    is set, and stop the step then?"""
     wrong = in_a_loop_of_its_own(_first_fault(race))
     return Check(wrong, "The step's end or the cancel: whichever comes first counts.")
 
@@ -54,7 +66,10 @@ async def _ends_first(race: Race) -> str | None:
     came = await _run(race, step(), asyncio.Event())
     if came == "shipped":
         return None
-    return f"The step returned 'shipped', and `race` returned {came!r}. Hint: `task = asyncio.create_task(step)`."
+    return (
+        f"The step returned 'shipped', and `race` returned {came!r}. "
+        "Hint: `task = asyncio.create_task(step)`."
+    )
 
 
 async def _cancelled_first(race: Race) -> str | None:
@@ -69,9 +84,15 @@ async def _cancelled_first(race: Race) -> str | None:
     asyncio.get_running_loop().call_later(0.05, cancel.set)
     came = await _run(race, step(), cancel)
     if isinstance(came, TimeoutError):
-        return "The cancel came, and `race` still waits for the step. Hint: wait for whichever comes first."
+        return (
+            "The cancel came, and `race` still waits for the step. "
+            "Hint: wait for whichever comes first."
+        )
     if came is not None:
-        return f"The cancel came first, and from `race` came {came!r}. Hint: do not await a step that you cancelled."
+        return (
+            f"The cancel came first, and from `race` came {came!r}. "
+            "Hint: do not await a step that you cancelled."
+        )
     try:
         await asyncio.wait_for(stopped.wait(), 0.1)
     except TimeoutError:
@@ -86,7 +107,10 @@ async def _fails(race: Race) -> str | None:
     came = await _run(race, step(), asyncio.Event())
     if isinstance(came, ValueError):
         return None
-    return "The step failed, and nobody hears of it. Hint: `task.result()` raises what the step raised."
+    return (
+        "The step failed, and nobody hears of it. "
+        "Hint: `task.result()` raises what the step raised."
+    )
 
 
 async def _run(race: Race, step: Coroutine[Any, Any, str], cancel: asyncio.Event) -> object:

@@ -25,8 +25,8 @@ class NoWorkflow:
 
 
 def check_test(test: Test) -> Check:
-    """Does `test(workflow)` pass with the order's workflow, and fail with two others: one that reviews no small orders,
-    and one that takes silence for an approval?"""
+    """Does `test(workflow)` pass with the order's workflow, and fail with two others: one that
+    reviews no small orders, and one that takes silence for an approval?"""
     fault = _what_it_raises(test, WithoutSmallReviews)
     if fault is None and _what_it_raises(test, NoWorkflow) is None:
         wrong: str | None = (
@@ -35,13 +35,15 @@ def check_test(test: Test) -> Check:
         )
     elif fault is None:
         wrong = (
-            "It passes with WithoutSmallReviews too, which charges the order though nobody approved it. "
+            "It passes with WithoutSmallReviews too, "
+            "which charges the order though nobody approved it. "
             "Hint: compare `calls` with the steps of an order that nobody approved."
         )
     elif _what_it_raises(test, SilenceIsConsent) is None:
         wrong = (
             "It passes with a workflow that approves an order when three days are over. "
-            "Hint: nobody answers, and `await server.skip(days=4)`; which steps may be in `calls` then?"
+            "Hint: nobody answers, and `await server.skip(days=4)`; "
+            "which steps may be in `calls` then?"
         )
     elif isinstance(error := _what_it_raises(test, OrderWorkflow), TimeoutError):
         wrong = (
@@ -70,7 +72,8 @@ def _what_it_raises(test: Test, workflow: type) -> Exception | None:
 
 
 def check_goes_on(goes_on: GoesOn, histories: Path) -> Check:
-    """Does `goes_on(workflow, history)` say whether orders with that history could go on with that workflow?"""
+    """Does `goes_on(workflow, history)` say whether orders with that history could go on with that
+    workflow?"""
     cases: list[tuple[type, str, bool]] = [
         (OrderWorkflow, "shipped", True),
         (WithoutSmallReviews, "shipped", False),
@@ -79,7 +82,9 @@ def check_goes_on(goes_on: GoesOn, histories: Path) -> Check:
     wrong = None
     for workflow, kind, right in cases:
         wrong = wrong or _what_is_wrong(goes_on, workflow, histories / f"{kind}.json", right)
-    return Check(wrong, "It tells the changes that running orders survive from those that they do not.")
+    return Check(
+        wrong, "It tells the changes that running orders survive from those that they do not."
+    )
 
 
 def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> str | None:
@@ -97,12 +102,19 @@ def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> 
             "Hint: a replay takes milliseconds, and needs no server."
         )
     except Exception as error:
-        return f"With {case} it raises {type(error).__name__}. Hint: a replay that fails raises NondeterminismError."
+        return (
+            f"With {case} it raises {type(error).__name__}. "
+            "Hint: a replay that fails raises NondeterminismError."
+        )
     if answer is None:
-        return "It returns nothing. Hint: `await replayer.replay_workflow(history)`, then `return True`."
+        return (
+            "It returns nothing. "
+            "Hint: `await replayer.replay_workflow(history)`, then `return True`."
+        )
     if answer is not right:
         hint = (
-            "with `raise_on_replay_failure=False` the failure is only in the result, as `replay_failure`"
+            "with `raise_on_replay_failure=False` "
+            "the failure is only in the result, as `replay_failure`"
             if not right
             else "a `Replayer` needs the `data_converter` that wrote the history"
         )

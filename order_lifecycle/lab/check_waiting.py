@@ -12,38 +12,64 @@ DAY = 86400.0  # s
 
 def check_waited(picture: Any, days: float) -> Check:
     """Was the order of this timeline approved after it had waited for so many days at least?"""
-    reviews = [span for span in picture.spans if span.kind == "wait"] if isinstance(picture, Timeline) else []
+    reviews = (
+        [span for span in picture.spans if span.kind == "wait"]
+        if isinstance(picture, Timeline)
+        else []
+    )
     waited = (reviews[0].end or reviews[0].start) - reviews[0].start if reviews else 0.0
     wrong = None
     if picture is ...:
-        wrong = "There is no timeline yet. Hint: `picture = await lab.timeline(handle)`, when the order is approved."
+        wrong = (
+            "There is no timeline yet. "
+            "Hint: `picture = await lab.timeline(handle)`, when the order is approved."
+        )
     elif not reviews:
-        wrong = "This is not the timeline of an order that was reviewed. Hint: `await lab.timeline(handle)`."
+        wrong = (
+            "This is not the timeline of an order that was reviewed. "
+            "Hint: `await lab.timeline(handle)`."
+        )
     elif reviews[0].end is None:
-        wrong = "The order still waits. Hint: `await handle.execute_update(OrderWorkflow.approve)`, then draw it again."
+        wrong = (
+            "The order still waits. "
+            "Hint: `await handle.execute_update(OrderWorkflow.approve)`, then draw it again."
+        )
     elif reviews[0].outcome == "ok":
-        wrong = f"Its deadline passed after {waited / DAY:.1f} days. Hint: skip less than that, then approve."
+        wrong = (
+            f"Its deadline passed after {waited / DAY:.1f} days. "
+            "Hint: skip less than that, then approve."
+        )
     elif not any(span.step == "approve_order" for span in picture.spans):
         wrong = "It was not approved. Hint: `await handle.execute_update(OrderWorkflow.approve)`."
     elif waited < days * DAY:
         wrong = (
             f"It waited for {waited / DAY:.1f} days. "
-            "Hint: start it with `to=far_client`, then `await skipping.skip(days=…)`, and only then approve it."
+            "Hint: start it with `to=far_client`, "
+            "then `await skipping.skip(days=…)`, and only then approve it."
         )
-    return Check(wrong, f"It was approved after {waited / DAY:.1f} days, of which you waited for none.")
+    return Check(
+        wrong, f"It was approved after {waited / DAY:.1f} days, of which you waited for none."
+    )
 
 
 def check_answers(answers: Any) -> Check:
     """Did the same approval, sent twice, get the two answers that it should?"""
     wrong = None
     if not isinstance(answers, list | tuple) or len(answers) != 2:
-        wrong = f"The two answers should be in a list, not {answers!r}. Hint: `answers = [await …, await …]`."
+        wrong = (
+            f"The two answers should be in a list, not {answers!r}. "
+            "Hint: `answers = [await …, await …]`."
+        )
     elif all(answer is None for answer in answers):
         wrong = (
-            "There are no answers yet. Hint: `await handle.execute_update(OrderWorkflow.approve)` returns a Verdict."
+            "There are no answers yet. "
+            "Hint: `await handle.execute_update(OrderWorkflow.approve)` returns a Verdict."
         )
     elif answers[1] == "Workflow update failed":
-        wrong = "That is the envelope of the refusal, and the reason is inside. Hint: `error.cause.message`."
+        wrong = (
+            "That is the envelope of the refusal, and the reason is inside. "
+            "Hint: `error.cause.message`."
+        )
     elif answers[0] != "approved":
         wrong = (
             f"The first answer should be 'approved', not {answers[0]!r}. "
@@ -52,6 +78,7 @@ def check_answers(answers: Any) -> Check:
     elif answers[1] != "already approved":
         wrong = (
             f"The second answer should be 'already approved', not {answers[1]!r}. "
-            "Hint: approve the same order twice, and where the Update is refused return `error.cause.message`."
+            "Hint: approve the same order twice, "
+            "and where the Update is refused return `error.cause.message`."
         )
     return Check(wrong, "Accepted or refused, the sender knows, and knows why.")

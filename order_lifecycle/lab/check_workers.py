@@ -28,27 +28,38 @@ def check_killed(order_id: str) -> Check:
     if order is None:
         wrong = f'There is no order {order_id}. Hint: `await buy("{order_id}")`.'
     elif payment is None:
-        wrong = f"{order_id} is {order['state']}, and not charged. Hint: start a new worker, and wait for `charged`."
+        wrong = (
+            f"{order_id} is {order['state']}, and not charged. "
+            "Hint: start a new worker, and wait for `charged`."
+        )
     else:
         wrong = _how_its_charge_went(order_id)
-    return Check(wrong, f"The charge of {order_id} was begun twice, by two workers, and the money moved once.")
+    return Check(
+        wrong,
+        f"The charge of {order_id} was begun twice, by two workers, and the money moved once.",
+    )
 
 
 def _how_its_charge_went(order_id: str) -> str | None:
     started = in_a_loop_of_its_own(_charge(order_id))
     if started.attempt == 1:
-        return f"The charge of {order_id} worked at once. Hint: give the worker `provider`, and the charge will hang."
+        return (
+            f"The charge of {order_id} worked at once. "
+            "Hint: give the worker `provider`, and the charge will hang."
+        )
     if not started.last_failure.HasField("timeout_failure_info"):
         return (
-            f"The worker lived to report its failure: {started.last_failure.message}. Hint: `kill()` it, not `stop()`, "
-            "in the cell that waits for the charge to begin, before it gives up by itself; and if two run, kill both."
+            f"The worker lived to report its failure: {started.last_failure.message}. "
+            "Hint: `kill()` it, not `stop()`, in the cell that waits for the charge to begin, "
+            "before it gives up by itself; and if two run, kill both."
         )
     return None
 
 
 async def _charge(order_id: str) -> ActivityTaskStartedEventAttributes:
     """The last attempt at the order's charge, as the history has it."""
-    events = (await (await connect()).get_workflow_handle(workflow_id(order_id)).fetch_history()).events
+    handle = (await connect()).get_workflow_handle(workflow_id(order_id))
+    events = (await handle.fetch_history()).events
     charge = next(
         event.event_id
         for event in events
@@ -59,7 +70,8 @@ async def _charge(order_id: str) -> ActivityTaskStartedEventAttributes:
 
 
 def check_safe_to_repeat(give_points: Activity) -> Check:
-    """Is `give_points(order_id, points)` an activity that leaves one row in `points`, however often it is run?"""
+    """Is `give_points(order_id, points)` an activity that leaves one row in `points`, however often
+    it is run?"""
     with store().engine.begin() as tx:
         tx.execute(text("DROP TABLE IF EXISTS points"))
         tx.execute(text("CREATE TABLE points (order_id text PRIMARY KEY, points int NOT NULL)"))
@@ -78,7 +90,10 @@ def _why_no_worker_takes_it(function: object) -> str | None:
     if not callable(function):
         return f"{function!r} is no function. Hint: `def give_points(order_id, points):`."
     if not hasattr(function, "__temporal_activity_definition"):
-        return "A worker would refuse it: it is an ordinary function. Hint: `@activity.defn`, in the line above `def`."
+        return (
+            "A worker would refuse it: it is an ordinary function. "
+            "Hint: `@activity.defn`, in the line above `def`."
+        )
     if inspect.iscoroutinefunction(function):
         return (
             "It is `async def`: while it waits for the database, its worker can do nothing else. "
@@ -95,21 +110,32 @@ def _what_is_wrong(run: Callable[[], object], which: str) -> str | None:
             says = str(error).splitlines()[0]
             return (
                 f"It raises {type(error).__name__}: {says}. "
-                'Hint: `with store.engine.begin() as tx:`, and in it `tx.execute(text("INSERT INTO points …"), {…})`.'
+                "Hint: `with store.engine.begin() as tx:`, "
+                'and in it `tx.execute(text("INSERT INTO points …"), {…})`.'
             )
         if isinstance(error.__cause__, InFailedSqlTransaction):
             return (
-                f"In {which} an error was caught inside the transaction: PostgreSQL takes nothing more in it, and "
-                "undoes it. Hint: `INSERT … ON CONFLICT DO NOTHING` raises none."
+                f"In {which} an error was caught inside the transaction: "
+                "PostgreSQL takes nothing more in it, and undoes it. "
+                "Hint: `INSERT … ON CONFLICT DO NOTHING` raises none."
             )
-        then = "it fails though the work is done" if "same time" in which else "no further one would succeed either"
-        return f"It raises {type(error).__name__} in {which}: {then}. Hint: `INSERT … ON CONFLICT DO NOTHING`."
+        then = (
+            "it fails though the work is done"
+            if "same time" in which
+            else "no further one would succeed either"
+        )
+        return (
+            f"It raises {type(error).__name__} in {which}: {then}. "
+            "Hint: `INSERT … ON CONFLICT DO NOTHING`."
+        )
+    query = text("SELECT order_id, points FROM points WHERE order_id = 'abc'")
     with store().engine.connect() as tx:
-        rows = [tuple(row) for row in tx.execute(text("SELECT order_id, points FROM points WHERE order_id = 'abc'"))]
+        rows = [tuple(row) for row in tx.execute(query)]
     if not rows:
         return (
-            f"There is no row for the order after {which}. Hint: `with store.engine.begin() as tx:` commits at its "
-            'end; in it, `tx.execute(text("INSERT INTO points …"), {…})`.'
+            f"There is no row for the order after {which}. "
+            "Hint: `with store.engine.begin() as tx:` commits at its end; "
+            'in it, `tx.execute(text("INSERT INTO points …"), {…})`.'
         )
     if rows != [("abc", POINTS)]:
         return (
@@ -125,7 +151,8 @@ def _run(give_points: Activity) -> None:
 
 
 def _run_twice_at_once(give_points: Activity) -> None:
-    """Neither attempt can write before both have come so far, and so neither can see what the other has written."""
+    """Neither attempt can write before both have come so far, and so neither can see what the other
+    has written."""
     with store().engine.begin() as tx:
         tx.execute(text("DELETE FROM points"))
     with ThreadPoolExecutor(2) as threads:
@@ -138,12 +165,15 @@ def _run_twice_at_once(give_points: Activity) -> None:
 
 
 def _until_all_wait(tx: Connection, attempts: list[Future[None]]) -> None:
-    """For the transaction `tx`, at most two seconds: one may have ended already, because it does not write."""
+    """For the transaction `tx`, at most two seconds: one may have ended already, because it does
+    not write."""
     # Not pg_stat_activity: what that shows stays as it is until the transaction ends.
     waiting = text(
-        "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        "SELECT count(DISTINCT pid) FROM pg_locks "
+        "WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
     )
     for _ in range(200):
-        if sum(attempt.done() for attempt in attempts) + tx.execute(waiting).scalar_one() >= len(attempts):
+        ended = sum(attempt.done() for attempt in attempts)
+        if ended + tx.execute(waiting).scalar_one() >= len(attempts):
             return
         tx.execute(text("SELECT pg_sleep(0.01)"))  # between two looks

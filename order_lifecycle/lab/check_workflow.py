@@ -34,8 +34,9 @@ BEGUN_AND_DONE = [
 
 REFUNDED, GIVEN_UP = "refunded", "given up"
 STILL_WAITS = {
-    REFUNDED: "a method `parcel_arrived`, marked `@workflow.signal`, makes true what the wait looks at, and "
-    "`__init__` makes it false, not `run`: a signal may be there before `run` begins",
+    REFUNDED: "a method `parcel_arrived`, marked `@workflow.signal`, "
+    "makes true what the wait looks at, and `__init__` makes it false, not `run`: "
+    "a signal may be there before `run` begins",
     GIVEN_UP: "`wait_condition` has an argument `timeout`",
 }
 FAILS = {
@@ -44,7 +45,8 @@ FAILS = {
 }
 BEGINS = "`run` takes the order's id, which is a text, and uses what the module has imported"
 REPLAYED = (
-    "what may differ at a replay belongs in an activity; for time there are `workflow.now()` and `workflow.sleep(…)`"
+    "what may differ at a replay belongs in an activity; "
+    "for time there are `workflow.now()` and `workflow.sleep(…)`"
 )
 
 Return = WorkflowHandle[Any, Any]
@@ -57,10 +59,17 @@ class _Stuck(Exception):
 
 
 def check_return(code: object) -> Check:
-    """Is this text a module with a workflow `ParcelReturn`, which waits for the signal `parcel_arrived`, for 14 days at
-    most, and then refunds or gives up?"""
-    wrong = _fault_of(code) if isinstance(code, str) else 'It is no text. Hint: a module, between `"""` and `"""`.'
-    return Check(wrong, "A parcel that comes is refunded once, and after 14 days nobody waits for it any more.")
+    """Is this text a module with a workflow `ParcelReturn`, which waits for the signal
+    `parcel_arrived`, for 14 days at most, and then refunds or gives up?"""
+    wrong = (
+        _fault_of(code)
+        if isinstance(code, str)
+        else 'It is no text. Hint: a module, between `"""` and `"""`.'
+    )
+    return Check(
+        wrong,
+        "A parcel that comes is refunded once, and after 14 days nobody waits for it any more.",
+    )
 
 
 def _fault_of(code: str) -> str | None:
@@ -68,18 +77,30 @@ def _fault_of(code: str) -> str | None:
         with module_of(code) as module:
             workflow: Any = getattr(module, NAME, None)
             if not hasattr(workflow, "__temporal_workflow_definition"):
-                return f"There is no workflow {NAME} in it. Hint: `@workflow.defn`, in the line above `class {NAME}:`."
-            return in_a_loop_of_its_own(_lives_of(workflow), "two weeks in the life of three parcels")
+                return (
+                    f"There is no workflow {NAME} in it. "
+                    f"Hint: `@workflow.defn`, in the line above `class {NAME}:`."
+                )
+            return in_a_loop_of_its_own(
+                _lives_of(workflow), "two weeks in the life of three parcels"
+            )
     except SyntaxError as error:
-        return f"Python cannot read it: {error.msg} (line {error.lineno}). Hint: write it as it would stand in a file."
+        return (
+            f"Python cannot read it: {error.msg} (line {error.lineno}). "
+            "Hint: write it as it would stand in a file."
+        )
     except _Stuck:
-        return "Its worker cannot go on with it. Hint: whatever takes time in a workflow is awaited."
+        return (
+            "Its worker cannot go on with it. Hint: whatever takes time in a workflow is awaited."
+        )
     except LabError:
         raise
-    except Exception as error:  # what the module raises, or the decorators in it, or a worker that looks at it
+    except Exception as error:
+        # What the module raises, or the decorators in it, or a worker that looks at it.
         why = error.__cause__ or error
         return (
-            f"A worker cannot use it: {type(why).__name__}: {why}. Hint: read `SmallOrder` in 10, or the rules above."
+            f"A worker cannot use it: {type(why).__name__}: {why}. "
+            "Hint: read `SmallOrder` in 10, or the rules above."
         )
 
 
@@ -108,7 +129,9 @@ async def _lives_of(workflow: type) -> str | None:
             async with worker:
                 for signal in (None, None, "parcel_arrived"):
                     name = f"{queue}-{len(parcels)}"
-                    parcel = await client.start_workflow(NAME, name, id=name, task_queue=queue, start_signal=signal)
+                    parcel = await client.start_workflow(
+                        NAME, name, id=name, task_queue=queue, start_signal=signal
+                    )
                     parcels.append(parcel)
                 return await _first_fault(workflow, server, *parcels)
     finally:
@@ -117,9 +140,14 @@ async def _lives_of(workflow: type) -> str | None:
                 await parcel.terminate()
 
 
-async def _first_fault(workflow: type, server: TimeSkipping, never: Return, late: Return, early: Return) -> str | None:
-    """One parcel never comes, one after 13 days, and of one the signal was there before `run` began."""
-    if fault := await _too_soon(never, "At the start") or await _wrong_end(early, REFUNDED, "The parcel was there"):
+async def _first_fault(
+    workflow: type, server: TimeSkipping, never: Return, late: Return, early: Return
+) -> str | None:
+    """One parcel never comes, one after 13 days, and of one the signal was there before `run`
+    began."""
+    if fault := await _too_soon(never, "At the start"):
+        return fault
+    if fault := await _wrong_end(early, REFUNDED, "The parcel was there"):
         return fault
     await _rest(late)
     await server.skip(days=13)
@@ -133,20 +161,27 @@ async def _first_fault(workflow: type, server: TimeSkipping, never: Return, late
         return fault
     for parcel in (never, late, early):
         if why := await what_stops(workflow, await parcel.fetch_history()):
-            return f"A worker that replays it stops: {why}. Hint: it must ask for the same things at every replay."
+            return (
+                f"A worker that replays it stops: {why}. "
+                "Hint: it must ask for the same things at every replay."
+            )
     return None
 
 
 async def _too_soon(parcel: Return, when: str) -> str | None:
     came = await _end(parcel)
     if "refund" in _steps(await parcel.fetch_history()):
-        return f"{when} the money is given back, and no parcel has come. Hint: first `await` the wait, then refund."
+        return (
+            f"{when} the money is given back, and no parcel has come. "
+            "Hint: first `await` the wait, then refund."
+        )
     if isinstance(came, ApplicationError):
         hint = REPLAYED if came.type == "RestrictedWorkflowAccessError" else BEGINS
         return f"{when} it fails: {_words(came)}. Hint: {hint}."
     if came is not WAITS:
         return (
-            f"{when} it has ended, with {came!r}. Hint: `await workflow.wait_condition(…, timeout=timedelta(days=14))`."
+            f"{when} it has ended, with {came!r}. "
+            "Hint: `await workflow.wait_condition(…, timeout=timedelta(days=14))`."
         )
     return None
 
@@ -162,7 +197,8 @@ async def _wrong_end(parcel: Return, wanted: str, when: str) -> str | None:
         return f"{when}, and it returns {came!r}. Hint: `return {wanted!r}`."
     if wanted == REFUNDED and refunds != 1:
         return (
-            f"{when}, and the money was given back {refunds} times. Hint: `await workflow.execute_activity(…)`, once."
+            f"{when}, and the money was given back {refunds} times. "
+            "Hint: `await workflow.execute_activity(…)`, once."
         )
     if wanted == GIVEN_UP and refunds:
         return f"{when}, and the money was given back. Hint: `return` where the time is over."
@@ -181,7 +217,8 @@ async def _end(parcel: Return) -> object:
 
 
 async def _rest(parcel: Return) -> None:
-    """Wait until it has ended, or waits itself. Raises _Stuck if its worker cannot go on with it."""
+    """Wait until it has ended, or waits itself. Raises _Stuck if its worker cannot go on with
+    it."""
     try:
         await wait_until(lambda: _rests(parcel), f"{parcel.id} to go on", AT_MOST)
     except LabError:

@@ -18,15 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took time, or happened at one. Times are seconds since the order was started."""
+    """Something that took time, or happened at one. Times are seconds since the order was
+    started."""
 
     step: str
-    # step, retries (the failed attempts before the last) or attempt (one of them), wait, child, signal or update
+    # step, retries (the failed attempts before the last) or attempt (one of them), wait, child,
+    # signal or update
     kind: str
     queued: float  # when it was asked for; from then to `start` it waited for a worker
     start: float
     end: float | None = None  # None: not yet
-    outcome: str = "running"  # or waiting (for a worker), ok, failed, timed out, cancelled, ended early
+    # running, or waiting (for a worker), ok, failed, timed out, cancelled, ended early
+    outcome: str = "running"
     attempt: int = 1
     note: str = ""
     depth: int = field(default=0, repr=False)  # 1 in a child workflow
@@ -34,14 +37,18 @@ class Span:
 
 
 async def history(handle: WorkflowHandle[Any, Any], *, tasks: bool = False) -> pd.DataFrame:
-    """The events that Temporal has recorded for a workflow, one a row: its type, and what it is about.
+    """The events that Temporal has recorded for a workflow, one a row: its type, and what it is
+    about.
 
-    Left out, unless `tasks=True`: the three events for each time that a worker ran the workflow's code, which say
-    nothing of the order, and the numbers of the events."""
+    Left out, unless `tasks=True`: the three events for each time that a worker ran the workflow's
+    code, which say nothing of the order, and the numbers of the events."""
     import pandas as pd
 
     events = (await handle.fetch_history()).events
-    rows = [{"id": event.event_id, "event": _name(event), "about": _about(event, events)} for event in events]
+    rows = [
+        {"id": event.event_id, "event": _name(event), "about": _about(event, events)}
+        for event in events
+    ]
     if tasks:
         return pd.DataFrame(rows)
     shown = [row for row in rows if not str(row["event"]).startswith("WorkflowTask")]
@@ -56,34 +63,54 @@ async def spans(handle: WorkflowHandle[Any, Any]) -> list[Span]:
     return sorted(found, key=lambda span: span.queued)
 
 
-async def _spans(client: Client, handle: WorkflowHandle[Any, Any], zero: datetime, depth: int) -> list[Span]:
+async def _spans(
+    client: Client, handle: WorkflowHandle[Any, Any], zero: datetime, depth: int
+) -> list[Span]:
     events = (await handle.fetch_history()).events
     found: dict[int, Span] = {}
     retries: list[Span] = []
     limits: dict[int, float] = {}  # s, for one attempt of a step
-    pending = {each.activity_id: each for each in (await handle.describe()).raw_description.pending_activities}
+    pending = {
+        each.activity_id: each
+        for each in (await handle.describe()).raw_description.pending_activities
+    }
     for event in events:
         kind = event.WhichOneof("attributes") or ""
         a = getattr(event, kind)
         at = _seconds(event.event_time, zero)
         match kind.removesuffix("_event_attributes"):
             case "activity_task_scheduled":
-                span = found[event.event_id] = Span(a.activity_type.name, "step", at, at, depth=depth)
+                span = found[event.event_id] = Span(
+                    a.activity_type.name, "step", at, at, depth=depth
+                )
                 limits[event.event_id] = a.start_to_close_timeout.ToTimedelta().total_seconds()
                 if now := pending.get(a.activity_id):
-                    # Not HasField("last_started_time"): in an attempt that waits, it is that of the one before.
+                    # Not HasField("last_started_time"): in an attempt that waits, it is that of the
+                    # one before.
                     running = now.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
                     start = _seconds(now.last_started_time if running else _now(), zero)
-                    span = replace(span, start=start, attempt=now.attempt, outcome="running" if running else "waiting")
+                    span = replace(
+                        span,
+                        start=start,
+                        attempt=now.attempt,
+                        outcome="running" if running else "waiting",
+                    )
                     again = min(_seconds(now.scheduled_time, zero), start)
-                    found[event.event_id] = _after_retries(span, now.last_failure.message, retries, again)
+                    found[event.event_id] = _after_retries(
+                        span, now.last_failure.message, retries, again
+                    )
             case "activity_task_started":
-                span = replace(found[a.scheduled_event_id], start=at, attempt=a.attempt, outcome="running")
+                span = replace(
+                    found[a.scheduled_event_id], start=at, attempt=a.attempt, outcome="running"
+                )
                 again = at
                 if a.attempt == 2 and a.last_failure.HasField("timeout_failure_info"):
-                    # One attempt was lost with its worker. It took its time-out; the rest was waiting for another.
+                    # One attempt was lost with its worker. It took its time-out; the rest was
+                    # waiting for another.
                     again = min(at, span.queued + limits[a.scheduled_event_id])
-                found[a.scheduled_event_id] = _after_retries(span, a.last_failure.message, retries, again)
+                found[a.scheduled_event_id] = _after_retries(
+                    span, a.last_failure.message, retries, again
+                )
             case "start_child_workflow_execution_initiated":
                 found[event.event_id] = Span(a.workflow_id, "child", at, at, depth=depth)
             case "child_workflow_execution_started":
@@ -93,7 +120,9 @@ async def _spans(client: Client, handle: WorkflowHandle[Any, Any], zero: datetim
                 found[a.initiated_event_id] = replace(found[a.initiated_event_id], start=start)
                 retries += await _spans(client, child, zero, depth + 1)
             case "timer_started":
-                found[event.event_id] = Span(_summary(event) or "timer", "wait", at, at, depth=depth)
+                found[event.event_id] = Span(
+                    _summary(event) or "timer", "wait", at, at, depth=depth
+                )
             case "workflow_execution_signaled":
                 found[event.event_id] = Span(a.signal_name, "signal", at, at, at, "ok", depth=depth)
             case "workflow_execution_update_accepted":
@@ -103,13 +132,19 @@ async def _spans(client: Client, handle: WorkflowHandle[Any, Any], zero: datetim
                 number = _opened_by(kind, a)
                 if number in found and found[number].end is None and (outcome := _outcome(kind)):
                     note = a.failure.message if hasattr(a, "failure") else ""
-                    found[number] = replace(found[number], end=at, outcome=outcome, note=found[number].note or note)
+                    found[number] = replace(
+                        found[number], end=at, outcome=outcome, note=found[number].note or note
+                    )
     # The children's know theirs.
-    return [replace(span, workflow_id=span.workflow_id or handle.id) for span in [*found.values(), *retries]]
+    return [
+        replace(span, workflow_id=span.workflow_id or handle.id)
+        for span in [*found.values(), *retries]
+    ]
 
 
 async def _taken(handle: WorkflowHandle[Any, Any]) -> Timestamp:
-    """When a worker first took it, or, if none has yet, until when it has waited: it is called running all the same."""
+    """When a worker first took it, or, if none has yet, until when it has waited: it is called
+    running all the same."""
     for event in (await handle.fetch_history()).events:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
             return event.event_time
@@ -118,11 +153,13 @@ async def _taken(handle: WorkflowHandle[Any, Any]) -> Timestamp:
 
 
 def _after_retries(span: Span, last_failure: str, retries: list[Span], again: float) -> Span:
-    """The history has only the last attempt: of those before, that they were, and how the last of them failed. `again`
-    is when the last one was asked for."""
+    """The history has only the last attempt: of those before, that they were, and how the last of
+    them failed. `again` is when the last one was asked for."""
     if span.attempt == 1:
         return span
-    failed = replace(span, kind="retries", start=span.queued, end=again, outcome="failed", note=last_failure)
+    failed = replace(
+        span, kind="retries", start=span.queued, end=again, outcome="failed", note=last_failure
+    )
     retries.append(replace(failed, attempt=span.attempt - 1))
     return replace(span, queued=again)
 
@@ -136,11 +173,19 @@ def _opened_by(kind: str, attributes: Any) -> int:
 
 
 def _outcome(kind: str) -> str | None:
-    endings = {"completed": "ok", "fired": "ok", "failed": "failed", "timed_out": "timed out", "canceled": "cancelled"}
+    endings = {
+        "completed": "ok",
+        "fired": "ok",
+        "failed": "failed",
+        "timed_out": "timed out",
+        "canceled": "cancelled",
+    }
     if kind.startswith("timer_canceled"):
         return "ended early"
     name = kind.removesuffix("_event_attributes")
-    return next((outcome for ending, outcome in endings.items() if name.endswith(f"_{ending}")), None)
+    return next(
+        (outcome for ending, outcome in endings.items() if name.endswith(f"_{ending}")), None
+    )
 
 
 def _name(event: HistoryEvent) -> str:
@@ -191,5 +236,6 @@ def in_words(found: list[Span]) -> Iterator[str]:
         elif span.kind in ("signal", "update"):
             yield f"{span.kind} {span.step}"
         else:
-            name = {"wait": "waits for the ", "child": "child workflow "}.get(span.kind, "") + span.step
+            kinds = {"wait": "waits for the ", "child": "child workflow "}
+            name = kinds.get(span.kind, "") + span.step
             yield name if span.outcome == "ok" else f"{name} ({span.outcome})"

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from temporalio.api.deployment.v1 import WorkerDeploymentVersion
-from temporalio.api.enums.v1 import RoutingConfigUpdateState, TaskQueueType, WorkerDeploymentVersionStatus
+from temporalio.api.enums.v1 import (
+    RoutingConfigUpdateState,
+    TaskQueueType,
+    WorkerDeploymentVersionStatus,
+)
 from temporalio.api.workflowservice.v1 import (
     DescribeWorkerDeploymentRequest,
     DescribeWorkerDeploymentResponse,
@@ -22,16 +26,18 @@ from order_lifecycle.lessons.worker import BUILD, DEPLOYMENT
 if TYPE_CHECKING:
     import pandas as pd
 
-# s. It takes one, nearly always; but it took more than ten in one of some hundred runs of notebook 10, and the server
-# has a reason: a partition of a task queue whose questions bring nothing new five times in a row pauses before it
-# asks again, each time twice as long (fetchUserData in service/matching/user_data_manager.go, server of August 2026).
+# s. It takes one, nearly always; but it took more than ten in one of some hundred runs of notebook
+# 10, and the server has a reason: a partition of a task queue whose questions bring nothing new
+# five times in a row pauses before it asks again, each time twice as long (fetchUserData in
+# service/matching/user_data_manager.go, server of August 2026).
 IN_FORCE_AT_MOST = 60.0
 
 
 def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
-    """Start the worker of the module `order_lifecycle.lessons.<lesson>` in a process of its own, and wait until it
-    polls its task queue. With `build` it is that version of its deployment, and not just any worker. It ends when
-    nothing refers to it any more, so give it a name. Raises LabError."""
+    """Start the worker of the module `order_lifecycle.lessons.<lesson>` in a process of its own,
+    and wait until it polls its task queue. With `build` it is that version of its deployment, and
+    not just any worker. It ends when nothing refers to it any more, so give it a name. Raises
+    LabError."""
     here()
     environment = {BUILD: build} if build else None
     worker = Process(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"], environment)
@@ -43,15 +49,22 @@ async def promote(client: Client, build: str) -> None:
     """From now on, new orders go to the workers of this build. What was begun stays where it is."""
     await wait_until(lambda: _known(client, build), f"the server to hear of build {build}")
     await client.workflow_service.set_worker_deployment_current_version(
-        SetWorkerDeploymentCurrentVersionRequest(namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build)
+        SetWorkerDeploymentCurrentVersionRequest(
+            namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build
+        )
     )
-    await wait_until(lambda: _in_force(client, build), f"build {build} to be the current one", IN_FORCE_AT_MOST)
+    await wait_until(
+        lambda: _in_force(client, build), f"build {build} to be the current one", IN_FORCE_AT_MOST
+    )
 
 
 async def _known(client: Client, build: str) -> Any:
-    """A worker asks for workflow tasks and for activity tasks, and the server hears of the two one after the other."""
+    """A worker asks for workflow tasks and for activity tasks, and the server hears of the two one
+    after the other."""
     version = WorkerDeploymentVersion(deployment_name=DEPLOYMENT, build_id=build)
-    request = DescribeWorkerDeploymentVersionRequest(namespace=client.namespace, deployment_version=version)
+    request = DescribeWorkerDeploymentVersionRequest(
+        namespace=client.namespace, deployment_version=version
+    )
     try:
         heard = await client.workflow_service.describe_worker_deployment_version(request)
     except RPCError as error:
@@ -64,7 +77,10 @@ async def _known(client: Client, build: str) -> Any:
 
 async def _in_force(client: Client, build: str) -> Any:
     now = (await _describe(client)).worker_deployment_info
-    done = now.routing_config_update_state == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
+    done = (
+        now.routing_config_update_state
+        == RoutingConfigUpdateState.ROUTING_CONFIG_UPDATE_STATE_COMPLETED
+    )
     return done and now.routing_config.current_deployment_version.build_id == build
 
 
@@ -81,7 +97,9 @@ async def builds(client: Client) -> pd.DataFrame:
 
 
 async def _describe(client: Client) -> DescribeWorkerDeploymentResponse:
-    request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=DEPLOYMENT)
+    request = DescribeWorkerDeploymentRequest(
+        namespace=client.namespace, deployment_name=DEPLOYMENT
+    )
     try:
         return await client.workflow_service.describe_worker_deployment(request)
     except RPCError as error:

@@ -12,13 +12,15 @@ from order_lifecycle.settings import Settings
 
 class Link:
     def __init__(self, url: str | None, text: str, path: str | None = None) -> None:
-        """`path`: where the Jupyter server shows the same, for a browser that may see nothing but that server."""
+        """`path`: where the Jupyter server shows the same, for a browser that may see nothing but
+        that server."""
         self.url = url
         self.text = text
         self.path = path
 
     def __repr__(self) -> str:
-        return f"{self.text}: {self.url or 'set TEMPORAL_UI_URL to where the Web UI of your server is'}"
+        url = self.url or "set TEMPORAL_UI_URL to where the Web UI of your server is"
+        return f"{self.text}: {url}"
 
     def _repr_html_(self) -> str | None:
         url = self.path or self.url
@@ -28,6 +30,7 @@ class Link:
 def link(handle: WorkflowHandle[Any, Any] | None = None) -> Link:
     """A link to a workflow in Temporal's Web UI, or to the list of all of them."""
     world = here()
-    page = f"/namespaces/{Settings().temporal_namespace}/workflows" + (f"/{handle.id}" if handle else "")
+    page = f"/namespaces/{Settings().temporal_namespace}/workflows"
+    page += f"/{handle.id}" if handle else ""
     text = f"{handle.id if handle else 'all workflows'} in the Temporal Web UI"
     return Link(world.ui_url and world.ui_url + page, text, world.ui_path and world.ui_path + page)

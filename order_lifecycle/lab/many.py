@@ -20,12 +20,15 @@ BAR = 20  # characters
 
 
 class Throughput(Picture):
-    """The picture, and the figures behind it: `frame`, a row for each workflow, with the seconds from the first start
-    to its own start and to its end."""
+    """The picture, and the figures behind it: `frame`, a row for each workflow, with the seconds
+    from the first start to its own start and to its end."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
-        alt = f"Orders that have ended, over time: a line of steps that climbs from 0 to {len(frame)}."
+        alt = (
+            "Orders that have ended, over time: "
+            f"a line of steps that climbs from 0 to {len(frame)}."
+        )
         super().__init__("image/png", _draw(list(frame["ended"])), alt)
 
     @property
@@ -34,9 +37,11 @@ class Throughput(Picture):
         return float(self.frame["ended"].max())
 
 
-async def throughput(handles: Sequence[WorkflowHandle[Any, Any]], at_most: float = 60.0) -> Throughput:
-    """Wait until all of them have ended, with a bar that shows how many have, and draw when they did. Raises LabError
-    if they have not after `at_most` seconds."""
+async def throughput(
+    handles: Sequence[WorkflowHandle[Any, Any]], at_most: float = 60.0
+) -> Throughput:
+    """Wait until all of them have ended, with a bar that shows how many have, and draw when they
+    did. Raises LabError if they have not after `at_most` seconds."""
     import pandas as pd
 
     ends = [asyncio.create_task(_end(handle)) for handle in handles]
@@ -45,7 +50,8 @@ async def throughput(handles: Sequence[WorkflowHandle[Any, Any]], at_most: float
         return sum(end.done() for end in ends)
 
     def so_far() -> str:
-        return f"{len(ends)} orders to end: {'█' * (BAR * done() // len(ends)):░<{BAR}} {done()} of {len(ends)}"
+        bar = f"{'█' * (BAR * done() // len(ends)):░<{BAR}}"
+        return f"{len(ends)} orders to end: {bar} {done()} of {len(ends)}"
 
     try:
         await wait_until(lambda: done() == len(ends), so_far, at_most)
@@ -59,7 +65,9 @@ async def throughput(handles: Sequence[WorkflowHandle[Any, Any]], at_most: float
         for handle, (start, end) in zip(handles, times, strict=True)
         if zero is not None
     ]
-    return Throughput(pd.DataFrame(rows, columns=["workflow", "started", "ended"]).sort_values("ended"))
+    return Throughput(
+        pd.DataFrame(rows, columns=["workflow", "started", "ended"]).sort_values("ended")
+    )
 
 
 async def _end(handle: WorkflowHandle[Any, Any]) -> tuple[datetime, datetime]:

@@ -1,4 +1,5 @@
-"""Modules made of text. A workflow must be in one: a worker's sandbox imports it anew for each run."""
+"""Modules made of text. A workflow must be in one: a worker's sandbox imports it anew for each
+run."""
 
 from __future__ import annotations
 

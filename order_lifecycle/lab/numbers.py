@@ -19,8 +19,8 @@ LEFT_OUT = {"namespace", "service_name", "task_queue", "workflow_type"}
 
 
 def metrics(worker: Process) -> pd.DataFrame:
-    """What this worker counts and measures: the metric, what it is about, and its value. Histograms are left out, but
-    for their sums and counts. Raises LabError if the worker serves none."""
+    """What this worker counts and measures: the metric, what it is about, and its value. Histograms
+    are left out, but for their sums and counts. Raises LabError if the worker serves none."""
     import pandas as pd
 
     address = worker.environment.get("METRICS_ADDRESS")
@@ -31,7 +31,9 @@ def metrics(worker: Process) -> pd.DataFrame:
     rows = [
         [
             found["metric"],
-            ", ".join(value for name, value in LABEL.findall(found["labels"]) if name not in LEFT_OUT),
+            ", ".join(
+                value for name, value in LABEL.findall(found["labels"]) if name not in LEFT_OUT
+            ),
             float(found["value"]),
         ]
         for found in SERIES.finditer(text)

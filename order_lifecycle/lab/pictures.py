@@ -6,7 +6,8 @@ from base64 import b64encode
 from html import escape
 from typing import Any
 
-# Pictures have a light ground of their own, so that they read the same in a light and in a dark theme.
+# Pictures have a light ground of their own, so that they read the same in a light and in a dark
+# theme.
 GROUND, INK, FAINT = "#ffffff", "#1f2328", "#6e7781"
 BLUE, PALE, RED, ORANGE = "#1f5fa8", "#dbe9f8", "#b3261e", "#9a5b00"
 
@@ -22,11 +23,14 @@ class Picture:
     def __repr__(self) -> str:
         return self.alt
 
-    def _repr_mimebundle_(self, **_: Any) -> tuple[dict[str, str | bytes], dict[str, dict[str, str]]]:
+    def _repr_mimebundle_(
+        self, **_: Any
+    ) -> tuple[dict[str, str | bytes], dict[str, dict[str, str]]]:
         data = {self.mime: self.data, "text/html": self._html(), "text/plain": self.alt}
         return data, {self.mime: {"alt": self.alt}}
 
     def _html(self) -> str:
         """JupyterLab shows this, and with it the alt text; with a picture alone it does not."""
         data = self.data.encode() if isinstance(self.data, str) else self.data
-        return f'<img alt="{escape(self.alt)}" src="data:{self.mime};base64,{b64encode(data).decode()}">'
+        source = f"data:{self.mime};base64,{b64encode(data).decode()}"
+        return f'<img alt="{escape(self.alt)}" src="{source}">'

@@ -1,4 +1,5 @@
-"""The lines of this project where an idea lives: shown from the file, so that they cannot be out of date."""
+"""The lines of this project where an idea lives: shown from the file, so that they cannot be out of
+date."""
 
 from __future__ import annotations
 
@@ -25,11 +26,13 @@ class Source:
 
 
 def source(thing: Any, begins: str = "") -> Source:
-    """The source of a class, function, method or module of the package, or of a file of this project (a Path), with
-    the file that it is in. With `begins` only that statement in it which begins so. Raises LabError if none does."""
-    file = (thing if isinstance(thing, Path) else Path(inspect.getfile(inspect.unwrap(thing)))).resolve()
-    code = textwrap.dedent(file.read_text() if isinstance(thing, Path) else inspect.getsource(thing))
-    return Source(f"# {file.relative_to(TOP).as_posix()}\n{_statement(code, begins) if begins else code.rstrip()}")
+    """The source of a class, function, method or module of the package, or of a file of this
+    project (a Path), with the file that it is in. With `begins` only that statement in it which
+    begins so. Raises LabError if none does."""
+    file = thing if isinstance(thing, Path) else Path(inspect.getfile(inspect.unwrap(thing)))
+    where = file.resolve().relative_to(TOP).as_posix()
+    code = textwrap.dedent(file.read_text() if file is thing else inspect.getsource(thing))
+    return Source(f"# {where}\n{_statement(code, begins) if begins else code.rstrip()}")
 
 
 def _statement(code: str, begins: str) -> str:

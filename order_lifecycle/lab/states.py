@@ -11,29 +11,40 @@ BOX, GAP, HIGH, TOP, LEFT, LOWER = 92, 16, 42, 40, 12, 138
 
 
 def state_diagram(state: str | None = None) -> Picture:
-    """All states and the moves between them; `state` is filled, in bold, and has an arrow above it."""
+    """All states and the moves between them; `state` is filled, in bold, and has an arrow above
+    it."""
     try:
         now = None if state is None else OrderState(state)
     except ValueError:
-        raise LabError(f"there is no state {state!r}: choose one of {', '.join(OrderState)}") from None
+        raise LabError(
+            f"there is no state {state!r}: choose one of {', '.join(OrderState)}"
+        ) from None
     place = {each: (LEFT + number * (BOX + GAP), TOP) for number, each in enumerate(HAPPY)}
-    cancelled, failed = place[OrderState.AWAITING_REVIEW][0], place[OrderState.PACKED][0] - BOX - GAP
+    cancelled = place[OrderState.AWAITING_REVIEW][0]
+    failed = place[OrderState.PACKED][0] - BOX - GAP
     place |= {OrderState.CANCELLED: (cancelled, LOWER), OrderState.FAILED: (failed, LOWER)}
     width = 2 * LEFT + len(HAPPY) * (BOX + GAP) - GAP
-    alt = "The states of an order: " + " → ".join(HAPPY) + "; until dispatched also → cancelled or → failed."
+    alt = f"The states of an order: {' → '.join(HAPPY)}"
+    alt += "; until dispatched also → cancelled or → failed."
     alt += f" Now: {now}." if now else ""
-    body = [_arrow(place[a][0] + BOX, TOP + HIGH / 2, place[b][0], TOP + HIGH / 2) for a, b in MOVES.values()]
+    body = [
+        _arrow(place[a][0] + BOX, TOP + HIGH / 2, place[b][0], TOP + HIGH / 2)
+        for a, b in MOVES.values()
+    ]
     # One bracket under all states that can still end otherwise, instead of an arrow from each.
     last = place[OrderState.PACKED][0] + BOX
     body.append(f'<path d="M{LEFT} 90 v8 H{last} v-8" fill="none" stroke="{FAINT}"/>')
     body += [_arrow(x + BOX / 2, 98, x + BOX / 2, LOWER) for x in (cancelled, failed)]
-    body.append(_text(cancelled + BOX / 2 - 8, 121, "cancel, or no review in time", FAINT, anchor="end"))
+    body.append(
+        _text(cancelled + BOX / 2 - 8, 121, "cancel, or no review in time", FAINT, anchor="end")
+    )
     body.append(_text(failed + BOX / 2 + 8, 121, "a step fails for good", FAINT, anchor="start"))
     for each, (x, y) in place.items():
         body.append(_box(each, x, y, each is now))
     return Picture(
         "image/svg+xml",
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="196" viewBox="0 0 {width} 196" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="196"'
+        f' viewBox="0 0 {width} 196" role="img"'
         f' font-family="sans-serif" font-size="12"><title>{alt}</title>'
         f'<rect width="{width}" height="196" rx="6" fill="{GROUND}"/>{"".join(body)}</svg>',
         alt,
@@ -44,11 +55,15 @@ def _box(state: OrderState, x: float, y: float, now: bool) -> str:
     ends = state not in [before for before, _ in MOVES.values()]
     fill, ink = (BLUE, GROUND) if now else (PALE, INK)
     box = (
-        f'<rect x="{x}" y="{y}" width="{BOX}" height="{HIGH}" rx="{21 if ends else 5}" fill="{fill}" stroke="{BLUE}"/>'
+        f'<rect x="{x}" y="{y}" width="{BOX}" height="{HIGH}" rx="{21 if ends else 5}"'
+        f' fill="{fill}" stroke="{BLUE}"/>'
     )
     lines = state.replace("_", " ").split(" ")
     first = y + HIGH / 2 + 4 - 7 * (len(lines) - 1)
-    text = "".join(_text(x + BOX / 2, first + 14 * number, line, ink, bold=now) for number, line in enumerate(lines))
+    text = "".join(
+        _text(x + BOX / 2, first + 14 * number, line, ink, bold=now)
+        for number, line in enumerate(lines)
+    )
     return (
         box
         + text
@@ -57,11 +72,15 @@ def _box(state: OrderState, x: float, y: float, now: bool) -> str:
     )
 
 
-def _text(x: float, y: float, text: str, ink: str, *, anchor: str = "middle", bold: bool = False) -> str:
+def _text(
+    x: float, y: float, text: str, ink: str, *, anchor: str = "middle", bold: bool = False
+) -> str:
     weight = ' font-weight="bold"' if bold else ""
     return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}" fill="{ink}"{weight}>{text}</text>'
 
 
 def _arrow(x1: float, y1: float, x2: float, y2: float) -> str:
     head = f"M{x2:g} {y2:g} l-6 -3.5 v7 z" if y1 == y2 else f"M{x2:g} {y2:g} l-3.5 -6 h7 z"
-    return f'<path d="M{x1:g} {y1:g} L{x2:g} {y2:g}" stroke="{INK}"/><path d="{head}" fill="{INK}"/>'
+    return (
+        f'<path d="M{x1:g} {y1:g} L{x2:g} {y2:g}" stroke="{INK}"/><path d="{head}" fill="{INK}"/>'
+    )

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TABLES = ("orders", "payments", "events")
-# What is another at every run, or says nothing to a reader: an event's `step` is its type, with a number if need be.
+# What is another at every run, or says nothing to a reader: an event's `step` is its type, with a
+# number if need be.
 LEFT_OUT = {"created_at", "updated_at", "ts", "step"}
 
 
 def table(name: str, order_id: str | None = None, *, raw: bool = False) -> pd.DataFrame:
     """The rows of the table `name`, oldest first; of one order only, if asked.
 
-    Times, and ids that the system made up, are left out, and JSON is shown as text: what is left is the same at every
-    run. With `raw=True` you get every column as the database has it.
+    Times, and ids that the system made up, are left out, and JSON is shown as text: what is left is
+    the same at every run. With `raw=True` you get every column as the database has it.
     """
     import pandas as pd  # takes half a second, which the command line need not spend
 
@@ -34,19 +35,27 @@ def table(name: str, order_id: str | None = None, *, raw: bool = False) -> pd.Da
     columns = [column.name for column in Base.metadata.tables[name].columns]
     if raw:
         return pd.DataFrame(rows, columns=columns)
-    kept = [column for column in columns if column not in LEFT_OUT and (name, column) != ("events", "id")]
-    return pd.DataFrame([{column: _readable(row[column]) for column in kept} for row in rows], columns=kept)
+    kept = [
+        column
+        for column in columns
+        if column not in LEFT_OUT and (name, column) != ("events", "id")
+    ]
+    return pd.DataFrame(
+        [{column: _readable(row[column]) for column in kept} for row in rows], columns=kept
+    )
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """`after`, with each changed cell as "old → new", and new rows marked. Rows are told apart by their first cell."""
+    """`after`, with each changed cell as "old → new", and new rows marked. Rows are told apart by
+    their first cell."""
     key = after.columns[0]
     old = {row[key]: row for row in before.to_dict("records")}
     marked = []
     for row in after.to_dict("records"):
         was = old.get(row[key])
         new = {
-            name: value if not was or value == was[name] else f"{was[name]} → {value}" for name, value in row.items()
+            name: value if not was or value == was[name] else f"{was[name]} → {value}"
+            for name, value in row.items()
         }
         marked.append({"change": "new" if not was else "" if new == row else "changed", **new})
     return type(after)(marked, columns=["change", *after.columns])
@@ -77,4 +86,6 @@ def _readable(value: Any) -> Any:
     if value.keys() == Address.model_fields.keys():
         return ", ".join(value[field] for field in Address.model_fields)
     parts = ((key, _readable(part)) for key, part in value.items() if key != "run_id")
-    return ", ".join(part if key in ("address", "reason") else f"{key} {part}" for key, part in parts)
+    return ", ".join(
+        part if key in ("address", "reason") else f"{key} {part}" for key, part in parts
+    )

@@ -1,4 +1,5 @@
-"""What the tests that a learner writes in a notebook need: a Temporal of their own, whose clock can be put forward."""
+"""What the tests that a learner writes in a notebook need: a Temporal of their own, whose clock can
+be put forward."""
 
 from __future__ import annotations
 
@@ -17,10 +18,13 @@ from order_lifecycle.lab.beside import TimeSkipping, time_skipping
 
 
 def quiet() -> None:
-    """Let Temporal log nothing in this process, before anything in it connects to a server. For a notebook with workers
-    of its own, and with failures that are meant: their tracebacks would stand between its outputs."""
+    """Let Temporal log nothing in this process, before anything in it connects to a server. For a
+    notebook with workers of its own, and with failures that are meant: their tracebacks would stand
+    between its outputs."""
     errors = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
-    Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=errors)), error_if_already_set=False)
+    Runtime.set_default(
+        Runtime(telemetry=TelemetryConfig(logging=errors)), error_if_already_set=False
+    )
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
 
 
@@ -38,7 +42,8 @@ class TestServer:
 
 @asynccontextmanager
 async def test_server() -> AsyncIterator[TestServer]:
-    """Inside, there is a new one, in a process of its own, which also ends when this notebook's kernel does."""
+    """Inside, there is a new one, in a process of its own, which also ends when this notebook's
+    kernel does."""
     server = time_skipping()
     try:
         client = await Client.connect(server.temporal_host, data_converter=pydantic_data_converter)

@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-# kind: how it is drawn, and what the legend calls it. Hatching and marks tell them apart without colours.
+# kind: how it is drawn, and what the legend calls it. Hatching and marks tell them apart without
+# colours.
 STYLES: dict[str, tuple[dict[str, Any], str]] = {
     "step": ({"facecolor": BLUE, "edgecolor": BLUE}, "a step (activity)"),
     "retries": ({"facecolor": GROUND, "edgecolor": RED, "hatch": "xxxx"}, "failed attempts"),
-    "timed out": ({"facecolor": GROUND, "edgecolor": RED, "hatch": "----"}, "an attempt that timed out"),
+    "timed out": (
+        {"facecolor": GROUND, "edgecolor": RED, "hatch": "----"},
+        "an attempt that timed out",
+    ),
     "child": ({"facecolor": PALE, "edgecolor": BLUE}, "a child workflow"),
     "wait": ({"facecolor": GROUND, "edgecolor": FAINT, "hatch": "////"}, "waiting (timer)"),
     "queued": ({"facecolor": GROUND, "edgecolor": ORANGE, "hatch": "...."}, "waits for a worker"),
@@ -31,7 +35,8 @@ STYLES: dict[str, tuple[dict[str, Any], str]] = {
 MARKS = {"signal": ("v", "a signal"), "update": ("D", "an Update")}
 # Most of these are over within a few milliseconds, in which no bar can be seen.
 FAILED: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "color": RED}
-NARROWEST = 0.006  # of the picture's width: a step of 3 ms beside a wait of a minute must still be seen
+# Of the picture's width: a step of 3 ms beside a wait of a minute must still be seen.
+NARROWEST = 0.006
 DAY = 86400.0  # s
 SHORT = 0.03  # s in a queue that are not worth a bar
 
@@ -41,20 +46,22 @@ class Timeline(Picture):
 
     def __init__(self, title: str, found: list[Span]) -> None:
         self.spans = found
-        super().__init__("image/png", _draw(title, found), f"Timeline of {title}: " + "; ".join(in_words(found)) + ".")
+        alt = f"Timeline of {title}: " + "; ".join(in_words(found)) + "."
+        super().__init__("image/png", _draw(title, found), alt)
 
     @property
     def frame(self) -> pd.DataFrame:
         import pandas as pd
 
-        return pd.DataFrame([asdict(span) for span in self.spans]).drop(columns=["depth", "workflow_id"]).round(3)
+        frame = pd.DataFrame([asdict(span) for span in self.spans])
+        return frame.drop(columns=["depth", "workflow_id"]).round(3)
 
 
 async def timeline(handle: WorkflowHandle[Any, Any], *workers: Process) -> Timeline:
     """The history of an order and of its child workflows, drawn on a time axis.
 
-    The history has only the last attempt of each step. Name the workers, and each of those before it is drawn too, as
-    their logs tell it."""
+    The history has only the last attempt of each step. Name the workers, and each of those before
+    it is drawn too, as their logs tell it."""
     found = await spans(handle)
     if workers:
         began = (await handle.describe()).start_time
@@ -70,18 +77,23 @@ def _draw(title: str, found: list[Span]) -> bytes:
     rows = list(dict.fromkeys(_row(span) for span in found))
     last = max([span.end or span.start for span in found], default=0.0)
     unit = max(last, 0.001)
-    figure = Figure(figsize=(10, 1.5 + 0.3 * len(rows)), dpi=110, facecolor=GROUND, layout="constrained")
+    figure = Figure(
+        figsize=(10, 1.5 + 0.3 * len(rows)), dpi=110, facecolor=GROUND, layout="constrained"
+    )
     FigureCanvasAgg(figure)
     axes = figure.add_subplot(facecolor=GROUND)
     for span in found:
         _draw_span(axes, span, rows.index(_row(span)), unit)
-    axes.set_yticks(range(len(rows)), ["    " * depth + name for _, depth, name in rows], fontsize=9, color=INK)
+    names = ["    " * depth + name for _, depth, name in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=9, color=INK)
     for label in axes.get_yticklabels():
         label.set_horizontalalignment("left")
     axes.tick_params(axis="y", length=0, pad=150)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(-0.01 * unit, 1.2 * unit)
-    axes.set_xlabel(f"{'days' if last > DAY else 'seconds'} since the order was started", fontsize=9, color=INK)
+    axes.set_xlabel(
+        f"{'days' if last > DAY else 'seconds'} since the order was started", fontsize=9, color=INK
+    )
     if last > DAY:
         axes.xaxis.set_major_locator(MultipleLocator(DAY))
         axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds / DAY:g}")
@@ -90,7 +102,10 @@ def _draw(title: str, found: list[Span]) -> bytes:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_title(title, fontsize=10, color=INK, loc="left")
-    figure.legend(handles=_legend(found), loc="outside lower right", ncols=len(STYLES), fontsize=8, frameon=False)
+    legend = _legend(found)
+    figure.legend(
+        handles=legend, loc="outside lower right", ncols=len(STYLES), fontsize=8, frameon=False
+    )
     file = io.BytesIO()
     figure.savefig(file, format="png", facecolor=GROUND)
     return file.getvalue()
@@ -102,12 +117,16 @@ def _legend(found: list[Span]) -> list[Artist]:
     from matplotlib.patches import Patch
 
     kinds = {_style(span) for span in found} | {"queued" for span in found if _queued(span)}
-    legend: list[Artist] = [Patch(**style, label=label) for kind, (style, label) in STYLES.items() if kind in kinds]
+    legend: list[Artist] = [
+        Patch(**style, label=label) for kind, (style, label) in STYLES.items() if kind in kinds
+    ]
     if "failed" in kinds:
         legend.append(Line2D([], [], linestyle="", label="an attempt that failed", **FAILED))
     for kind, (marker, label) in MARKS.items():
         if kind in kinds:
-            legend.append(Line2D([], [], linestyle="", label=label, marker=marker, markersize=8, color=ORANGE))
+            legend.append(
+                Line2D([], [], linestyle="", label=label, marker=marker, markersize=8, color=ORANGE)
+            )
     return legend
 
 
@@ -130,11 +149,20 @@ def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
         end = span.start
     else:
         end = bar(_style(span), span.start, end)
-    axes.annotate(_label(span), (end, y), (4, 0), textcoords="offset points", va="center", fontsize=8, color=INK)
+    axes.annotate(
+        _label(span),
+        (end, y),
+        (4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8,
+        color=INK,
+    )
 
 
 def _row(span: Span) -> tuple[str, int, str]:
-    return span.workflow_id, span.depth, f"{span.kind} {span.step}" if span.kind in MARKS else span.step
+    name = f"{span.kind} {span.step}" if span.kind in MARKS else span.step
+    return span.workflow_id, span.depth, name
 
 
 def _style(span: Span) -> str:

@@ -1,4 +1,5 @@
-"""Waiting, as a notebook does it: until something is true, for at most so long, visibly, and interruptible."""
+"""Waiting, as a notebook does it: until something is true, for at most so long, visibly, and
+interruptible."""
 
 from __future__ import annotations
 
@@ -37,10 +38,12 @@ class LabError(Exception):
 async def wait_until(
     condition: Callable[[], Awaitable[T] | T], what: str | Callable[[], str], at_most: float = 10.0
 ) -> T:
-    """What `condition` returns, as soon as it is true. It may be an ordinary function or an async one.
+    """What `condition` returns, as soon as it is true. It may be an ordinary function or an async
+    one.
 
-    `what`: what is waited for, in words (or a function that says it anew each time), for the progress that is shown and
-    for the LabError that is raised when it has not come after `at_most` seconds.
+    `what`: what is waited for, in words (or a function that says it anew each time), for the
+    progress that is shown and for the LabError that is raised when it has not come after `at_most`
+    seconds.
     """
     with progress(what) as tell:
         try:
@@ -53,26 +56,33 @@ async def wait_until(
                     tell()
                     await asyncio.sleep(LOOK_EVERY)
         except TimeoutError:
-            raise LabError(f"waited {at_most:g} s for {_words(what)}, in vain: are the workers running?") from None
+            raise LabError(
+                f"waited {at_most:g} s for {_words(what)}, in vain: are the workers running?"
+            ) from None
 
 
-async def wait_for_state(handle: WorkflowHandle[Any, Any], state: str, at_most: float = 10.0) -> OrderStatus:
-    """The answer to the query `status`, as soon as the order says that it is in `state`. Raises LabError if it has
-    ended otherwise, or has not come there after `at_most` seconds."""
+async def wait_for_state(
+    handle: WorkflowHandle[Any, Any], state: str, at_most: float = 10.0
+) -> OrderStatus:
+    """The answer to the query `status`, as soon as the order says that it is in `state`. Raises
+    LabError if it has ended otherwise, or has not come there after `at_most` seconds."""
     wanted = OrderState(state)
 
     async def there() -> OrderStatus | None:
         status: OrderStatus = await handle.query(OrderWorkflow.status)
         if status.state in TERMINAL and status.state is not wanted:
-            raise LabError(f"{handle.id} has ended as {status.state}, so it will not be {wanted}: start a new order")
+            raise LabError(
+                f"{handle.id} has ended as {status.state}, "
+                f"so it will not be {wanted}: start a new order"
+            )
         return status if status.state is wanted else None
 
     return cast(OrderStatus, await wait_until(there, f"{handle.id} to be {wanted}", at_most))
 
 
 async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
-    """What `awaitable` gives, or raises: as `await awaitable`, with the progress of `wait_until`. There is no limit to
-    how long it takes.
+    """What `awaitable` gives, or raises: as `await awaitable`, with the progress of `wait_until`.
+    There is no limit to how long it takes.
 
     `what`: what is waited for, in words."""
     with progress(what) as tell:
@@ -90,9 +100,13 @@ async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
 
 
 def wait_here(
-    condition: Callable[[], T], what: str, at_most: float, gone: Callable[[], str | None] = lambda: None
+    condition: Callable[[], T],
+    what: str,
+    at_most: float,
+    gone: Callable[[], str | None] = lambda: None,
 ) -> T:
-    """Like `wait_until`, for what is not async. `gone` says why waiting is of no use any more, or None."""
+    """Like `wait_until`, for what is not async. `gone` says why waiting is of no use any more, or
+    None."""
     deadline = time.monotonic() + at_most
     with progress(what) as tell:
         while not (result := condition()):
@@ -106,8 +120,9 @@ def wait_here(
 
 
 def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, T], what: str = "the check") -> T:
-    """What `coroutine` returns, for an ordinary call in a notebook, such as a check: the notebook's own loop is busy
-    with the cell that makes it. `what`: what is waited for, in words. Interrupt cancels it."""
+    """What `coroutine` returns, for an ordinary call in a notebook, such as a check: the notebook's
+    own loop is busy with the cell that makes it. `what`: what is waited for, in words. Interrupt
+    cancels it."""
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)
     ended = Event()
@@ -119,7 +134,8 @@ def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, T], what: str = "the che
         finally:
             ended.set()
 
-    # A daemon, because what is blocked cannot be cancelled, and must not hold up the end of the kernel.
+    # A daemon, because what is blocked cannot be cancelled, and must not hold up the end of the
+    # kernel.
     Thread(target=run, daemon=True).start()
     with progress(what) as tell:
         try:
@@ -137,8 +153,9 @@ def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, T], what: str = "the che
 def wake_for_signals() -> None:
     """Let Interrupt end a cell that awaits what may never come, such as `await handle.result()`.
 
-    A loop that sleeps until something arrives does not notice a signal, unless it has a handler of its own for one:
-    then every signal wakes it. SIGURG means nothing to us, and does nothing by default."""
+    A loop that sleeps until something arrives does not notice a signal, unless it has a handler of
+    its own for one: then every signal wakes it. SIGURG means nothing to us, and does nothing by
+    default."""
     # There is no loop in an ordinary program, and a thread may not do this.
     with suppress(RuntimeError, ValueError, NotImplementedError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGURG, lambda: None)
@@ -146,8 +163,8 @@ def wake_for_signals() -> None:
 
 @contextmanager
 def progress(what: str | Callable[[], str]) -> Iterator[Callable[[], None]]:
-    """Inside, call what this gives you now and then: after a second it shows what is waited for, and since when.
-    At the end what was shown is gone."""
+    """Inside, call what this gives you now and then: after a second it shows what is waited for,
+    and since when. At the end what was shown is gone."""
     began = time.monotonic()
     shown: Any = None
 

@@ -1,4 +1,5 @@
-"""Who does what: the steps that are under way, and the worker that did each of those that are done."""
+"""Who does what: the steps that are under way, and the worker that did each of those that are
+done."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 
 
 async def pending(*handles: WorkflowHandle[Any, Any]) -> pd.DataFrame:
-    """The steps of these workflows that are not done yet, as the server knows them: which attempt it is, whether a
-    worker has it, and what became of the attempt before."""
+    """The steps of these workflows that are not done yet, as the server knows them: which attempt
+    it is, whether a worker has it, and what became of the attempt before."""
     import pandas as pd
 
     rows = []
@@ -30,17 +31,23 @@ async def pending(*handles: WorkflowHandle[Any, Any]) -> pd.DataFrame:
 
 
 async def who(*handles: WorkflowHandle[Any, Any], **workers: Process) -> pd.DataFrame:
-    """For each step of these workflows that a worker was given and that has ended: which of `workers` it was."""
+    """For each step of these workflows that a worker was given and that has ended: which of
+    `workers` it was."""
     import pandas as pd
 
     names = {worker.pid: name for name, worker in workers.items()}
     rows = []
     for handle in handles:
         events = (await handle.fetch_history()).events
-        steps = {event.event_id: event.activity_task_scheduled_event_attributes.activity_type.name for event in events}
+        steps = {
+            event.event_id: event.activity_task_scheduled_event_attributes.activity_type.name
+            for event in events
+        }
         for event in events:
             if event.HasField("activity_task_started_event_attributes"):
                 started = event.activity_task_started_event_attributes
-                pid = int(started.identity.partition("@")[0])  # a worker calls itself by its process id and machine
-                rows.append([handle.id, steps[started.scheduled_event_id], started.attempt, names.get(pid, "another")])
+                # A worker calls itself by its process id and machine.
+                pid = int(started.identity.partition("@")[0])
+                step, name = steps[started.scheduled_event_id], names.get(pid, "another")
+                rows.append([handle.id, step, started.attempt, name])
     return pd.DataFrame(rows, columns=["workflow", "step", "attempt", "worker"])

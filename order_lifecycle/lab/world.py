@@ -1,7 +1,8 @@
 """The processes of a notebook: a stack of its own, and workers that can be stopped and killed.
 
-Each runs in a session of its own, so that an Interrupt of a cell does not reach it, and each reads its standard input,
-which is a pipe that only this process holds open: however this process ends, the pipe ends, and so do they.
+Each runs in a session of its own, so that an Interrupt of a cell does not reach it, and each reads
+its standard input, which is a pipe that only this process holds open: however this process ends,
+the pipe ends, and so do they.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ class Process:
 
     _newest: ClassVar[dict[str, weakref.ref[Process]]] = {}  # by name
 
-    def __init__(self, name: str, arguments: list[str], environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], environment: dict[str, str] | None = None
+    ) -> None:
         self.name = name
         self.environment = environment or {}  # what it was given beside ours
         self._newest[name] = weakref.ref(self)
-        # Files, because a pipe that nobody reads is full one day, and whoever writes to it then waits for ever. They
-        # live as long as the process.
+        # Files, because a pipe that nobody reads is full one day, and whoever writes to it then
+        # waits for ever. They live as long as the process.
         self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._popen = subprocess.Popen(
@@ -48,7 +51,8 @@ class Process:
             start_new_session=True,
             env={**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"},
         )
-        # Popen outlives its last reference for as long as the process runs, and would keep the lifeline with it.
+        # Popen outlives its last reference for as long as the process runs, and would keep the
+        # lifeline with it.
         assert self._popen.stdin is not None
         weakref.finalize(self, self._popen.stdin.close)
 
@@ -79,7 +83,8 @@ class Process:
         return "\n".join(self.log().splitlines()[-lines:])
 
     def stop(self, at_most: float = 15.0) -> None:
-        """Ask it to end (SIGTERM), and wait until it has. Raises LabError if it has not after `at_most` seconds."""
+        """Ask it to end (SIGTERM), and wait until it has. Raises LabError if it has not after
+        `at_most` seconds."""
         self._popen.terminate()
         self._wait_for_end(at_most)
 
@@ -95,11 +100,20 @@ class Process:
 
     def last_words(self) -> str | None:
         """How it ended and what it last said, or None while it runs."""
-        return None if self.alive else f"it ended with exit status {self.status}, and last said:\n{self.tail()}"
+        return (
+            None
+            if self.alive
+            else f"it ended with exit status {self.status}, and last said:\n{self.tail()}"
+        )
 
     def first_line(self, at_most: float) -> str:
         """The first line of its standard output."""
-        wait_here(lambda: _text(self._out).endswith("\n"), f"the {self.name} to be ready", at_most, self.last_words)
+        wait_here(
+            lambda: _text(self._out).endswith("\n"),
+            f"the {self.name} to be ready",
+            at_most,
+            self.last_words,
+        )
         return _text(self._out)
 
     def __repr__(self) -> str:
@@ -119,7 +133,8 @@ class World(Addresses):
     model_config = ConfigDict(arbitrary_types_allowed=True)
     process: Process
     given: bool  # the servers are somebody else's, named in the settings
-    ui_path: str | None = None  # where the Jupyter server shows the Web UI, for a browser that sees that server only
+    # Where the Jupyter server shows the Web UI, for a browser that sees that server only.
+    ui_path: str | None = None
 
     @property
     def alive(self) -> bool:
@@ -133,11 +148,12 @@ _world: World | None = None
 
 
 def up() -> World:
-    """Start a Temporal server and a PostgreSQL for this notebook alone, both empty, and wait until they are ready.
+    """Start a Temporal server and a PostgreSQL for this notebook alone, both empty, and wait until
+    they are ready.
 
-    With TEMPORAL_HOST and DATABASE_URL set, those servers are used, and nothing in them is cleared. A second call
-    answers with the world that there is. The addresses go to the environment of this process too, so that
-    `!order-lifecycle …` in a cell finds them. Raises LabError.
+    With TEMPORAL_HOST and DATABASE_URL set, those servers are used, and nothing in them is cleared.
+    A second call answers with the world that there is. The addresses go to the environment of this
+    process too, so that `!order-lifecycle …` in a cell finds them. Raises LabError.
     """
     global _world
     wake_for_signals()
@@ -150,7 +166,9 @@ def up() -> World:
     given = Settings()
     path = None if given.temporal_host else proxied_path()
     through_proxy = [f"--ui-path={path}"] if path else []
-    process = Process("stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline", *through_proxy])
+    process = Process(
+        "stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline", *through_proxy]
+    )
     addresses = Addresses.model_validate_json(process.first_line(at_most=60))
     _world = World(
         **addresses.model_dump(),
@@ -170,7 +188,9 @@ def here() -> World:
     if _world is None:
         raise LabError("there are no servers yet: run the cell with lab.up() first")
     if not _world.alive:
-        raise LabError("this notebook's servers have ended: choose Restart Kernel and Run All Cells")
+        raise LabError(
+            "this notebook's servers have ended: choose Restart Kernel and Run All Cells"
+        )
     return _world
 
 
@@ -183,44 +203,66 @@ def start_worker(
 ) -> Process:
     """Start a worker in a process of its own, and wait until it polls its task queue.
 
-    `faults`: what the outside world does to its calls; without them, every call works. `at`: the Temporal that it works
-    for, if not the notebook's own. `metrics`: serve them, on a free port, for `lab.metrics`. The worker ends when
-    nothing refers to it any more, so give it a name. Raises LabError.
+    `faults`: what the outside world does to its calls; without them, every call works. `at`: the
+    Temporal that it works for, if not the notebook's own. `metrics`: serve them, on a free port,
+    for `lab.metrics`. The worker ends when nothing refers to it any more, so give it a name. Raises
+    LabError.
     """
     worker = _begin(kind, faults, at, metrics)
     wait_until_it_polls(worker)
     return worker
 
 
-def start_workers(faults: Faults | None = None, *, at: SecondServer | None = None) -> tuple[Process, Process]:
-    """Start an order worker and a shipping worker side by side, which takes half as long as one after the other.
-    Otherwise as `start_worker`."""
+def start_workers(
+    faults: Faults | None = None, *, at: SecondServer | None = None
+) -> tuple[Process, Process]:
+    """Start an order worker and a shipping worker side by side, which takes half as long as one
+    after the other. Otherwise as `start_worker`."""
     workers = _begin("order", faults, at), _begin("shipping", faults, at)
     for worker in workers:
         wait_until_it_polls(worker)
     return workers
 
 
-def _begin(kind: str, faults: Faults | None, at: SecondServer | None, metrics: bool = False) -> Process:
+def _begin(
+    kind: str, faults: Faults | None, at: SecondServer | None, metrics: bool = False
+) -> Process:
     here()
     faults = faults or Faults()
-    told = [f"--faults-fail={faults.fail}", f"--faults-hang={faults.hang}", f"--faults-seed={faults.seed}"]
+    told = [
+        f"--faults-fail={faults.fail}",
+        f"--faults-hang={faults.hang}",
+        f"--faults-seed={faults.seed}",
+    ]
     told.append(f"--always-fail={','.join(sorted(faults.always_fail))}")
     environment = {"LOG_JSON": "true"}  # so that lab.attempts can read what it says
     if at is not None:
         environment["TEMPORAL_HOST"] = at.temporal_host
     if metrics:
         environment["METRICS_ADDRESS"] = f"127.0.0.1:{Ports().choose()}"
-    return Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *told], environment)
+    return Process(
+        f"{kind} worker",
+        [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *told],
+        environment,
+    )
 
 
 def wait_until_it_polls(worker: Process) -> None:
     """Raises LabError if it ends instead, or does not within 30 s."""
-    wait_here(lambda: "polling" in worker.tail(1000), f"the {worker.name} to poll its queue", 30, worker.last_words)
+    wait_here(
+        lambda: "polling" in worker.tail(1000),
+        f"the {worker.name} to poll its queue",
+        30,
+        worker.last_words,
+    )
 
 
 async def doctor() -> str:
-    """What is here and what is missing, and what to do about it: as `order-lifecycle doctor` says it."""
+    """What is here and what is missing, and what to do about it: as `order-lifecycle doctor` says
+    it."""
     from order_lifecycle.doctor import examine  # takes its time
 
-    return "\n".join(f"{'ok     ' if found.ok else 'MISSING'}  {found.what}: {found.says}" for found in await examine())
+    return "\n".join(
+        f"{'ok     ' if found.ok else 'MISSING'}  {found.what}: {found.says}"
+        for found in await examine()
+    )

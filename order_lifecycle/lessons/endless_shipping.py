@@ -1,7 +1,7 @@
 """An order that ships for ever and hears nothing: what not to do.
 
-Its child workflow fails, it starts the next one, and nothing in its loop ever ends it. It does get its signals: their
-handler runs, and writes down what nobody reads.
+Its child workflow fails, it starts the next one, and nothing in its loop ever ends it. It does get
+its signals: their handler runs, and writes down what nobody reads.
 """
 
 from __future__ import annotations

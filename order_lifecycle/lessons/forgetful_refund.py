@@ -1,7 +1,8 @@
-"""Three orders that are charged and then wait, and differ in how they give the money back: what not to do, twice, and
-what to do.
+"""Three orders that are charged and then wait, and differ in how they give the money back: what not
+to do, twice, and what to do.
 
-Only the workflows are of this lesson. Their steps are those of the package, done by its own order worker.
+Only the workflows are of this lesson. Their steps are those of the package, done by its own order
+worker.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Story:
         raise ApplicationError("cancelled by signal")
 
     async def _refund(self, order: Order) -> None:
-        await self._step(OrderActivities.close_order, order, OrderState.CANCELLED, "it takes too long")
+        await self._step(
+            OrderActivities.close_order, order, OrderState.CANCELLED, "it takes too long"
+        )
         workflow.upsert_search_attributes([ORDER_STATE.value_set(OrderState.CANCELLED)])
 
     async def _step(self, step: Any, *arguments: Any) -> None:
@@ -88,8 +91,8 @@ class HastyOrder(Story):
 class CarefulOrder(Story):
     @workflow.run
     async def run(self, order: Order) -> None:
-        """Let a task of its own live the order's life, and only wait for its end. Temporal's cancel arrives in this
-        wait, and nowhere else."""
+        """Let a task of its own live the order's life, and only wait for its end. Temporal's cancel
+        arrives in this wait, and nowhere else."""
         life = asyncio.create_task(self._live(order))
         while not life.done():
             try:

@@ -1,4 +1,5 @@
-"""What the workflow of a parcel that comes back may do to the world. To write that workflow is an exercise of 09."""
+"""What the workflow of a parcel that comes back may do to the world. To write that workflow is an
+exercise of 09."""
 
 from __future__ import annotations
 

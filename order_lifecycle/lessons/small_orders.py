@@ -1,6 +1,7 @@
-"""Two changes of the order's workflow, as somebody might make them. With the first, small orders are not reviewed: new
-orders would do well with it, and those that wait for their review while it is deployed could not go on. With the
-second, an order that nobody answers is approved: a mistake, which only a test of the deadline finds."""
+"""Two changes of the order's workflow, as somebody might make them. With the first, small orders
+are not reviewed: new orders would do well with it, and those that wait for their review while it is
+deployed could not go on. With the second, an order that nobody answers is approved: a mistake,
+which only a test of the deadline finds."""
 
 from __future__ import annotations
 
@@ -44,4 +45,6 @@ class SilenceIsConsent(OrderWorkflow):
 
     async def _review(self) -> None:
         with suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._approved, timeout=self._policy.review_timeout)
+            await workflow.wait_condition(
+                lambda: self._approved, timeout=self._policy.review_timeout
+            )

@@ -1,4 +1,5 @@
-"""The worker of a lesson: like the package's own, with the workflows of one module of this folder."""
+"""The worker of a lesson: like the package's own, with the workflows of one module of this
+folder."""
 
 from __future__ import annotations
 
@@ -20,13 +21,16 @@ BUILD = "LESSON_BUILD"  # this worker's build, of the deployment DEPLOYMENT
 DEPLOYMENT = "small-orders"
 
 
-def main(task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] = ()) -> None:
+def main(
+    task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] = ()
+) -> None:
     """Be a worker until this process is asked to stop, or its standard input ends."""
     process.run(_serve(task_queue, workflows, activities))
 
 
 def deployment(build: str) -> WorkerDeploymentConfig:
-    """What makes a worker one version of several: an order that it has begun stays with workers of its build."""
+    """What makes a worker one version of several: an order that it has begun stays with workers of
+    its build."""
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(DEPLOYMENT, build),
         use_worker_versioning=True,
@@ -34,7 +38,9 @@ def deployment(build: str) -> WorkerDeploymentConfig:
     )
 
 
-async def _serve(task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]]) -> None:
+async def _serve(
+    task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]]
+) -> None:
     stop = process.stop_requests(lifeline=True)
     logs.configure(as_json=Settings().log_json)
 

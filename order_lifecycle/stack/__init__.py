@@ -1,6 +1,8 @@
-"""Temporal and PostgreSQL for one machine: start both, wait until both are ready, migrate, stop both.
+"""Temporal and PostgreSQL for one machine: start both, wait until both are ready, migrate, stop
+both.
 
-Both come as wheels, so nothing else needs to be installed. Everything listens on the loopback interface only.
+Both come as wheels, so nothing else needs to be installed. Everything listens on the loopback
+interface only.
 """
 
 from order_lifecycle.stack.server import StackError, StopRequested

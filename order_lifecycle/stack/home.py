@@ -18,8 +18,8 @@ LOCK_AT_MOST = 1.0  # s; who only looks whether a stack runs holds the lock for 
 
 
 class Home:
-    """A folder, locked for as long as its stack lives (see settings.STACK_FILE). Raises StackError if it cannot be
-    had: another stack runs there, or it is not a folder for this."""
+    """A folder, locked for as long as its stack lives (see settings.STACK_FILE). Raises StackError
+    if it cannot be had: another stack runs there, or it is not a folder for this."""
 
     def __init__(self, folder: Path | None) -> None:
         """`folder` None: a new temporary one, that `close` removes."""
@@ -32,7 +32,10 @@ class Home:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not (self.path / STACK_FILE).exists() and any(self.path.iterdir()):
-                raise StackError(f"{self.path} is a folder with something else in it. Give --home an empty folder.")
+                raise StackError(
+                    f"{self.path} is a folder with something else in it. "
+                    "Give --home an empty folder."
+                )
             self.path.chmod(0o700)
             self._lock = os.open(self.path / STACK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
             if not _locked(self._lock, LOCK_AT_MOST):
@@ -41,14 +44,17 @@ class Home:
             os.ftruncate(self._lock, 0)
             os.fchmod(self._lock, 0o600)
         except OSError as error:
-            raise StackError(f"{self.path} cannot hold the data: {error.strerror}. Give another --home.") from error
+            raise StackError(
+                f"{self.path} cannot hold the data: {error.strerror}. Give another --home."
+            ) from error
 
     def publish(self, addresses: Addresses) -> None:
         """Let `running_stack` find them."""
         os.pwrite(self._lock, addresses.model_dump_json().encode(), 0)
 
     def password(self) -> str:
-        """The password of this home's PostgreSQL: random, made when first asked for, for the owner's eyes only."""
+        """The password of this home's PostgreSQL: random, made when first asked for, for the
+        owner's eyes only."""
         file = self.password_file
         if not file.exists() or not file.read_text():
             file.touch(mode=0o600)
@@ -82,16 +88,21 @@ def _locked(file: int, at_most: float) -> bool:
 def _runs_already(path: Path) -> str:
     running = running_stack(path)
     if running is None:
-        return f"Another stack is just starting or stopping in {path}: try again, or give another --home DIR."
+        return (
+            f"Another stack is just starting or stopping in {path}: "
+            "try again, or give another --home DIR."
+        )
     return (
-        f"A stack runs in {path} already: Temporal at {running.temporal_host}, Web UI at {running.ui_url}. "
+        f"A stack runs in {path} already: "
+        f"Temporal at {running.temporal_host}, Web UI at {running.ui_url}. "
         "Use it (everything in this folder finds it), stop it with Ctrl-C where it runs, "
         "or start another with --home DIR or --ephemeral."
     )
 
 
 def _remove_orphans() -> None:
-    """Remove the folders of our ephemeral stacks that were killed: they have addresses, and nobody holds the lock."""
+    """Remove the folders of our ephemeral stacks that were killed: they have addresses, and nobody
+    holds the lock."""
     for file in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{STACK_FILE}"):
         try:
             if file.parent.lstat().st_uid != os.geteuid() or not file.stat().st_size:

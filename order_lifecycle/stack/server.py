@@ -1,4 +1,5 @@
-"""A server as a child process: start it, wait until it is ready, see that it died, stop it. And the ports for it."""
+"""A server as a child process: start it, wait until it is ready, see that it died, stop it. And the
+ports for it."""
 
 from __future__ import annotations
 
@@ -16,13 +17,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-READY_AT_MOST = 60.0  # s; ten times what a slow machine needs, and PostgreSQL may have to recover from a crash first
+# s; ten times what a slow machine needs, and PostgreSQL may have to recover from a crash first
+READY_AT_MOST = 60.0
 STOP_AT_MOST = 6.0  # s; less than what process.when_input_ends allows for the whole
 POLL = 0.02  # s
 
 
 class StackError(Exception):
-    """The stack cannot do what was asked. The text is for the person who asked: what is wrong, and the way out."""
+    """The stack cannot do what was asked. The text is for the person who asked: what is wrong, and
+    the way out."""
 
 
 class StopRequested(Exception):
@@ -42,11 +45,13 @@ class Ports:
         """
         if wanted is not None and not _is_free(wanted):
             raise StackError(
-                f"Port {wanted} is in use. Choose another with {option} PORT, or leave {option} out: "
+                f"Port {wanted} is in use. "
+                f"Choose another with {option} PORT, or leave {option} out: "
                 "then the next free one is taken."
             )
         candidates = range(first, first + 100) if first else ()
-        port = wanted or next((port for port in candidates if port not in self._taken and _is_free(port)), None)
+        free = (port for port in candidates if port not in self._taken and _is_free(port))
+        port = wanted or next(free, None)
         while port is None or (port in self._taken and port != wanted):
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))
@@ -57,7 +62,8 @@ class Ports:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: a port that was just left is free
+        # As servers do: a port that was just left is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except PermissionError as error:
@@ -70,17 +76,19 @@ def _is_free(port: int) -> bool:
 
 
 class Server(ABC):
-    """A server of the stack. It runs in the supervisor's session, but in a process group of its own: a terminal's
-    Ctrl-C reaches the supervisor alone, which then stops its servers in good order.
+    """A server of the stack. It runs in the supervisor's session, but in a process group of its
+    own: a terminal's Ctrl-C reaches the supervisor alone, which then stops its servers in good
+    order.
 
-    Start it in a thread that lives as long as the stack: Linux sends the signal that ends an orphan when the
-    *thread* that started it is gone.
+    Start it in a thread that lives as long as the stack: Linux sends the signal that ends an orphan
+    when the *thread* that started it is gone.
     """
 
     name: str
 
     def __init__(self, log: Path, stop_signal: signal.Signals) -> None:
-        """`log`: where its output goes. `stop_signal`: what asks it to end, and what it gets when we are gone."""
+        """`log`: where its output goes. `stop_signal`: what asks it to end, and what it gets when
+        we are gone."""
         self.log = log
         self.stop_signal = stop_signal
         self._process: subprocess.Popen[bytes] | None = None
@@ -94,21 +102,24 @@ class Server(ABC):
         """Whether it answers now."""
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
-        """Call `pause` until the server is ready. Raises StackError, with the end of its log, if it ends or is not
-        ready after READY_AT_MOST seconds. Somebody else may take a port between our choice and the server's start:
-        then it is started again, with other ports."""
+        """Call `pause` until the server is ready. Raises StackError, with the end of its log, if it
+        ends or is not ready after READY_AT_MOST seconds. Somebody else may take a port between our
+        choice and the server's start: then it is started again, with other ports."""
         give_up = time.monotonic() + READY_AT_MOST
         starts = 1
         while not (self.ready() and self.alive()):
             if not self.alive():
                 # All of the log: Temporal says this first, and then prints a long stack trace.
                 if starts == 5 or b"address already in use" not in self.log.read_bytes().lower():
-                    raise StackError(f"{self.name} ended while it was starting: {self.how_it_ended()}")
+                    raise StackError(
+                        f"{self.name} ended while it was starting: {self.how_it_ended()}"
+                    )
                 starts += 1
                 self.start()
             elif time.monotonic() > give_up:
                 raise StackError(
-                    f"{self.name} was not ready after {READY_AT_MOST:g} s. The end of its log:\n{self.tail()}"
+                    f"{self.name} was not ready after {READY_AT_MOST:g} s. "
+                    f"The end of its log:\n{self.tail()}"
                 )
             pause()
 
@@ -118,21 +129,29 @@ class Server(ABC):
     def how_it_ended(self) -> str:
         """In words, with the end of its log."""
         status = self._process.returncode if self._process else 0
-        how = f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+        how = (
+            f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
+        )
         return f"{how}; the end of its log:\n{self.tail()}"
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
         with open(self.log, "rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
-            return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:]) or "(it is empty)"
+            end = log.read().decode(errors="replace").splitlines()[-lines:]
+            return "\n".join(end) or "(it is empty)"
 
     def _launch(
         self, command: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """`more`: what its environment has beside the ordinary."""
-        # Only what a server needs: the rest (PGOPTIONS, TEMPORAL_…, a locale) would change how it works.
-        environment = {name: os.environ[name] for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH") if name in os.environ}
+        # Only what a server needs: the rest (PGOPTIONS, TEMPORAL_…, a locale) would change how it
+        # works.
+        environment = {
+            name: os.environ[name]
+            for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH")
+            if name in os.environ
+        }
         try:
             with open(self.log, "wb") as log:
                 self._process = subprocess.Popen(
@@ -145,7 +164,9 @@ class Server(ABC):
                     process_group=0,
                 )
         except OSError as error:
-            raise StackError(f"{self.name} does not start: {command[0]}: {error.strerror}.") from error
+            raise StackError(
+                f"{self.name} does not start: {command[0]}: {error.strerror}."
+            ) from error
         return self._process
 
     def ask_to_stop(self) -> None:
@@ -174,17 +195,20 @@ def stop(servers: Sequence[Server]) -> None:
 
 @functools.cache
 def setpriv(*options: str) -> list[str]:
-    """The start of a command that runs the rest of it with these options of `setpriv`; empty where there is no
-    setpriv that can do it (macOS, or a small or locked-down Linux)."""
+    """The start of a command that runs the rest of it with these options of `setpriv`; empty where
+    there is no setpriv that can do it (macOS, or a small or locked-down Linux)."""
     program = shutil.which("setpriv") if sys.platform == "linux" else None
-    if program is None or subprocess.run([program, *options, "true"], capture_output=True, cwd="/").returncode != 0:
+    if (
+        program is None
+        or subprocess.run([program, *options, "true"], capture_output=True, cwd="/").returncode != 0
+    ):
         return []
     return [program, *options]
 
 
 def end_with_us(number: signal.Signals) -> tuple[str, ...]:
-    """The options of `setpriv` that make the kernel send that signal to a child when its parent is gone, kill -9
-    included."""
+    """The options of `setpriv` that make the kernel send that signal to a child when its parent is
+    gone, kill -9 included."""
     return "--pdeathsig", number.name.removeprefix("SIG")
 
 
@@ -197,4 +221,6 @@ def file_of_wheel(wheel: str, path: str) -> Path:
     for file in files:
         if str(file).endswith(path):
             return Path(str(file.locate())).resolve()
-    raise StackError(f"The package {wheel} is not installed for {sys.executable}: pip install {wheel}")
+    raise StackError(
+        f"The package {wheel} is not installed for {sys.executable}: pip install {wheel}"
+    )

@@ -18,9 +18,9 @@ from order_lifecycle.stack.temporal import DYNAMIC_CONFIG, Temporal
 class Stack:
     """Temporal and PostgreSQL, running and migrated, for as long as this context lasts.
 
-    A server whose address is in the settings is not started. Enter the context in a thread that lives as long as the
-    stack (see Server). It raises StackError, and StopRequested if something arrives in `stop_requests` meanwhile;
-    nothing is left running then.
+    A server whose address is in the settings is not started. Enter the context in a thread that
+    lives as long as the stack (see Server). It raises StackError, and StopRequested if something
+    arrives in `stop_requests` meanwhile; nothing is left running then.
     """
 
     def __init__(
@@ -35,9 +35,10 @@ class Stack:
         stop_requests: SimpleQueue[str] | None = None,
         progress: Callable[[str], object] = lambda line: None,
     ) -> None:
-        """`home`: where the data is kept; None: in a temporary folder, and only for now. `temporal_port`, `ui_port`:
-        these and no others. `ui_path`: where a proxy shows the Web UI, with {port} for its port. `dynamic_config`:
-        Temporal's. `progress` is told what takes long, and what was done to the database."""
+        """`home`: where the data is kept; None: in a temporary folder, and only for now.
+        `temporal_port`, `ui_port`: these and no others. `ui_path`: where a proxy shows the Web UI,
+        with {port} for its port. `dynamic_config`: Temporal's. `progress` is told what takes long,
+        and what was done to the database."""
         self.ephemeral = home is None
         self._home = home
         self._temporal = temporal_port, ui_port, ui_path
@@ -55,7 +56,10 @@ class Stack:
         return addresses
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._cleanup.close()
 
@@ -80,17 +84,23 @@ class Stack:
         for server in self.servers:
             server.start()
 
-        from order_lifecycle.stack.migrate import migrate  # takes its time: the servers start meanwhile
+        # Takes its time: the servers start meanwhile.
+        from order_lifecycle.stack.migrate import migrate
 
         if postgres in self.servers:
             postgres.wait_until_ready(self._pause)
-        database_url = given.database_url.get_secret_value() if given.database_url else postgres.database_url
+        database_url = (
+            given.database_url.get_secret_value() if given.database_url else postgres.database_url
+        )
         self._progress(f"Database: {migrate(database_url)}.")
         if temporal in self.servers:
             temporal.wait_until_ready(self._pause)
+        ui_url = (
+            given.temporal_ui_url if given.temporal_host else f"http://127.0.0.1:{temporal.ui_port}"
+        )
         addresses = Addresses(
             temporal_host=given.temporal_host or f"127.0.0.1:{temporal.port}",
-            ui_url=given.temporal_ui_url if given.temporal_host else f"http://127.0.0.1:{temporal.ui_port}",
+            ui_url=ui_url,
             database_url=database_url,
             home=str(home.path),
         )

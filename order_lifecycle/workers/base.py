@@ -23,8 +23,8 @@ from order_lifecycle.domain import BadInput
 from order_lifecycle.faults import STEPS, Faults
 from order_lifecycle.settings import Settings
 
-# An activity spends its time waiting: for the outside world, then for the database. A hanging call to the outside
-# holds a thread, not a connection, so there are more of the former.
+# An activity spends its time waiting: for the outside world, then for the database. A hanging call
+# to the outside holds a thread, not a connection, so there are more of the former.
 THREADS = 100
 CONNECTIONS = 10
 
@@ -64,14 +64,16 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
             activities=activity_methods(activities),
             activity_executor=threads,
             max_concurrent_activities=THREADS,
-            # After a kill -9 of this worker, a query or signal for a workflow in its cache waits this long before
-            # another worker gets it. Temporal's default is 10 s, and is better for workers that have a backlog of more
-            # than a second: what this clock takes from them is done again from the order's whole history.
+            # After a kill -9 of this worker, a query or signal for a workflow in its cache waits
+            # this long before another worker gets it. Temporal's default is 10 s, and is better for
+            # workers that have a backlog of more than a second: what this clock takes from them is
+            # done again from the order's whole history.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=told.sticky_seconds),
             graceful_shutdown_timeout=timedelta(seconds=3),
         )
         async with worker:
-            say(f"polling {kind.task_queue} at {client.service_client.config.target_host}, process {os.getpid()}")
+            server = client.service_client.config.target_host
+            say(f"polling {kind.task_queue} at {server}, process {os.getpid()}")
             await stop.wait()
             say("stopping: finishing what has begun")
     engine.dispose()
@@ -91,19 +93,29 @@ def command(kind: Kind) -> None:
         raise SystemExit(_bad_input(error)) from None
 
     def main(
-        lifeline: Annotated[bool, typer.Option("--lifeline", help="Stop when standard input ends.")] = False,
+        lifeline: Annotated[
+            bool, typer.Option("--lifeline", help="Stop when standard input ends.")
+        ] = False,
         faults_fail: Annotated[
             float,
             typer.Option(
-                min=0, max=1, callback=_share, help="The share of calls to the outside world that fail at once."
+                min=0,
+                max=1,
+                callback=_share,
+                help="The share of calls to the outside world that fail at once.",
             ),
         ] = told.faults_fail,
         faults_hang: Annotated[
             float, typer.Option(min=0, max=1, callback=_share, help="The share of them that hang.")
         ] = told.faults_hang,
-        faults_seed: Annotated[int, typer.Option(help="Another seed, other faults.")] = told.faults_seed,
+        faults_seed: Annotated[
+            int, typer.Option(help="Another seed, other faults.")
+        ] = told.faults_seed,
         always_fail: Annotated[
-            str, typer.Option(help="Steps that never work, separated by commas, such as dispatch_carrier.")
+            str,
+            typer.Option(
+                help="Steps that never work, separated by commas, such as dispatch_carrier."
+            ),
         ] = told.faults_always_fail,
     ) -> None:
         never_work = frozenset(step.strip() for step in always_fail.split(",") if step.strip())
@@ -111,9 +123,11 @@ def command(kind: Kind) -> None:
         try:
             if unknown:
                 raise BadInput(
-                    f"--always-fail: there is no step {', '.join(unknown)}; the steps are {', '.join(STEPS)}"
+                    f"--always-fail: there is no step {', '.join(unknown)}; "
+                    f"the steps are {', '.join(STEPS)}"
                 )
-            process.run(serve(kind, Faults(faults_fail, faults_hang, faults_seed, never_work), lifeline))
+            faults = Faults(faults_fail, faults_hang, faults_seed, never_work)
+            process.run(serve(kind, faults, lifeline))
         except BadInput as error:
             raise SystemExit(_bad_input(error)) from None
 

@@ -1,4 +1,5 @@
-"""How long a step may take, how often it is tried, and what its failure says: the same in both workflows."""
+"""How long a step may take, how often it is tried, and what its failure says: the same in both
+workflows."""
 
 from __future__ import annotations
 
@@ -7,42 +8,54 @@ from datetime import datetime, timedelta
 from temporalio import workflow
 from temporalio.common import RetryPolicy
 
-from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, AnotherRun, Policy, Refused, for_the_record
+from order_lifecycle.domain import (
+    LONGEST_RETRY_INTERVAL,
+    AnotherRun,
+    Policy,
+    Refused,
+    for_the_record,
+)
 
-# Of the time that an order has left, the part that one attempt may take: enough for forty that hang.
+# Of the time that an order has left, the part that one attempt may take: enough for forty that
+# hang.
 ATTEMPTS_IN_BUDGET = 40
 SHORTEST_ATTEMPT = timedelta(milliseconds=250)
 # Quick at first, as most failures are short (20 retries take 2 s together), and patient in the end.
 BACKOFF = 1.2
 
-# What a bug raises, for failure_exception_types: without it, a bug would fail the workflow task, which Temporal then
-# retries for ever, and the order would neither end nor listen. Not Exception, of which NondeterminismError is one: when
-# the code has changed so that running orders cannot go on with it, each of them would fail, past its refund, instead
-# of waiting for a worker that can.
+# What a bug raises, for failure_exception_types: without it, a bug would fail the workflow task,
+# which Temporal then retries for ever, and the order would neither end nor listen. Not Exception,
+# of which NondeterminismError is one: when the code has changed so that running orders cannot go on
+# with it, each of them would fail, past its refund, instead of waiting for a worker that can.
 BUGS = [
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NameError),
     *(OSError, RuntimeError, TypeError, ValueError),
 ]
 
 
-def attempts(policy: Policy, until: datetime | None, refusable: bool = True) -> workflow.ActivityConfig:
-    """The options of one step. All its attempts together have until `until`, and the less is left, the shorter each of
-    them is; with None there is no end. What is not `refusable` must happen, such as a refund: it is tried again after
-    a refusal too, unless the order is another's."""
+def attempts(
+    policy: Policy, until: datetime | None, refusable: bool = True
+) -> workflow.ActivityConfig:
+    """The options of one step. All its attempts together have until `until`, and the less is left,
+    the shorter each of them is; with None there is no end. What is not `refusable` must happen,
+    such as a refund: it is tried again after a refusal too, unless the order is another's."""
     left = until - workflow.now() if until else policy.budget
     # Both by name: Temporal does not know that one is a kind of the other.
     final = [AnotherRun.__name__, Refused.__name__] if refusable else [AnotherRun.__name__]
     options = workflow.ActivityConfig(
-        start_to_close_timeout=min(policy.attempt_timeout, max(left / ATTEMPTS_IN_BUDGET, SHORTEST_ATTEMPT)),
+        start_to_close_timeout=min(
+            policy.attempt_timeout, max(left / ATTEMPTS_IN_BUDGET, SHORTEST_ATTEMPT)
+        ),
         retry_policy=RetryPolicy(
             initial_interval=policy.retry_interval,
             backoff_coefficient=BACKOFF,
             maximum_interval=LONGEST_RETRY_INTERVAL,
             non_retryable_error_types=final,
         ),
-        # A cancelled order does not wait for an attempt that may hang, and cannot call it back either. What the
-        # attempt still does meets the state that the order has by then in the database. (Not ABANDON: with it, an
-        # attempt that fails after the cancel leaves a history that the SDK cannot go on with, and the order hangs.)
+        # A cancelled order does not wait for an attempt that may hang, and cannot call it back
+        # either. What the attempt still does meets the state that the order has by then in the
+        # database. (Not ABANDON: with it, an attempt that fails after the cancel leaves a history
+        # that the SDK cannot go on with, and the order hangs.)
         cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
     )
     if until is not None:
@@ -52,7 +65,8 @@ def attempts(policy: Policy, until: datetime | None, refusable: bool = True) -> 
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in the words of the innermost cause: Temporal wraps each failure in one of its own."""
+    """What went wrong, in the words of the innermost cause: Temporal wraps each failure in one of
+    its own."""
     while error.__cause__ is not None:
         error = error.__cause__
     return for_the_record(getattr(error, "message", None) or str(error) or type(error).__name__)

@@ -10,7 +10,12 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ChildWorkflowError,
+    is_cancelled_exception,
+)
 
 with workflow.unsafe.imports_passed_through():
     from order_lifecycle.activities.order import OrderActivities
@@ -43,8 +48,9 @@ T = TypeVar("T")
 def harmless(
     handler: Callable[Concatenate[OrderWorkflow, P], Awaitable[None] | None],
 ) -> Callable[Concatenate[OrderWorkflow, P], Coroutine[Any, Any, None]]:
-    """A signal that cannot end the order. One that was sent without its argument would otherwise fail the workflow
-    there and then, past every refund. (Whoever sends such an Update is merely refused.)"""
+    """A signal that cannot end the order. One that was sent without its argument would otherwise
+    fail the workflow there and then, past every refund. (Whoever sends such an Update is merely
+    refused.)"""
 
     @wraps(handler)
     async def handle(order: OrderWorkflow, /, *args: P.args, **kwargs: P.kwargs) -> None:
@@ -60,7 +66,8 @@ def harmless(
 
 @workflow.defn(failure_exception_types=BUGS)
 class OrderWorkflow:
-    # --- what it remembers: all of it is rebuilt from the history, on whichever worker goes on with it ----------------
+    # --- what it remembers -----------------------------------------------------------------------
+    # All of it is rebuilt from the history, on whichever worker goes on with it.
 
     @workflow.init
     def __init__(self, order: Order, policy: Policy) -> None:
@@ -83,7 +90,7 @@ class OrderWorkflow:
         # One change of address at a time: a handler that awaits can be overtaken by the next.
         self._address_lock = asyncio.Lock()
 
-    # --- the story ---------------------------------------------------------------------------------------------------
+    # --- the story -------------------------------------------------------------------------------
 
     @workflow.run
     async def run(self, order: Order, policy: Policy) -> OrderResult:
@@ -91,10 +98,12 @@ class OrderWorkflow:
         life = asyncio.create_task(self._live())
 
         def over() -> bool:
-            return life.done() and (life.exception() is not None or workflow.all_handlers_finished())
+            return life.done() and (
+                life.exception() is not None or workflow.all_handlers_finished()
+            )
 
-        # Temporal's own cancellation arrives here and nowhere else, as an exception in this wait. It becomes a
-        # request like the others, so that it cannot interrupt a refund.
+        # Temporal's own cancellation arrives here and nowhere else, as an exception in this wait.
+        # It becomes a request like the others, so that it cannot interrupt a refund.
         cancelled_by_temporal = False
         while not over():
             try:
@@ -104,7 +113,9 @@ class OrderWorkflow:
                 self._request_cancel("the workflow was cancelled")
         await life
         if self._state is OrderState.FAILED:
-            raise ApplicationError(self._end_reason or "failed", type="OrderFailed", non_retryable=True)
+            raise ApplicationError(
+                self._end_reason or "failed", type="OrderFailed", non_retryable=True
+            )
         if self._state is OrderState.CANCELLED and cancelled_by_temporal:
             raise asyncio.CancelledError
         assert self._state is not None
@@ -117,7 +128,8 @@ class OrderWorkflow:
         story.cancel()
         try:
             await story
-        # CancelledError is a BaseException: `except Exception` alone would let a cancelled order keep its charge.
+        # CancelledError is a BaseException: `except Exception` alone would let a cancelled order
+        # keep its charge.
         except (Exception, asyncio.CancelledError) as error:
             if self._cancel_reason is not None:
                 await self._close(OrderState.CANCELLED, self._cancel_reason)
@@ -148,7 +160,9 @@ class OrderWorkflow:
         self._now_at("review", "approve_order", until=began + self._policy.review_timeout)
         try:
             await workflow.wait_condition(
-                lambda: self._approved, timeout=self._policy.review_timeout, timeout_summary="review deadline"
+                lambda: self._approved,
+                timeout=self._policy.review_timeout,
+                timeout_summary="review deadline",
             )
         except TimeoutError:
             self._request_cancel("review expired")
@@ -163,7 +177,9 @@ class OrderWorkflow:
                 return
             self._stop_if_cancelled()
             await self._note(EventType.DISPATCH_FAILED, number, self._errors[-1])
-        raise ApplicationError(f"shipping failed {number} times, last: {self._errors[-1]}", type="ShippingFailed")
+        raise ApplicationError(
+            f"shipping failed {number} times, last: {self._errors[-1]}", type="ShippingFailed"
+        )
 
     async def _shipped_by_try(self, number: int) -> bool:
         self._stop_if_cancelled()
@@ -182,10 +198,11 @@ class OrderWorkflow:
                 request,
                 id=child_id,
                 task_queue=SHIPPING_QUEUE,
-                # For when no worker takes it. One that works on it gives up by itself, and says why.
+                # For when no worker takes it. One that works on it gives up by itself, and says
+                # why.
                 execution_timeout=max(self._until - workflow.now(), timedelta(seconds=1)),
-                # Ask the child to stop and go on at once: its worker may be down. What it did until then, the
-                # database knows.
+                # Ask the child to stop and go on at once: its worker may be down. What it did until
+                # then, the database knows.
                 cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
                 static_summary=f"ship order {self._order.id}, try {number}",
             )
@@ -196,12 +213,14 @@ class OrderWorkflow:
             return False
 
     async def _close(self, end: OrderState, why: str) -> None:
-        """The other endings: cancelled or failed, with what was charged refunded. This is tried until it succeeds."""
+        """The other endings: cancelled or failed, with what was charged refunded. This is tried
+        until it succeeds."""
         self._end_reason = why
         self._now_at("close_order", f"the order to end as {end}", until=None)
         state = await self._must(OrderActivities.close_order, self._order, end, why)
         if state is not end:
-            # The carrier was quicker, and the database is the judge. The order goes on to its good end.
+            # The carrier was quicker, and the database is the judge. The order goes on to its good
+            # end.
             self._end_reason = None
             if end is OrderState.CANCELLED:
                 self._cancel_reason = None
@@ -211,7 +230,7 @@ class OrderWorkflow:
             state = await self._must(OrderActivities.ship_order, self._order.id)
         self._moved_to(state)
 
-    # --- what the outside may say: signals, which carry no answer ----------------------------------------------------
+    # --- what the outside may say: signals, which carry no answer --------------------------------
 
     @workflow.signal
     @harmless
@@ -242,7 +261,7 @@ class OrderWorkflow:
         """From the child to its parent."""
         self._errors = [*self._errors[-9:], for_the_record(why)]
 
-    # --- and Updates, which are answered: accepted, or refused with the reason ---------------------------------------
+    # --- and Updates, which are answered: accepted, or refused with the reason -------------------
 
     @workflow.update
     async def approve(self) -> Verdict:
@@ -258,7 +277,9 @@ class OrderWorkflow:
     async def cancel(self, why: str = "cancelled by update") -> Verdict:
         self._request_cancel(why)
         await workflow.wait_condition(lambda: self._cancel_reason is None or self._ended())
-        self._refuse_if(self._too_late_to("cancel") if self._state is not OrderState.CANCELLED else None)
+        self._refuse_if(
+            self._too_late_to("cancel") if self._state is not OrderState.CANCELLED else None
+        )
         return self._verdict(f"cancelled: {self._end_reason}")
 
     @cancel.validator
@@ -280,7 +301,7 @@ class OrderWorkflow:
         self._must_be_an_address(address)
         self._refuse_if(self._too_late_to("change the address"))
 
-    # --- and what it may ask -----------------------------------------------------------------------------------------
+    # --- and what it may ask ---------------------------------------------------------------------
 
     @workflow.query
     def status(self) -> OrderStatus:
@@ -297,10 +318,13 @@ class OrderWorkflow:
             reason=self._end_reason,
         )
 
-    # --- the small print ---------------------------------------------------------------------------------------------
+    # --- the small print -------------------------------------------------------------------------
 
     async def _step(
-        self, activity: Callable[Concatenate[OrderActivities, P], T], *args: P.args, **kwargs: P.kwargs
+        self,
+        activity: Callable[Concatenate[OrderActivities, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> T:
         """The next step of the story."""
         self._stop_if_cancelled()
@@ -308,23 +332,35 @@ class OrderWorkflow:
         return await self._run(activity, *args, until=self._until)
 
     def _stop_if_cancelled(self) -> None:
-        """Task.cancel() is a request, and is lost on an await that ends at the same moment: the story would go on."""
+        """Task.cancel() is a request, and is lost on an await that ends at the same moment: the
+        story would go on."""
         if self._cancel_reason is not None:
             raise asyncio.CancelledError
 
     async def _must(
-        self, activity: Callable[Concatenate[OrderActivities, P], T], *args: P.args, **kwargs: P.kwargs
+        self,
+        activity: Callable[Concatenate[OrderActivities, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> T:
         """What is tried until it succeeds."""
         return await self._run(activity, *args, until=None, refusable=False)
 
-    async def _run(self, activity: Callable[..., T], *args: Any, until: datetime | None, refusable: bool = True) -> T:
+    async def _run(
+        self, activity: Callable[..., T], *args: Any, until: datetime | None, refusable: bool = True
+    ) -> T:
         answer = await workflow.execute_activity(
-            activity.__name__, args=args, result_type=RawValue, **attempts(self._policy, until, refusable)
+            activity.__name__,
+            args=args,
+            result_type=RawValue,
+            **attempts(self._policy, until, refusable),
         )
-        # Read here, so that an answer which makes no sense (from a worker of another version) is a step that failed.
-        # The SDK reads it outside of the story, and would fail the workflow there and then, past every refund.
-        read: T = workflow.payload_converter().from_payload(answer.payload, get_type_hints(activity)["return"])
+        # Read here, so that an answer which makes no sense (from a worker of another version) is a
+        # step that failed. The SDK reads it outside of the story, and would fail the workflow there
+        # and then, past every refund.
+        read: T = workflow.payload_converter().from_payload(
+            answer.payload, get_type_hints(activity)["return"]
+        )
         return read
 
     def _now_at(self, step: str, waiting_for: str, until: datetime | None) -> None:
@@ -333,7 +369,9 @@ class OrderWorkflow:
 
     def _moved_to(self, state: OrderState) -> None:
         before, self._state = self._state, state
-        workflow.logger.info("order moved", extra={"before": before and before.value, "after": state.value})
+        workflow.logger.info(
+            "order moved", extra={"before": before and before.value, "after": state.value}
+        )
         workflow.upsert_search_attributes(
             [ORDER_STATE.value_set(state), ORDER_TOTAL.value_set(float(total(self._order.items)))]
         )
@@ -341,12 +379,17 @@ class OrderWorkflow:
 
     def _tell_the_web_ui(self) -> None:
         if self._ended():
-            workflow.set_current_details(f"{self._state}: {self._end_reason}" if self._end_reason else f"{self._state}")
+            workflow.set_current_details(
+                f"{self._state}: {self._end_reason}" if self._end_reason else f"{self._state}"
+            )
         else:
-            workflow.set_current_details(f"{self._state or 'new'}: {self._step_name}, waits for {self._waiting_for}")
+            workflow.set_current_details(
+                f"{self._state or 'new'}: {self._step_name}, waits for {self._waiting_for}"
+            )
 
     def _must_be_an_address(self, address: Address) -> None:
-        # Temporal's converters for bytes, null and protobuf do not look at the type that a handler asks for.
+        # Temporal's converters for bytes, null and protobuf do not look at the type that a handler
+        # asks for.
         if not isinstance(address, Address):
             raise TypeError(f"an address is expected, not {type(address).__name__}")
 
@@ -355,10 +398,13 @@ class OrderWorkflow:
         async with self._address_lock:
             await workflow.wait_condition(lambda: self._state is not None)
             self._address_changes += 1
-            # Without an end: an attempt whose answer is lost may have written the address down, and only another one
-            # finds that out. Whoever asked is not told that it was refused when it was not.
+            # Without an end: an attempt whose answer is lost may have written the address down, and
+            # only another one finds that out. Whoever asked is not told that it was refused when it
+            # was not.
             number = self._address_changes
-            await self._run(OrderActivities.change_address, self._order.id, number, address, until=None)
+            await self._run(
+                OrderActivities.change_address, self._order.id, number, address, until=None
+            )
             self._address = address
 
     async def _note_late(self, what: str) -> None:
@@ -380,7 +426,8 @@ class OrderWorkflow:
         return f"too late to {what}: order {self._order.id} is {self._state}"
 
     def _too_late_to_approve(self) -> str | None:
-        """Approving stops no end that is already being made; a cancel or a change of address may ask the database."""
+        """Approving stops no end that is already being made; a cancel or a change of address may
+        ask the database."""
         ending = self._cancel_reason or self._end_reason
         return self._too_late_to("approve") or (
             f"too late to approve: order {self._order.id} is ending ({ending})" if ending else None
@@ -394,4 +441,6 @@ class OrderWorkflow:
         return self._state in TERMINAL
 
     def _verdict(self, message: str) -> Verdict:
-        return Verdict(order_id=self._order.id, state=self._state or OrderState.RECEIVED, message=message)
+        return Verdict(
+            order_id=self._order.id, state=self._state or OrderState.RECEIVED, message=message
+        )

@@ -1,4 +1,5 @@
-"""One try at shipping an order: a child workflow with a task queue, and so with workers, of its own."""
+"""One try at shipping an order: a child workflow with a task queue, and so with workers, of its
+own."""
 
 from __future__ import annotations
 
@@ -21,16 +22,21 @@ class ShippingWorkflow:
 
     @workflow.run
     async def run(self, request: ShippingRequest) -> bool:
-        """Pack the parcel and hand it to the carrier. True if the carrier has it; if not, the parent was told why."""
+        """Pack the parcel and hand it to the carrier. True if the carrier has it; if not, the
+        parent was told why."""
         until = workflow.now() + request.budget_left
         try:
             self._step = "prepare_package"
             await workflow.execute_activity_method(
-                ShippingActivities.prepare_package, request.order_id, **attempts(request.policy, until)
+                ShippingActivities.prepare_package,
+                request.order_id,
+                **attempts(request.policy, until),
             )
             self._step = "dispatch_carrier"
             await workflow.execute_activity_method(
-                ShippingActivities.dispatch_carrier, request.order_id, **attempts(request.policy, until)
+                ShippingActivities.dispatch_carrier,
+                request.order_id,
+                **attempts(request.policy, until),
             )
         except ActivityError as error:
             # A cancel from the parent is no failure of the carrier's: let it end this workflow.

@@ -25,7 +25,7 @@ VALIDATE = "        self._moved_to(await self._step(OrderActivities.validate_ord
 APPROVE = "        self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))\n"
 CHARGE = "        await self._step(OrderActivities.charge_payment, self._order)\n"
 CLOSE = "        state = await self._must(OrderActivities.close_order, self._order, end, why)\n"
-PREPARE = "                ShippingActivities.prepare_package, request"
+PREPARE = "                ShippingActivities.prepare_package,\n"
 STEPS_OF_SHIPPING = "prepare_package", "dispatch_carrier"
 TELL = '            await self._tell_parent(f"{self._step}: {reason(error)}")\n'
 SHIP = "            if await self._shipped_by_try(number):\n"

@@ -1,7 +1,8 @@
-"""A small order, and the same order after its code has changed: each module is what a deployment would bring.
+"""A small order, and the same order after its code has changed: each module is what a deployment
+would bring.
 
-`first` is what runs today. `second` does one thing more. `patched` does it for new orders only, and `deprecated` is
-what `patched` becomes when the orders of `first` have ended.
+`first` is what runs today. `second` does one thing more. `patched` does it for new orders only, and
+`deprecated` is what `patched` becomes when the orders of `first` have ended.
 """
 
 from __future__ import annotations
