@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
@@ -20,6 +20,9 @@ from pydantic import SecretStr
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from order_lifecycle.settings import Addresses, Settings
+
+if TYPE_CHECKING:
+    from order_lifecycle.lab.world import World
 
 # Gone for this process and for all that it starts, notebooks' kernels included.
 for variable in [name for name in os.environ if name.lower() in Settings.model_fields]:
@@ -88,12 +91,12 @@ class Up:
         return self._seen
 
     def end(self, how: Callable[[], object] | None = None) -> int:
-        """End it, by the lifeline if no other way is given, and check that nothing of it is alive 5 s later.
+        """End it, by the lifeline if no other way is given, and check that nothing of it is alive a moment later.
         Returns its exit status."""
         (how or self.let_go)()
-        status = self.process.wait(15)
+        status = self.process.wait(60)
         self.let_go()
-        assert psutil.wait_procs(self._seen, timeout=5)[1] == []
+        assert psutil.wait_procs(self._seen, timeout=15)[1] == []
         return status
 
     def let_go(self) -> None:
@@ -124,6 +127,23 @@ def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
     """`up(home, **options)` starts a stack of the test's own (see order_lifecycle.stack.up); it ends with the test."""
     with ExitStack() as all_of_them:
         yield lambda home, folder=tmp_path, **options: all_of_them.enter_context(running(home, folder, **options))
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[World]:
+    """Servers as a notebook has them, for all tests of a file. What lab.up() writes into the environment is gone at the
+    end."""
+    from order_lifecycle import lab  # takes a second, which tests without a notebook's servers need not spend
+    from order_lifecycle.lab import world as worlds
+
+    before = dict(os.environ)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worlds, "_world", None)
+        it = lab.up()
+        yield it
+        it.process.stop()
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

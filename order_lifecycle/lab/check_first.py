@@ -36,8 +36,11 @@ DUTIES = {
 }
 
 
-def check_parts(whose: dict[str, Any]) -> Check:
+def check_parts(whose: Any) -> Check:
     """Does `whose` name the part that has each duty?"""
+    if not isinstance(whose, dict):
+        wrong = f"That is no dict, but {type(whose).__name__}."
+        return Check(f"{wrong} Hint: leave the braces and the duties as they are.", "")
     for duty, (part, hint) in DUTIES.items():
         said = whose.get(duty, ...)
         if said is ...:

@@ -16,7 +16,8 @@ import pytest
 from jupyterlab_process import Lab
 from playwright.sync_api import Page, expect
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
+expect.set_options(timeout=30_000)  # ms; a busy machine may need more than the usual 5 s
 NAME = "01_first_order.ipynb"
 
 

@@ -18,7 +18,7 @@ async def test_two_workers_of_each_kind(world: World) -> None:
         await until(lambda worker=worker: "polling" in worker.tail(1000), f"the {worker.name} to be there")
     orders = await asyncio.gather(*(world.start(f"shared-{number:02}") for number in range(ORDERS)))
     await asyncio.gather(*(order.signal(OrderWorkflow.approve_order) for order in orders))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(150):
         results = await asyncio.gather(*(order.result() for order in orders))
     assert [result.state for result in results] == ["shipped"] * ORDERS
     for kind, workflow_id in (("order", "order-shared-{:02}"), ("shipping", "ship-shared-{:02}-1")):

@@ -1,40 +1,18 @@
-"""A world for all tests of the lab, as a notebook has one."""
+"""A client of a notebook's servers, and orders on them."""
 
 from __future__ import annotations
-
-import os
-from collections.abc import Iterator
 
 import pytest
 from starting import Handle, Start
 from temporalio.client import Client
 
-from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
-from order_lifecycle.lab import world as worlds
-
-
-@pytest.fixture(scope="module")
-def world(monkeypatch_module: pytest.MonkeyPatch) -> Iterator[worlds.World]:
-    monkeypatch_module.setattr(worlds, "_world", None)
-    it = lab.up()
-    yield it
-    it.process.stop()
-
-
-@pytest.fixture(scope="module")
-def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
-    """What lab.up() writes into the environment is gone at the end."""
-    before = dict(os.environ)
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
-    os.environ.clear()
-    os.environ.update(before)
+from order_lifecycle.lab.world import World
 
 
 @pytest.fixture
-async def client(world: worlds.World) -> Client:
+async def client(world: World) -> Client:
     return await connect()
 
 

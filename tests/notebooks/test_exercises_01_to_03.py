@@ -1,8 +1,8 @@
-"""The exercises of notebooks 00 to 03: what is right, and each of the ways to be wrong, told apart in a real world."""
+"""The exercises of notebooks 00 to 03, and one of 05: what is right, and each of the ways to be wrong, told apart in a
+real world."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,27 +15,20 @@ from temporalio.client import WorkflowHandle
 from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, OrderResult, Policy
-from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.check_first import DUTIES, PARTS
 from order_lifecycle.lab.tables import store as lab_store
+from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 
 LAKE, HILL = (Address(address=street, city="Columbus", state="OH", zipcode="43210") for street in ("1 Lake", "2 Hill"))
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[worlds.Process]:
-    """An order worker, in a world of its own."""
-    before = dict(os.environ)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worlds, "_world", None)
-        it = lab.up()
-        worker = lab.start_worker("order")
-        yield worker
-        worker.stop()
-        it.process.stop()
-    os.environ.clear()  # of what lab.up() wrote there
-    os.environ.update(before)
+def worker(world: World) -> Iterator[Process]:
+    """An order worker."""
+    worker = lab.start_worker("order")
+    yield worker
+    worker.stop()
 
 
 async def start(order_id: str) -> WorkflowHandle[OrderWorkflow, OrderResult]:
@@ -58,7 +51,7 @@ def says(check: object) -> str:
 # --- 00 --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_was_started_again_without_its_name(worker: worlds.Process) -> None:
+def test_a_worker_that_was_started_again_without_its_name(worker: Process) -> None:
     shipping_worker = lab.start_worker("shipping")
     shipping_worker.stop()
     ended = "✗ Not yet. The shipping worker has ended. "
@@ -81,10 +74,15 @@ def test_each_duty_is_for_one_part() -> None:
         assert says(lab.check_parts({**right, duty: ...})).startswith("✗ Not yet. Nobody is there yet to " + duty)
 
 
+def test_the_duties_are_in_a_dict() -> None:
+    said = says(lab.check_parts(["workflow"]))
+    assert said.startswith("✗ Not yet. That is no dict, but list. Hint: ")
+
+
 # --- 01 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_order_that_nobody_approved(worker: worlds.Process) -> None:
+async def test_an_order_that_nobody_approved(worker: Process) -> None:
     await start("fruit-1")
     assert says(lab.check_shipped("fruit-1", total="7.50")).startswith("✗ Not yet. fruit-1 waits for its review")
 
@@ -149,7 +147,7 @@ def test_refused_fields(solution: Callable[[dict[str, Any]], Any], expected: str
 # --- 02 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_order_that_was_cancelled_before_its_charge(worker: worlds.Process) -> None:
+async def test_an_order_that_was_cancelled_before_its_charge(worker: Process) -> None:
     handle = await start("mine")
     await handle.signal(OrderWorkflow.cancel_order, "found it cheaper")
     await handle.result()
@@ -167,9 +165,7 @@ async def test_an_order_that_was_cancelled_before_its_charge(worker: worlds.Proc
         ("second", [HILL], "✗ Not yet. second has moved to 2 Hill. Hint: it should be 1 Lake, then 2 Hill"),
     ],
 )
-async def test_a_customer_who_moves(
-    worker: worlds.Process, order_id: str, addresses: list[Address], expected: str
-) -> None:
+async def test_a_customer_who_moves(worker: Process, order_id: str, addresses: list[Address], expected: str) -> None:
     handle = await start(order_id)
     for address in addresses:
         await handle.signal(OrderWorkflow.update_address, address)
@@ -181,7 +177,7 @@ async def test_a_customer_who_moves(
     assert says(lab.check_moved(order_id, to=[LAKE, HILL])).startswith(expected)
 
 
-async def test_a_customer_who_has_not_moved_yet(worker: worlds.Process) -> None:
+async def test_a_customer_who_has_not_moved_yet(worker: Process) -> None:
     assert says(lab.check_moved("nobody", to=[LAKE, HILL])).startswith("✗ Not yet. There is no order nobody")
     await start("stays")
     assert says(lab.check_moved("stays", to=[LAKE, HILL])).startswith("✗ Not yet. The address of stays has not changed")
@@ -191,7 +187,7 @@ async def test_a_customer_who_has_not_moved_yet(worker: worlds.Process) -> None:
 
 
 @pytest.fixture
-async def events(worker: worlds.Process) -> pd.DataFrame:
+async def events(worker: Process) -> pd.DataFrame:
     """Of real orders, at made-up times: each pause is shorter than the one before. So the time between two orders is
     longer than any in the second."""
     for order_id in {"first", "second", "third"} - set(lab.table("orders")["id"]):
@@ -226,7 +222,7 @@ def test_the_longest_pauses(events: pd.DataFrame, answer: Callable[[pd.DataFrame
     assert says(lab.check_pauses(answer(events))).startswith(expected)
 
 
-async def test_all_charges_together_are_not_what_was_given_back(worker: worlds.Process) -> None:
+async def test_all_charges_together_are_not_what_was_given_back(worker: Process) -> None:
     for order_id in ("keeps", "returns"):
         handle = await start(order_id)
         await handle.signal(OrderWorkflow.approve_order)
@@ -237,3 +233,24 @@ async def test_all_charges_together_are_not_what_was_given_back(worker: worlds.P
     assert says(lab.check_refunds(payments["amount"].sum())).startswith("✗ Not yet. 15.00 is all that was charged")
     refunded = payments.loc[payments["status"] == "refunded", "amount"].sum()
     assert says(lab.check_refunds(refunded)) == "✓ Right. 7.50 was given back."
+
+
+async def test_a_shipped_order_is_too_late_for_a_cancel(worker: Process) -> None:
+    shipping_worker = lab.start_worker("shipping")
+    handle = await start("gone")
+    await handle.signal(OrderWorkflow.approve_order)
+    await handle.result()
+    shipping_worker.stop()
+    said = says(lab.check_cancelled("gone", why="found it cheaper"))
+    assert said.startswith("✗ Not yet. gone is shipped, and that is too late. Hint: ")
+
+
+# --- 05 --------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_order_that_has_not_failed(worker: Process) -> None:
+    assert says(lab.check_failed_unpaid("none")).startswith("✗ Not yet. There is no order none. Hint: ")
+    await start("fine")
+    assert says(lab.check_failed_unpaid("fine")).startswith(
+        "✗ Not yet. fine is awaiting_review. Hint: wait for its end"
+    )

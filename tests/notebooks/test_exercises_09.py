@@ -4,8 +4,7 @@ test that need a server stand in the notebook itself.)"""
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from temporalio.workflow import NondeterminismError
 from order_lifecycle import lab
 from order_lifecycle.lab import check_testing
 from order_lifecycle.lab import world as worlds
+from order_lifecycle.lab.world import World
 from order_lifecycle.lessons.small_orders import WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -129,18 +129,6 @@ def test_a_test_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert says.startswith("✗ Not yet. It fails with OrderWorkflow, which is right: it did not end within")
 
 
-@pytest.fixture(scope="module")
-def world() -> Iterator[None]:
-    before = dict(os.environ)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worlds, "_world", None)
-        it = lab.up()
-        yield
-        it.process.stop()
-    os.environ.clear()  # of what lab.up() wrote there
-    os.environ.update(before)
-
-
 RIGHT = """
 from datetime import timedelta
 from temporalio import workflow
@@ -246,7 +234,7 @@ def test_a_module_that_no_worker_can_use(code: object, says: str) -> None:
         ),
     ],
 )
-def test_a_workflow_for_a_parcel_that_comes_back(world: None, code: str, says: str) -> None:
+def test_a_workflow_for_a_parcel_that_comes_back(world: World, code: str, says: str) -> None:
     said = str(lab.check_return(code))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said

@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-
 import nbformat
 import pytest
 from rules import TOP
 from temporalio.client import Client
 
 from order_lifecycle import lab
-from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.check_deploy import CHANGES
+from order_lifecycle.lab.world import World
 from order_lifecycle.lessons.deploy import QUEUE
 
+pytestmark = pytest.mark.usefixtures("world")
+
 STEP = "await workflow.execute_activity(deploy.pack, order_id, start_to_close_timeout=limit)"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def world() -> Iterator[worlds.World]:
-    before = dict(os.environ)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worlds, "_world", None)
-        it = lab.up()
-        yield it
-        it.process.stop()
-    os.environ.clear()  # of what lab.up() wrote there
-    os.environ.update(before)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +68,7 @@ def test_the_patch(lines: object, says: str) -> None:
     assert said.startswith("✓") or "Hint: " in said
 
 
-async def test_the_build_of_an_order(world: worlds.World) -> None:
+async def test_the_build_of_an_order(world: World) -> None:
     client = await Client.connect(world.temporal_host)
 
     async def buy(order_id: str) -> None:

@@ -12,9 +12,9 @@ import pytest
 from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
-from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.check_production import CLOUD
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.lab.world import Process, World
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -22,22 +22,15 @@ WAITING = "OrderState = 'awaiting_review'"
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[worlds.Process]:
-    """An order worker, in a world of its own, whose calls fail now and then."""
-    before = dict(os.environ)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worlds, "_world", None)
-        it = lab.up()
-        worker = lab.start_worker("order", lab.Faults(fail=0.5, seed=3), metrics=True)
-        yield worker
-        worker.stop()
-        it.process.stop()
-    os.environ.clear()  # of what lab.up() wrote there
-    os.environ.update(before)
+def worker(world: World) -> Iterator[Process]:
+    """An order worker whose calls fail now and then."""
+    worker = lab.start_worker("order", lab.Faults(fail=0.5, seed=3), metrics=True)
+    yield worker
+    worker.stop()
 
 
 @pytest.fixture(scope="module")
-def orders(worker: worlds.Process) -> None:
+def orders(worker: Process) -> None:
     """Four orders: two that wait, at 2.50 and at 10.00; two that were cancelled, likewise."""
     in_a_loop_of_its_own(four_orders())
 
@@ -113,14 +106,14 @@ def every_line_with_a_word(lines: list[str]) -> Counter[str]:
         (lambda lines: list(right(lines)), "✗ Not yet. It returns a list. Hint: a dictionary"),
     ],
 )
-def test_the_count(worker: worlds.Process, count: Callable[[list[str]], Counter[str]], says: str) -> None:
+def test_the_count(worker: Process, count: Callable[[list[str]], Counter[str]], says: str) -> None:
     said = str(lab.check_counted(count, worker))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
 
 
 @pytest.mark.usefixtures("orders")
-def test_the_metrics_count_what_the_log_tells(worker: worlds.Process) -> None:
+def test_the_metrics_count_what_the_log_tells(worker: Process) -> None:
     numbers = lab.metrics(worker)
     failed = numbers[numbers["metric"] == "temporal_activity_execution_failed"]
     told = right(worker.log().splitlines())
