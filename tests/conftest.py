@@ -38,8 +38,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 UP = """
-import json, pathlib, sys
+import json, pathlib, signal, sys
 from order_lifecycle.stack import up
+# Whatever the tests themselves were started with: nohup ignores one of these, a shell's & the other.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 home, options = json.loads(sys.argv[1])
 sys.exit(up(home and pathlib.Path(home), **options))
 """
