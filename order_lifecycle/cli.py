@@ -203,8 +203,7 @@ def say_to(
 
 
 async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
-    """The order's answer. Raises No if it says no, is not there, has ended, or if nobody works on
-    it."""
+    """The order's answer. Raises No if it says no, is not there or has ended, or nobody works."""
     from temporalio.client import (
         WorkflowUpdateFailedError,
         WorkflowUpdateRPCTimeoutOrCancelledError,

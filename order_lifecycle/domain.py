@@ -82,8 +82,7 @@ TERMINAL = frozenset({OrderState.SHIPPED, OrderState.CANCELLED, OrderState.FAILE
 
 
 class Refused(Exception):
-    """The order's state or the rules do not allow what was asked, and trying again cannot change
-    that."""
+    """The order's state or the rules do not allow it, and trying again cannot change that."""
 
 
 class AnotherRun(Refused):
@@ -166,7 +165,7 @@ class Order(_Model):
     address: Address
 
 
-# --- why something happened, in somebody's words --------------------------------------------------
+# --- why something happened, in somebody's words -------------------------------------------------
 
 REASON_AT_MOST = 500
 Reason = Annotated[str, StringConstraints(max_length=REASON_AT_MOST), AfterValidator(plain_text)]

@@ -20,8 +20,7 @@ class OutsideError(Exception):
 
 
 class OutsideTimeout(Exception):
-    """The outside world did not answer in time. It may or may not have done what it was asked
-    to."""
+    """The outside world did not answer in time. It may or may not have done its part."""
 
 
 HANG_SECONDS = 300.0
@@ -29,8 +28,12 @@ HANG_SECONDS = 300.0
 # The steps that call the outside world, by their activities' names. (That a person approved is only
 # written down.)
 STEPS = (
-    *("receive_order", "validate_order", "charge_payment"),
-    *("prepare_package", "dispatch_carrier", "ship_order"),
+    "receive_order",
+    "validate_order",
+    "charge_payment",
+    "prepare_package",
+    "dispatch_carrier",
+    "ship_order",
     "close_order",
 )
 
@@ -53,15 +56,12 @@ class Faults:
         limit: float,
         wait: Callable[[float], object],
     ) -> None:
-        """One call to the outside world, of at most `limit` seconds; `wait` is how the caller lets
-        time pass.
+        """One call to the outside world, of at most `limit` seconds; `wait` lets time pass.
 
-        Raises OutsideError or OutsideTimeout, after which trying again may help, and Refused, after
-        which not."""
+        Raises OutsideError or OutsideTimeout (trying again may help), or Refused (it will not)."""
         if step in self.always_fail:
             raise Refused(f"{step} does not work, and will not")
-        # random.Random seeded with text is the same on every machine and in every process, unlike
-        # hash().
+        # Seeded with text, random.Random is the same on every machine and in every process.
         draw = random.Random(f"{self.seed}/{workflow_id}/{step}/{attempt}").random()
         if draw < self.fail:
             raise OutsideError(f"{step} failed, attempt {attempt}")

@@ -107,7 +107,7 @@ def configure(as_json: bool, metrics_address: str | None = None) -> None:
 def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
     """Keep of Temporal's own context what identifies the order, its step and the attempt."""
     if line.pop("temporal_log", None) is not None:
-        # The rest is the core's own context, in Rust's notation.
+        # From the first " {" on it is the core's own context, in Rust's notation.
         line["event"] = str(line["event"]).split(" {")[0]
     context = line.pop("temporal_workflow", {})
     context.pop("attempt", None)  # of the workflow, of which there is one

@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 UP = """
 import json, pathlib, signal, sys
 from order_lifecycle.stack import up
-# Whatever the tests themselves were started with: nohup ignores one of these, a shell's & the other.
+# Whatever the tests were started with: nohup ignores SIGHUP, and a script's & ignores SIGINT.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 home, options = json.loads(sys.argv[1])
@@ -140,13 +140,15 @@ def world() -> Iterator[World]:
     from order_lifecycle.lab import world as worlds
 
     before = dict(os.environ)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worlds, "_world", None)
-        it = lab.up()
-        yield it
-        it.process.stop()
-    os.environ.clear()
-    os.environ.update(before)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worlds, "_world", None)
+            it = lab.up()
+            yield it
+            it.process.stop(60)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @pytest.fixture(autouse=True)

@@ -32,8 +32,7 @@ class OrderActivities(Activities):
     @activity.defn
     def charge_payment(self, order: Order) -> Decimal:
         """Charge the sum of the items. Returns the amount."""
-        # Here stands the call to a payment provider, which gets payment_id as its idempotency key
-        # too.
+        # A call to a payment provider stands here. It gets payment_id as its idempotency key too.
         self._call_outside()
         return self._store.charge(order.id, order.payment_id)
 

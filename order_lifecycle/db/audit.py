@@ -162,8 +162,7 @@ class Violation:
 
 
 def audit(engine: Engine) -> list[Violation]:
-    """Every violation of the invariants 1 to 6 in this database, which is one consistent view of
-    it."""
+    """Every violation of the invariants 1 to 6 in one consistent view of this database."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as view:
         return [
             Violation(number, row.order_id, row.detail)

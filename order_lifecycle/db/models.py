@@ -1,5 +1,4 @@
-"""The three tables. What the database can enforce by itself, it does: a bug in Python must not
-charge twice."""
+"""The three tables. What the database can enforce, it does: a bug in Python cannot charge twice."""
 
 from __future__ import annotations
 

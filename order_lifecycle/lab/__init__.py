@@ -1,5 +1,4 @@
-"""What the notebooks import: servers and workers, tables, pictures, waiting, and checks of the
-exercises."""
+"""What notebooks import: servers and workers, tables, pictures, waiting, checks of exercises."""
 
 from order_lifecycle.faults import Faults
 from order_lifecycle.lab.attempts import attempts

@@ -66,10 +66,10 @@ def check_cancelled(order_id: str, why: str) -> Check:
             f"There is no order {order_id}. "
             "Hint: start it, approve it, and wait until it is charged."
         )
-    elif order["state"] == "shipped":
+    elif order["state"] in ("dispatched", "shipped"):
         wrong = (
-            f"{order_id} is shipped, and that is too late. "
-            "Hint: stop the shipping worker before, or be quicker, with a new order."
+            f"{order_id} is {order['state']}, and that is too late. "
+            "Hint: `shipping_worker.stop()` first, then a new order."
         )
     elif order["state"] != "cancelled":
         wrong = (

@@ -204,6 +204,6 @@ async def _end(task: asyncio.Task[object]) -> object:
 
 
 async def _begins(shop: _Shop, step: str) -> None:
-    # A TimeoutError: then the saga does not come there, and what it leaves behind says so.
+    # If time runs out, the saga does not come there, and what it leaves behind says so.
     with suppress(TimeoutError):
         await asyncio.wait_for(shop.begun[step].wait(), AT_MOST)

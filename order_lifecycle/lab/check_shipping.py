@@ -66,6 +66,11 @@ async def _ends_first(race: Race) -> str | None:
     came = await _run(race, step(), asyncio.Event())
     if came == "shipped":
         return None
+    if isinstance(came, TimeoutError):
+        return (
+            "The step has ended, and `race` still waits. "
+            "Hint: `return_when=asyncio.FIRST_COMPLETED`."
+        )
     return (
         f"The step returned 'shipped', and `race` returned {came!r}. "
         "Hint: `task = asyncio.create_task(step)`."

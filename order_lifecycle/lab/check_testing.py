@@ -47,12 +47,13 @@ def check_test(test: Test) -> Check:
         )
     elif isinstance(error := _what_it_raises(test, OrderWorkflow), TimeoutError):
         wrong = (
-            f"It fails with OrderWorkflow, which is right: it did not end within {AT_MOST:.0f} s. "
+            "It fails with OrderWorkflow, where it must pass: "
+            f"it did not end within {AT_MOST:.0f} s. "
             "Hint: `await server.skip(days=4)` before you wait for the result."
         )
     elif error:
         wrong = (
-            f"It fails with OrderWorkflow, which is right: {type(error).__name__} {error}. "
+            f"It fails with OrderWorkflow, where it must pass: {type(error).__name__} {error}. "
             "Hint: look at what `calls` is before you say what it must be."
         )
     else:
@@ -109,12 +110,13 @@ def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> 
     if answer is None:
         return (
             "It returns nothing. "
-            "Hint: `await replayer.replay_workflow(history)`, then `return True`."
+            "Hint: make a `Replayer` with `workflows=[workflow]`, "
+            "`await` its `replay_workflow(history)`, then `return True`."
         )
     if answer is not right:
         hint = (
-            "with `raise_on_replay_failure=False` "
-            "the failure is only in the result, as `replay_failure`"
+            "is your `Replayer` made with `workflow`, the one that is asked about? And with "
+            "`raise_on_replay_failure=False` the failure is only in the result, as `replay_failure`"
             if not right
             else "a `Replayer` needs the `data_converter` that wrote the history"
         )

@@ -100,7 +100,7 @@ def _fault_of(code: str) -> str | None:
         why = error.__cause__ or error
         return (
             f"A worker cannot use it: {type(why).__name__}: {why}. "
-            "Hint: read `SmallOrder` in 10, or the rules above."
+            "Hint: read `EndlessOrder` in 07, or the rules above."
         )
 
 
@@ -217,8 +217,7 @@ async def _end(parcel: Return) -> object:
 
 
 async def _rest(parcel: Return) -> None:
-    """Wait until it has ended, or waits itself. Raises _Stuck if its worker cannot go on with
-    it."""
+    """Wait until it has ended, or waits. Raises _Stuck if its worker cannot go on with it."""
     try:
         await wait_until(lambda: _rests(parcel), f"{parcel.id} to go on", AT_MOST)
     except LabError:

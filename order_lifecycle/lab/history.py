@@ -28,7 +28,7 @@ class Span:
     queued: float  # when it was asked for; from then to `start` it waited for a worker
     start: float
     end: float | None = None  # None: not yet
-    # running, or waiting (for a worker), ok, failed, timed out, cancelled, ended early
+    # running, waiting (for a worker), ok, failed, timed out, cancelled or ended early
     outcome: str = "running"
     attempt: int = 1
     note: str = ""

@@ -1,5 +1,4 @@
-"""Modules made of text. A workflow must be in one: a worker's sandbox imports it anew for each
-run."""
+"""Modules made of text: a workflow must be in one, which a sandbox imports anew for each run."""
 
 from __future__ import annotations
 

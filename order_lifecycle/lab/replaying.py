@@ -44,6 +44,5 @@ def in_short(failure: str) -> str:
 
 @cache
 def quiet() -> Runtime:
-    """The SDK's core prints each failed task on the terminal. Here that is an answer, and no
-    news."""
+    """The SDK's core prints each failed task on the terminal. Here it is an answer."""
     return Runtime(telemetry=TelemetryConfig(logging=None))

@@ -1,5 +1,4 @@
-"""The lines of this project where an idea lives: shown from the file, so that they cannot be out of
-date."""
+"""The lines of this project where an idea lives: shown from the file, so never out of date."""
 
 from __future__ import annotations
 
@@ -31,7 +30,8 @@ def source(thing: Any, begins: str = "") -> Source:
     begins so. Raises LabError if none does."""
     file = thing if isinstance(thing, Path) else Path(inspect.getfile(inspect.unwrap(thing)))
     where = file.resolve().relative_to(TOP).as_posix()
-    code = textwrap.dedent(file.read_text() if file is thing else inspect.getsource(thing))
+    text = file.read_text() if isinstance(thing, Path) else inspect.getsource(thing)
+    code = textwrap.dedent(text)
     return Source(f"# {where}\n{_statement(code, begins) if begins else code.rstrip()}")
 
 

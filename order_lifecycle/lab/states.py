@@ -11,8 +11,7 @@ BOX, GAP, HIGH, TOP, LEFT, LOWER = 92, 16, 42, 40, 12, 138
 
 
 def state_diagram(state: str | None = None) -> Picture:
-    """All states and the moves between them; `state` is filled, in bold, and has an arrow above
-    it."""
+    """All states and the moves between them; `state` is filled, bold, and has an arrow above."""
     try:
         now = None if state is None else OrderState(state)
     except ValueError:

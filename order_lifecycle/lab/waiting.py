@@ -1,5 +1,4 @@
-"""Waiting, as a notebook does it: until something is true, for at most so long, visibly, and
-interruptible."""
+"""Waiting, as a notebook does it: until something is true, limited, visible, interruptible."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Who does what: the steps that are under way, and the worker that did each of those that are
-done."""
+"""Who does what: the steps that are under way, and which worker did each that is done."""
 
 from __future__ import annotations
 

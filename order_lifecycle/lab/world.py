@@ -258,8 +258,7 @@ def wait_until_it_polls(worker: Process) -> None:
 
 
 async def doctor() -> str:
-    """What is here and what is missing, and what to do about it: as `order-lifecycle doctor` says
-    it."""
+    """What is here, what is missing, and what to do about it: as `order-lifecycle doctor` says."""
     from order_lifecycle.doctor import examine  # takes its time
 
     return "\n".join(

@@ -1,5 +1,4 @@
-"""The worker of a lesson: like the package's own, with the workflows of one module of this
-folder."""
+"""The worker of a lesson: like the package's own, with the workflows of one module here."""
 
 from __future__ import annotations
 

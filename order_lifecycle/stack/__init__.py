@@ -1,5 +1,4 @@
-"""Temporal and PostgreSQL for one machine: start both, wait until both are ready, migrate, stop
-both.
+"""Temporal and PostgreSQL for one machine: start, wait until ready, migrate, stop.
 
 Both come as wheels, so nothing else needs to be installed. Everything listens on the loopback
 interface only.

@@ -17,8 +17,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-# s; ten times what a slow machine needs, and PostgreSQL may have to recover from a crash first
-READY_AT_MOST = 60.0
+# Ten times what a slow machine needs; PostgreSQL may have to recover from a crash first.
+READY_AT_MOST = 60.0  # s
 STOP_AT_MOST = 6.0  # s; less than what process.when_input_ends allows for the whole
 POLL = 0.02  # s
 

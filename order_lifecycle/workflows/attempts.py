@@ -1,5 +1,4 @@
-"""How long a step may take, how often it is tried, and what its failure says: the same in both
-workflows."""
+"""How long a step may take, how often it is tried, and what its failure says."""
 
 from __future__ import annotations
 
@@ -16,8 +15,7 @@ from order_lifecycle.domain import (
     for_the_record,
 )
 
-# Of the time that an order has left, the part that one attempt may take: enough for forty that
-# hang.
+# Of the time that an order has left, the part that one attempt may take: enough for forty.
 ATTEMPTS_IN_BUDGET = 40
 SHORTEST_ATTEMPT = timedelta(milliseconds=250)
 # Quick at first, as most failures are short (20 retries take 2 s together), and patient in the end.

@@ -198,8 +198,7 @@ class OrderWorkflow:
                 request,
                 id=child_id,
                 task_queue=SHIPPING_QUEUE,
-                # For when no worker takes it. One that works on it gives up by itself, and says
-                # why.
+                # For when no worker takes it. One that works on it gives up by itself.
                 execution_timeout=max(self._until - workflow.now(), timedelta(seconds=1)),
                 # Ask the child to stop and go on at once: its worker may be down. What it did until
                 # then, the database knows.
@@ -219,8 +218,7 @@ class OrderWorkflow:
         self._now_at("close_order", f"the order to end as {end}", until=None)
         state = await self._must(OrderActivities.close_order, self._order, end, why)
         if state is not end:
-            # The carrier was quicker, and the database is the judge. The order goes on to its good
-            # end.
+            # The carrier was quicker, and the database is the judge: the order goes on to its end.
             self._end_reason = None
             if end is OrderState.CANCELLED:
                 self._cancel_reason = None

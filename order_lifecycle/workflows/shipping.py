@@ -1,5 +1,4 @@
-"""One try at shipping an order: a child workflow with a task queue, and so with workers, of its
-own."""
+"""One try at shipping an order: a child workflow with a task queue and workers of its own."""
 
 from __future__ import annotations
 

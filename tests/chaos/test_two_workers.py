@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from chaos_world import World, until
 from temporalio.api.enums.v1 import EventType
 
@@ -12,6 +13,7 @@ from order_lifecycle.workflows.order import OrderWorkflow
 ORDERS = 40
 
 
+@pytest.mark.timeout(300)
 async def test_two_workers_of_each_kind(world: World) -> None:
     workers = {kind: [world.worker(kind, fail=1 / 3, hang=1 / 3) for _ in range(2)] for kind in ("order", "shipping")}
     for worker in (*workers["order"], *workers["shipping"]):  # none comes when the work is done

@@ -317,6 +317,15 @@ async def deaf(step: Any, cancel: asyncio.Event) -> Any:
     return await step
 
 
+async def waits_for_both(step: Any, cancel: asyncio.Event) -> Any:
+    task, cancelled = asyncio.create_task(step), asyncio.create_task(cancel.wait())
+    try:
+        await asyncio.wait([task, cancelled])
+    finally:
+        cancelled.cancel()
+    return task.result()
+
+
 async def lets_it_run(step: Any, cancel: asyncio.Event) -> Any:
     task, cancelled = asyncio.create_task(step), asyncio.create_task(cancel.wait())
     done, _ = await asyncio.wait([task, cancelled], return_when=asyncio.FIRST_COMPLETED)
@@ -342,6 +351,7 @@ async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
     [
         (unsolved, "`race` returned None"),
         (deaf, "`race` still waits for the step"),
+        (waits_for_both, "`race` still waits. Hint: `return_when=asyncio.FIRST_COMPLETED`"),
         (lets_it_run, "the step goes on unseen"),
         (awaits_the_cancelled, "from `race` came CancelledError()"),
         (hides_failures, "nobody hears of it"),

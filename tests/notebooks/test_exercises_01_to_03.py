@@ -235,6 +235,9 @@ async def test_all_charges_together_are_not_what_was_given_back(worker: Process)
     assert says(lab.check_refunds(refunded)) == "✓ Right. 7.50 was given back."
 
 
+# --- 02 once more, last: this charges too, and the sum above counts every charge -----------------------------------
+
+
 async def test_a_shipped_order_is_too_late_for_a_cancel(worker: Process) -> None:
     shipping_worker = lab.start_worker("shipping")
     handle = await start("gone")

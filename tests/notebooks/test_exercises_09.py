@@ -100,7 +100,7 @@ async def without_a_look_at_the_deadline(workflow: type) -> None:
         (nothing, "✗ Not yet. It passes whatever is under test, a workflow or not"),
         (only_with_a_workflow, "✗ Not yet. It passes with WithoutSmallReviews too"),
         (without_a_look_at_the_deadline, "✗ Not yet. It passes with a workflow that approves an order when"),
-        (fails_whatever_comes, "✗ Not yet. It fails with OrderWorkflow, which is right: AssertionError no."),
+        (fails_whatever_comes, "✗ Not yet. It fails with OrderWorkflow, where it must pass: AssertionError no."),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -126,7 +126,7 @@ def test_a_test_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(check_testing, "AT_MOST", 0.1)
     says = str(lab.check_test(waits_for_three_days))
-    assert says.startswith("✗ Not yet. It fails with OrderWorkflow, which is right: it did not end within")
+    assert says.startswith("✗ Not yet. It fails with OrderWorkflow, where it must pass: it did not end within")
 
 
 RIGHT = """

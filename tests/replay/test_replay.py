@@ -35,8 +35,11 @@ WRITES = {
 
 @every_file
 async def test_replay(path: Path) -> None:
-    """If this fails, orders that are running now would break: see record.py for what to do, and what not."""
-    replayer = Replayer(workflows=[OrderWorkflow, ShippingWorkflow], data_converter=pydantic_data_converter)
+    """If this fails, orders that are running now would break: see record.py for what to do."""
+    replayer = Replayer(
+        workflows=[OrderWorkflow, ShippingWorkflow],
+        data_converter=pydantic_data_converter,
+    )
     await replayer.replay_workflow(load(path))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+import pytest
 from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, start_order
@@ -20,6 +21,7 @@ from order_lifecycle.workflows.order import OrderWorkflow
 MANY = 200
 
 
+@pytest.mark.timeout(300)
 async def test_burst(
     start_worker: Callable[..., WorkerProcess], settings: Settings, record_property: Callable[[str, object], None]
 ) -> None:
