@@ -94,12 +94,12 @@ class Up:
         return self._seen
 
     def end(self, how: Callable[[], object] | None = None) -> int:
-        """End it, by the lifeline if no other way is given, and check that nothing of it is alive a moment later.
+        """End it, by the lifeline if no other way is given, and check that nothing of it is alive 5 s later.
         Returns its exit status."""
         (how or self.let_go)()
-        status = self.process.wait(60)
+        status = self.process.wait(15)
         self.let_go()
-        assert psutil.wait_procs(self._seen, timeout=15)[1] == []
+        assert psutil.wait_procs(self._seen, timeout=5)[1] == []
         return status
 
     def let_go(self) -> None:
@@ -145,7 +145,7 @@ def world() -> Iterator[World]:
             patch.setattr(worlds, "_world", None)
             it = lab.up()
             yield it
-            it.process.stop(60)
+            it.process.stop()
     finally:
         os.environ.clear()
         os.environ.update(before)

@@ -55,7 +55,7 @@ OUR_FAULT = {
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR,
 }
-CALM_AT_MOST = 180.0  # s from the last blow until every order has ended
+CALM_AT_MOST = 90.0  # s from the last blow until every order has ended
 
 
 @dataclass
