@@ -107,23 +107,22 @@ async def many_at_once(report: Report, loads: list[int]) -> None:
 
 
 async def more_and_more(report: Report, numbers: list[int], at_a_time: int = 50) -> None:
-    """One, two and four worker processes of each kind, while the orders in the tables become more and more; to the last
-    of the numbers with one, which takes long, and to the one before with more. And bare ones, of which our tables know
-    nothing: what they grow by is Temporal's server."""
+    """One, two and four worker processes of each kind, while the orders in the tables become more and more. And bare
+    ones, of which our tables know nothing: what they grow by is Temporal's server."""
     seconds_an_order: dict[str, list[float]] = {}
     memory: list[float] = []
-    for who, kind, processes, up_to in (
-        ("1 of each worker", real, 1, numbers),
-        ("bare, 1 of each worker", bare, 1, numbers),
-        ("2 of each worker", real, 2, numbers[:-1]),
-        ("4 of each worker", real, 4, numbers[:-1]),
+    for who, kind, processes in (
+        ("1 of each worker", real, 1),
+        ("bare, 1 of each worker", bare, 1),
+        ("2 of each worker", real, 2),
+        ("4 of each worker", real, 4),
     ):
         with servers() as here, here.workers(processes) if kind is real else here.bare_workers(processes) as pids:
             client = await connect(here.settings)
             await seconds_of(kind, client, "warm")
             worker = psutil.Process(pids[0])
             done = 0
-            for number in up_to:
+            for number in numbers:
                 began = time.monotonic()
                 await _at_a_time(kind, client, range(done, number), at_a_time)
                 took = (time.monotonic() - began) / (number - done)
@@ -134,9 +133,9 @@ async def more_and_more(report: Report, numbers: list[int], at_a_time: int = 50)
                 done = number
     for who, seconds in seconds_an_order.items():
         # The first ten fill the caches, so the second step is what the last one is compared with.
-        growth, last = seconds[-1] / seconds[1], numbers[len(seconds) - 1]
+        growth = seconds[-1] / seconds[1]
         report.add(
-            f"{who}: time an order, {at_a_time} at a time, after {last} orders",
+            f"{who}: time an order, {at_a_time} at a time, after {numbers[-1]} orders",
             f"{seconds[-1] * 1000:.0f} ms",
             f"after {numbers[1]}: {seconds[1] * 1000:.0f} ms",
             growth,
@@ -160,7 +159,7 @@ async def more_and_more(report: Report, numbers: list[int], at_a_time: int = 50)
         for who, seconds in seconds_an_order.items():
             milliseconds = [1000 * each for each in seconds]
             line = ":" if who.startswith("bare") else "-"
-            axes.plot(numbers[: len(seconds)], milliseconds, line, marker="o", label=f"{who}, ms")
+            axes.plot(numbers, milliseconds, line, marker="o", label=f"{who}, ms")
         axes.plot(numbers, memory, "--", marker="s", color="gray", label="memory of a worker, MiB (one of each)")
         axes.set(xscale="log", xlabel="orders in the tables", ylim=(0, None))
         axes.legend(frameon=False)

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.db.models import Base
 from order_lifecycle.db.store import connect
+from order_lifecycle.db.trouble import no_database
 from order_lifecycle.settings import Settings
 
 
@@ -20,10 +21,7 @@ def database_url() -> str:
         return str(given)
     settings = Settings().resolved()
     if settings.database_url is None:
-        raise CommandError(
-            f"no database: DATABASE_URL is not set, and no stack runs in {settings.order_lifecycle_home}. "
-            "Start one with `order-lifecycle up`, or set DATABASE_URL (see .env.example)"
-        )
+        raise CommandError(no_database(settings.order_lifecycle_home))
     return settings.database_url.get_secret_value()
 
 
@@ -46,10 +44,15 @@ else:
         connection = engine.connect()
     except OperationalError as error:
         raise CommandError(f"the database {engine.url!r} does not answer: {error.orig}") from error
-    with connection:
-        connection.execute(text("SET statement_timeout = 0"))  # a migration may take longer than an order's step
-        connection.commit()
-        context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
-        with context.begin_transaction():
-            context.run_migrations()
-    engine.dispose()
+    try:
+        with connection:
+            # A migration may take longer than an order's step, and so may the wait for somebody else's.
+            connection.execute(text("SET statement_timeout = 0"))
+            # Two at once take turns, and the second finds the work done. The lock goes with the connection.
+            connection.execute(text("SELECT pg_advisory_lock(hashtext('order_lifecycle.migrate'))"))
+            connection.commit()
+            context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
+            with context.begin_transaction():
+                context.run_migrations()
+    finally:
+        engine.dispose()

@@ -9,7 +9,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -95,14 +95,15 @@ def start(
 
         settings = Settings().resolved()
         try:
-            started = start_order(await connect(settings), order, settings.policy(), approve)
+            client = await connect(settings)
+            started = start_order(client, order, settings.policy(), approve)
             handle = await answer_from(started, order_id)
         except WorkflowAlreadyStartedError:
             raise No(
                 f"order {order_id} exists already: `order-lifecycle status {order_id}`"
             ) from None
         ui = settings.temporal_ui_url
-        link = f"{ui}/namespaces/{settings.temporal_namespace}/workflows/{handle.id}"
+        link = f"{ui}/namespaces/{client.namespace}/workflows/{handle.id}"
         answer = {"order_id": order_id, "workflow_id": handle.id, "ui": link if ui else None}
         done = "started and approved" if approve else "started"
         tell(answer, as_json, f"{done} order {order_id}" + (f": {link}" if ui else ""))
@@ -152,26 +153,30 @@ def status(
 
         client = await connect()
         before = None
-        while True:
-            report = await answer_from(look_at(client, order_id), order_id)
-            report.events = recent_events(order_id)
-            if report != before:
-                tell(report.model_dump(mode="json"), as_json, report.as_text())
-                before = report
-            if not watch or report.ended:
-                return
-            await asyncio.sleep(0.3)  # between two looks
+        with ExitStack() as to_close:
+            store = None
+            with suppress(No):  # `status` works without
+                store = to_close.enter_context(store_for_reading())
+            while True:
+                report = await answer_from(look_at(client, order_id), order_id)
+                report.events = recent_events(store, order_id) if store else []
+                if report != before:
+                    tell(report.model_dump(mode="json"), as_json, report.as_text())
+                    before = report
+                if not watch or report.ended:
+                    return
+                await asyncio.sleep(0.3)  # between two looks
 
     run(main())
 
 
-def recent_events(order_id: str, count: int = 5) -> list[str]:
-    """The order's latest events, from the database; none where that cannot be read: `status` works
-    without."""
+def recent_events(store: Store, order_id: str, count: int = 5) -> list[str]:
+    """The order's latest events; none where the database cannot be read."""
+    from sqlalchemy.exc import DBAPIError
+
     try:
-        with store_for_reading() as store:
-            events = store.rows("events", order_id)[-count:]
-    except No:
+        events = store.rows("events", order_id)[-count:]
+    except DBAPIError:
         return []
     return [
         f"{event['ts']:%H:%M:%S}  {event['type']}  {_cell(event['payload_json'])}".rstrip()
@@ -303,26 +308,46 @@ def tables(
     "Exit status 1 if one is violated."
 )
 def audit(as_json: AsJson = False) -> None:
+    from sqlalchemy.exc import OperationalError
+    from temporalio.service import RPCError
+
     from order_lifecycle.client import connect
     from order_lifecycle.db.audit import INVARIANTS, Violation, count_by_state
     from order_lifecycle.db.audit import audit as audit_database
+    from order_lifecycle.db.trouble import trouble
     from order_lifecycle.report import compare_with_temporal
 
     async def main() -> None:
+        not_asked: dict[int, str] = {}  # and why not
         with store_for_reading() as store:
             counts = count_by_state(store.engine)
             violations: list[Violation] = audit_database(store.engine)
-            violations += await compare_with_temporal(await connect(), store.standings)
+            try:
+                violations += await compare_with_temporal(await connect(), store.standings)
+            except (NoServer, BadInput, RPCError) as error:
+                not_asked[7] = str(error)
+            except OperationalError as error:
+                not_asked[7] = f"the database {trouble(error)}"
         of = {n: sum(violation.invariant == n for violation in violations) for n in INVARIANTS}
         by_state = ", ".join(f"{n} {state}" for state, n in counts.items())
         lines = [f"{sum(counts.values())} orders: {by_state}"]
-        lines += [f"{of[n]:>6} violations of {n}: {meaning}" for n, meaning in INVARIANTS.items()]
+        lines += [
+            f"{of[n]:>6} violations of {n}: {meaning}"
+            for n, meaning in INVARIANTS.items()
+            if n not in not_asked
+        ]
         lines += [
             f"order {violation.order_id}, {violation.invariant}: {violation.detail}"
             for violation in violations
         ]
-        answer = {"orders": counts, "violations": [asdict(violation) for violation in violations]}
+        answer = {
+            "orders": counts,
+            "violations": [asdict(violation) for violation in violations],
+            "not_asked": not_asked,
+        }
         tell(answer, as_json, "\n".join(lines))
+        if 7 in not_asked:
+            raise No(f"7, {INVARIANTS[7]}, could not be asked: {not_asked[7]}")
         if violations:
             raise typer.Exit(1)
 
@@ -331,23 +356,22 @@ def audit(as_json: AsJson = False) -> None:
 
 @contextmanager
 def store_for_reading() -> Iterator[Store]:
-    """The store that the settings name. Raises No if it cannot be read."""
+    """The store that the settings name. Raises No if they name none, or if it cannot be read."""
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
     from order_lifecycle.db.store import Store, connect
+    from order_lifecycle.db.trouble import no_database, trouble
 
     settings = Settings().resolved()
     if settings.database_url is None:
-        raise No(
-            "no database: DATABASE_URL is not set, and no stack runs. "
-            "Start one with `order-lifecycle up`"
-        )
+        raise No(no_database(settings.order_lifecycle_home))
+    engine = connect(settings.database_url.get_secret_value())
     try:
-        yield Store(connect(settings.database_url.get_secret_value()))
-    except OperationalError as error:
-        raise No(f"the database does not answer: {str(error.orig).strip()}") from None
-    except ProgrammingError:
-        raise No("the database has no such tables yet: run `alembic upgrade head`") from None
+        yield Store(engine)
+    except (OperationalError, ProgrammingError) as error:
+        raise No(f"the database {trouble(error)}") from None
+    finally:
+        engine.dispose()
 
 
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -376,7 +400,9 @@ def _cell(value: Any) -> str:
         return ", ".join(_cell(value[key]) for key in keys if key != "run_id")
     if isinstance(value, list):
         return "; ".join(_cell(part) for part in value)
-    return value.strftime("%H:%M:%S.%f")[:-3] if isinstance(value, datetime) else str(value or "")
+    if isinstance(value, datetime):
+        return value.strftime("%H:%M:%S.%f")[:-3]
+    return "" if value is None else str(value)
 
 
 # --- running things ------------------------------------------------------------------------------
@@ -448,6 +474,12 @@ def worker(
     """Run a worker until Ctrl-C; `all` runs both, each in a process of its own."""
     import subprocess
 
+    if name is WorkerName.ALL and Settings().metrics_address:
+        raise BadInput(
+            "METRICS_ADDRESS: two workers cannot serve their metrics at one address. Start "
+            "`order-lifecycle worker order` and `order-lifecycle worker shipping`, "
+            "each with a METRICS_ADDRESS of its own"
+        )
     kinds = ["order", "shipping"] if name is WorkerName.ALL else [name.value]
     children = [
         subprocess.Popen(
@@ -476,8 +508,14 @@ def worker(
 def demo() -> None:
     """Run one order in the terminal, from nothing to shipped, and show what it left behind."""
     from order_lifecycle.demo import demo
+    from order_lifecycle.lab.waiting import LabError
 
-    run(demo(show_table))
+    try:
+        run(demo(show_table))
+    except TimeoutError:
+        raise No("the order was not shipped in time: is this machine busy?") from None
+    except LabError as error:  # with the last words of what did not start
+        raise No(str(error)) from None
 
 
 @app.command(

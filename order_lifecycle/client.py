@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,19 @@ from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, PayloadConverter
-from temporalio.envconfig import ClientConfig
+from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle.domain import Order, OrderResult, Policy, total
+from order_lifecycle.domain import BadInput, Order, OrderResult, Policy, total
 from order_lifecycle.settings import NoServer, Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+
+# By which orders can be listed: the name, its type in two notations, and a query that is refused
+# where it is not known.
+_SEARCH_ATTRIBUTES = (
+    ("OrderState", "Keyword", IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD, "OrderState = 'none'"),
+    ("OrderTotal", "Double", IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE, "OrderTotal < 0"),
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +50,7 @@ class _NothingIsStoredElsewhere(DataConverter):
 
 
 async def connect(settings: Settings | None = None) -> Client:
-    """A client of the Temporal server that `settings` name. Raises NoServer.
+    """A client of the Temporal server that `settings` name. Raises NoServer, or BadInput.
 
     TLS, an API key and whatever else a company's cluster or Temporal Cloud needs come from
     Temporal's own variables (TEMPORAL_TLS…, TEMPORAL_API_KEY:
@@ -54,12 +62,12 @@ async def connect(settings: Settings | None = None) -> Client:
             "no Temporal server: TEMPORAL_HOST is not set, and no stack runs in "
             f"{settings.order_lifecycle_home}. Start one with `order-lifecycle up`"
         )
-    options = ClientConfig.load_client_connect_config()
-    options["target_host"] = settings.temporal_host
-    options["namespace"] = settings.temporal_namespace
+    options = _options(settings, settings.temporal_host)
     try:
         async with asyncio.timeout(10):
             return await Client.connect(**options, data_converter=_NothingIsStoredElsewhere())
+    except ValueError as error:
+        raise _unusable(error) from None
     except (RuntimeError, TimeoutError) as error:
         raise NoServer(
             f"no Temporal server answers at {settings.temporal_host} ({str(error) or 'time-out'}). "
@@ -67,9 +75,31 @@ async def connect(settings: Settings | None = None) -> Client:
         ) from None
 
 
+def _options(settings: Settings, host: str) -> ClientConnectConfig:
+    """What Client.connect is to be told: what Temporal's own variables and file say, unless the
+    server is ours, which knows of no key and no encryption. Raises BadInput."""
+    options = ClientConnectConfig()
+    if not settings.ours:
+        try:
+            options = ClientConfig.load_client_connect_config()
+        except (RuntimeError, OSError) as error:
+            raise _unusable(error) from None
+    options["target_host"] = host
+    if "temporal_namespace" in settings.model_fields_set or not options.get("namespace"):
+        options["namespace"] = settings.temporal_namespace
+    return options
+
+
+def _unusable(error: Exception) -> BadInput:
+    return BadInput(
+        "Temporal's own settings (the variables TEMPORAL_…, and the file temporal.toml) "
+        f"cannot be used: {' '.join(str(error).split())}"
+    )
+
+
 async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) -> Client | None:
-    """Like `connect`, but wait until there is a server to connect to and a database to use, and say
-    so once. None if `stop` is set before."""
+    """Like `connect`, but wait until there is a server to connect to, with the namespace, and a
+    database to use, and say so once. None if `stop` is set before."""
     said = ""
     while not stop.is_set():
         try:
@@ -78,8 +108,10 @@ async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) ->
                     "no database: DATABASE_URL is not set, and no stack runs. "
                     "Start one with `order-lifecycle up`"
                 )
-            return await connect()
-        except NoServer as error:
+            client = await connect()
+            await register_search_attributes(client)
+            return client
+        except (NoServer, RPCError) as error:
             if str(error) != said:
                 said = str(error)
                 say(f"waiting: {said}")
@@ -95,20 +127,49 @@ async def register_search_attributes(client: Client) -> None:
     repeat.
 
     A server that does not know them refuses every order's first step. Where the right to add them
-    is somebody else's, as on Temporal Cloud, they have to be there already, and this changes
-    nothing."""
+    is somebody else's, as on Temporal Cloud, they have to be there already; if they are not, a
+    warning says so."""
     wanted = AddSearchAttributesRequest(namespace=client.namespace)
-    wanted.search_attributes["OrderState"] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
-    wanted.search_attributes["OrderTotal"] = IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE
+    for name, _, kind, _ in _SEARCH_ATTRIBUTES:
+        wanted.search_attributes[name] = kind
     try:
         await client.operator_service.add_search_attributes(wanted)
     except RPCError as error:
-        if error.status not in (
-            RPCStatusCode.ALREADY_EXISTS,
-            RPCStatusCode.PERMISSION_DENIED,
-            RPCStatusCode.UNIMPLEMENTED,
-        ):
+        if error.status is RPCStatusCode.ALREADY_EXISTS:
+            return
+        if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
             raise
+        if missing := await missing_search_attributes(client):
+            logging.getLogger(__name__).warning(
+                "every order will hang in its first step: the namespace has no search attribute "
+                "%s, and this worker may not add any. Somebody who may should run %s",
+                " and no ".join(missing),
+                how_to_add(missing, client.namespace),
+            )
+
+
+async def missing_search_attributes(client: Client) -> list[str]:
+    """Those of the search attributes that every order needs that its namespace does not have."""
+    missing = []
+    for name, _, _, query in _SEARCH_ATTRIBUTES:
+        try:
+            await client.count_workflows(query)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.INVALID_ARGUMENT:
+                raise
+            missing.append(name)
+    return missing
+
+
+def how_to_add(missing: Sequence[str], namespace: str) -> str:
+    """The commands that add these search attributes."""
+    commands = " and ".join(
+        f"`temporal operator search-attribute create --namespace {namespace} "
+        f"--name {name} --type {kind}`"
+        for name, kind, _, _ in _SEARCH_ATTRIBUTES
+        if name in missing
+    )
+    return f"{commands} (on Temporal Cloud, add them with tcld)"
 
 
 def workflow_id(order_id: str) -> str:

@@ -11,7 +11,7 @@ from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
-from order_lifecycle.lab.world import start_workers, up
+from order_lifecycle.lab.world import World, start_workers, world_apart
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -21,14 +21,24 @@ ADDRESS = '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipco
 
 async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> None:
     """Start servers and workers for this one order, tell each of its events as it happens, and show
-    the tables."""
+    the tables. The servers are its own, whatever the settings name: an order in somebody's database
+    would be there the next time."""
     began = time.monotonic()
 
     def say(text: str) -> None:
         print(f"{time.monotonic() - began:6.2f} s  {text}", flush=True)
 
     say("starting a Temporal server and a PostgreSQL, both empty")
-    world = up()
+    with world_apart() as world:
+        await _one_order(world, say, show_table)
+    say("stopped everything; nothing is left behind. Next: `make lab`")
+
+
+async def _one_order(
+    world: World,
+    say: Callable[[str], None],
+    show_table: Callable[[str, Sequence[dict[str, Any]]], None],
+) -> None:
     say(f"Temporal is at {world.temporal_host}, its Web UI at {world.ui_url}")
     workers = start_workers()
     say("two workers poll their task queues: order-tq and shipping-tq")
@@ -57,5 +67,3 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
         show_table(name, store.rows(name))
     for worker in workers:
         worker.stop()
-    world.process.stop()
-    say("stopped everything; nothing is left behind. Next: `make lab`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable
 from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import BaseModel
@@ -12,9 +13,12 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, GetSystemInfoRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
-from order_lifecycle.client import connect
+from order_lifecycle.client import connect, how_to_add, missing_search_attributes
 from order_lifecycle.db.store import connect as connect_to_database
+from order_lifecycle.db.trouble import no_database, trouble
+from order_lifecycle.domain import BadInput
 from order_lifecycle.settings import NoServer, Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE
@@ -37,7 +41,8 @@ class Finding(BaseModel):
 
 
 async def examine() -> list[Finding]:
-    """Look at Python, the packages, both servers, the schema and the workers, in this order."""
+    """Look at Python, the packages, both servers, the schema, the search attributes (which are told
+    of if one is missing) and the workers, in this order. One look that fails costs no other."""
     python = f"{sys.version.split()[0]} (3.11 or newer)"
     found = [Finding(what="Python", ok=sys.version_info >= (3, 11), says=python)]
     found += [_package(name) for name in PACKAGES]
@@ -45,16 +50,28 @@ async def examine() -> list[Finding]:
     found.append(_database(settings))
     try:
         client = await connect(settings)
-    except NoServer as error:
+    except (NoServer, BadInput) as error:
         return [*found, Finding(what="Temporal", ok=False, says=str(error))]
-    info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
-    says = f"server {info.server_version} at {settings.temporal_host}"
-    if settings.temporal_ui_url:
-        says += f", Web UI at {settings.temporal_ui_url}"
-    found.append(Finding(what="Temporal", ok=True, says=says))
+    found.append(await _asked("Temporal", client, _server(client, settings)))
+    attributes = await _asked("search attributes", client, _search_attributes(client))
+    if not attributes.ok:
+        found.append(attributes)
     for queue, kind in ((ORDER_QUEUE, "order"), (SHIPPING_QUEUE, "shipping")):
-        found.append(await _workers(client, queue, kind))
+        found.append(await _asked(f"{kind} worker", client, _workers(client, queue, kind)))
     return found
+
+
+async def _asked(what: str, client: Client, look: Awaitable[tuple[bool, str]]) -> Finding:
+    """Whether that is well, and what it says; or that Temporal says no."""
+    try:
+        ok, says = await look
+    except RPCError as error:
+        ok = False
+        says = (
+            f"Temporal says no: {error.message.rstrip('.')}. "
+            f"Is TEMPORAL_NAMESPACE ({client.namespace}) the right one, and may you look there?"
+        )
+    return Finding(what=what, ok=ok, says=says)
 
 
 def _package(name: str) -> Finding:
@@ -73,35 +90,42 @@ def _database(settings: Settings) -> Finding:
         return Finding(what="PostgreSQL", ok=ok, says=says)
 
     if settings.database_url is None:
-        return finding(
-            False, "DATABASE_URL is not set, and no stack runs. Start one with `order-lifecycle up`"
-        )
+        return finding(False, no_database(settings.order_lifecycle_home))
     engine = connect_to_database(settings.database_url.get_secret_value())
     try:
         with engine.connect() as connection:
             server = connection.scalar(text("SHOW server_version"))
             schema = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    except OperationalError as error:
-        return finding(
-            False, f"{engine.url} does not answer: {str(error.orig).strip().splitlines()[0]}"
-        )
-    except ProgrammingError:
-        return finding(False, f"{engine.url} has no tables yet: run `alembic upgrade head`")
+    except (OperationalError, ProgrammingError) as error:
+        return finding(False, f"{engine.url} {trouble(error)}")
     finally:
         engine.dispose()
     return finding(True, f"{server} at {engine.url}, schema {schema}")
 
 
-async def _workers(client: Client, queue: str, kind: str) -> Finding:
+async def _server(client: Client, settings: Settings) -> tuple[bool, str]:
+    info = await client.workflow_service.get_system_info(GetSystemInfoRequest())
+    says = f"server {info.server_version} at {settings.temporal_host}"
+    if settings.temporal_ui_url:
+        says += f", Web UI at {settings.temporal_ui_url}"
+    return True, says
+
+
+async def _search_attributes(client: Client) -> tuple[bool, str]:
+    missing = await missing_search_attributes(client)
+    return not missing, (
+        f"no {' and no '.join(missing)}, without which no order is received. A worker that may "
+        f"adds them when it starts; else run {how_to_add(missing, client.namespace)}"
+    )
+
+
+async def _workers(client: Client, queue: str, kind: str) -> tuple[bool, str]:
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=queue),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     )
     pollers = (await client.workflow_service.describe_task_queue(request)).pollers
-    says = (
-        f"{len(pollers)} polled {queue} in the last minutes"
-        if pollers
-        else (f"none polls {queue}: start one with `order-lifecycle worker {kind}`")
-    )
-    return Finding(what=f"{kind} worker", ok=bool(pollers), says=says)
+    if pollers:
+        return True, f"{len(pollers)} polled {queue} in the last minutes"
+    return False, f"none polls {queue}: start one with `order-lifecycle worker {kind}`"

@@ -27,7 +27,7 @@ from temporalio.runtime import (
 from order_lifecycle.domain import BadInput
 
 # Failures of a step that are part of an order's life. They are told in a line; any other one keeps
-# its traceback.
+# its traceback. Python's own TimeoutError is such another one.
 EXPECTED = frozenset(
     {
         "Refused",
@@ -36,6 +36,7 @@ EXPECTED = frozenset(
         "OutsideTimeout",
         "AddressChanged",
         "OperationalError",
+        "sqlalchemy.exc.TimeoutError",  # no connection to the database was free in time
     }
 )
 
@@ -121,10 +122,12 @@ def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, An
         if name in context:
             line.setdefault(name, context[name])
     failure = line["_record"].exc_info
-    if failure and failure[0] is not None and failure[0].__name__ in EXPECTED:
-        line.pop("exc_info", None)
-        line["_record"].exc_info = None
-        line["error"] = f"{failure[0].__name__}: {str(failure[1]).splitlines()[0]}"
+    if failure and failure[0] is not None:
+        kind = failure[0].__name__
+        if {kind, f"{failure[0].__module__}.{kind}"} & EXPECTED:
+            line.pop("exc_info", None)
+            line["_record"].exc_info = None
+            line["error"] = f"{kind}: {str(failure[1]).splitlines()[0]}"
     if failure and activity.in_activity():  # how long the attempt took that failed
         line["took"] = round((datetime.now(UTC) - activity.info().started_time).total_seconds(), 3)
     return line

@@ -13,10 +13,24 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from order_lifecycle.domain import LONGEST_SPAN, SHORTEST_SPAN, BadInput, Policy, plain_text
+from order_lifecycle.domain import (
+    LONGEST_RETRY_INTERVAL,
+    LONGEST_SPAN,
+    SHORTEST_SPAN,
+    BadInput,
+    Policy,
+    plain_text,
+)
 
 
 class NoServer(Exception):
@@ -32,6 +46,10 @@ class Addresses(BaseModel):
     database_url: str = Field(repr=False)
     home: str
 
+
+# In the environment of a notebook, and of what it starts: the addresses of the Temporal servers
+# that it has started.
+OURS = "ORDER_LIFECYCLE_TEMPORALS"
 
 _SPAN: dict[str, Any] = {"ge": SHORTEST_SPAN.total_seconds(), "le": LONGEST_SPAN.total_seconds()}
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
@@ -77,6 +95,19 @@ class Settings(BaseSettings):
         **_SPAN,
         description="how long all the work on an order may take",
     )
+    attempt_timeout_seconds: float = Field(
+        Policy().attempt_timeout.total_seconds(),
+        **_SPAN,
+        description="how long one attempt of one step may take",
+    )
+    retry_interval_seconds: float = Field(
+        Policy().retry_interval.total_seconds(),
+        **_SPAN | {"le": LONGEST_RETRY_INTERVAL.total_seconds()},
+        description="how long a step waits before its first retry",
+    )
+    shipping_tries: int = Field(
+        Policy().shipping_tries, ge=1, le=100, description="how often shipping is tried"
+    )
     sticky_seconds: float = Field(
         1,
         ge=0.1,
@@ -87,6 +118,8 @@ class Settings(BaseSettings):
     metrics_address: str | None = Field(
         None, description="IP address:port where a worker serves its metrics"
     )
+
+    _ours: bool = PrivateAttr(False)
 
     def __init__(self, **values: Any) -> None:
         """Raises BadInput, which names the variable that is wrong."""
@@ -99,6 +132,18 @@ class Settings(BaseSettings):
             name = "_".join(str(part) for part in first["loc"]).upper()
             what = first["msg"].removeprefix("Value error, ")
             raise BadInput(f"{name} (in the environment or in .env): {what}") from None
+        if self.temporal_host in os.environ.get(OURS, "").split():
+            self._is_ours()
+
+    @property
+    def ours(self) -> bool:
+        """Is the Temporal server one that we started? Then nothing that is set for another is meant
+        for it: no namespace, and nothing of Temporal's own variables and file."""
+        return self._ours
+
+    def _is_ours(self) -> None:
+        self._ours = True
+        self.temporal_namespace = "default"
 
     @field_validator(
         "temporal_host",
@@ -149,7 +194,10 @@ class Settings(BaseSettings):
         """The rules that a new order is started with."""
         return Policy(
             review_timeout=timedelta(seconds=self.review_timeout_seconds),
+            attempt_timeout=timedelta(seconds=self.attempt_timeout_seconds),
+            retry_interval=timedelta(seconds=self.retry_interval_seconds),
             budget=timedelta(seconds=self.order_budget_seconds),
+            shipping_tries=self.shipping_tries,
         )
 
     def resolved(self) -> Settings:
@@ -160,15 +208,19 @@ class Settings(BaseSettings):
         running = running_stack(self.order_lifecycle_home)
         if running is None:
             return self
-        ours = self.temporal_host or running.temporal_host
-        return self.model_copy(
+        host = self.temporal_host or running.temporal_host
+        found = self.model_copy(
             update={
-                "temporal_host": ours,
+                "temporal_host": host,
                 "temporal_ui_url": self.temporal_ui_url
-                or (running.ui_url if ours == running.temporal_host else None),
+                or (running.ui_url if host == running.temporal_host else None),
                 "database_url": self.database_url or SecretStr(running.database_url),
             }
         )
+        # A stack that was given a Temporal server tells that one's address; its own is always here.
+        if self.temporal_host is None and host.startswith("127.0.0.1:"):
+            found._is_ours()
+        return found
 
 
 def _check_url(url: str) -> None:

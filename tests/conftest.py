@@ -24,9 +24,10 @@ from order_lifecycle.settings import Addresses, Settings
 if TYPE_CHECKING:
     from order_lifecycle.lab.world import World
 
-# Gone for this process and for all that it starts, notebooks' kernels included.
-for variable in [name for name in os.environ if name.lower() in Settings.model_fields]:
+# Gone for this process and for all that it starts, notebooks' kernels included: our settings, and Temporal's own.
+for variable in [name for name in os.environ if name.lower() in Settings.model_fields or name.startswith("TEMPORAL_")]:
     del os.environ[variable]
+os.environ["TEMPORAL_CONFIG_FILE"] = os.devnull  # and not the one of whoever runs the tests
 
 LONGEST = ("test_any_order_after_approval.py", "test_any_order_before_approval.py", "test_jupyterlab.py")
 

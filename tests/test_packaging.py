@@ -168,6 +168,14 @@ def test_the_example_names_every_setting_and_nothing_else() -> None:
     assert set(example()) == {name.upper() for name in Settings.model_fields} | of_compose
 
 
+def test_what_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker-compose.yml hands on so what is not set."""
+    before = Settings()
+    for name in Settings.model_fields:
+        monkeypatch.setenv(name.upper(), "")
+    assert Settings() == before
+
+
 def test_the_example_with_its_comments_taken_away_is_right() -> None:
     values = {name.lower(): value for name, (value, _) in example().items()}
     settings = Settings(_env_file=None, **{name: values[name] for name in Settings.model_fields})  # type: ignore[arg-type]
@@ -207,6 +215,25 @@ def test_docker_runs_what_the_stack_runs(services: dict[str, dict[str, Any]], pi
     assert values("dynamic-config-value") == pairs(temporal.DYNAMIC_CONFIG)
     assert services["temporal"]["environment"] == temporal.ENVIRONMENT
     assert values("search-attribute") == pairs(temporal.SEARCH_ATTRIBUTES)
+
+
+# A worker in a container is told by docker-compose.yml where the servers are, and the rules travel with an order.
+NOT_FOR_DOCKERS_WORKERS = {
+    *("TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "ORDER_LIFECYCLE_HOME"),
+    *("REVIEW_TIMEOUT_SECONDS", "ORDER_BUDGET_SECONDS"),
+    *("ATTEMPT_TIMEOUT_SECONDS", "RETRY_INTERVAL_SECONDS", "SHIPPING_TRIES"),
+}
+
+
+def test_dockers_workers_are_told_what_is_set(services: dict[str, dict[str, Any]]) -> None:
+    told = dict(services["order-worker"]["environment"])
+    database = "${APP_DB_USER:-orders}:${APP_DB_PASSWORD:-orders}@app-db:5432/${APP_DB_NAME:-orders}"
+    assert told.pop("DATABASE_URL") == f"postgresql://{database}"
+    assert told.pop("TEMPORAL_HOST") == "temporal:7233"
+    assert told == {name: f"${{{name}:-}}" for name in told}  # what is empty counts as not set
+    assert set(told) == {name.upper() for name in Settings.model_fields} - NOT_FOR_DOCKERS_WORKERS - {
+        *("DATABASE_URL", "TEMPORAL_HOST")
+    }
 
 
 def test_docker_runs_modules_that_exist_on_servers_that_it_has(services: dict[str, dict[str, Any]]) -> None:

@@ -13,10 +13,10 @@ from order_lifecycle.domain import Address, EventType, Order, OrderState
 
 class OrderActivities(Activities):
     @activity.defn
-    def receive_order(self, order: Order) -> OrderState:
-        """Write the order down."""
+    def receive_order(self, order: Order, run_id: str) -> OrderState:
+        """Write the order down, as that of this run of the workflow."""
         self._call_outside()
-        return self._store.receive(order, _run_id())
+        return self._store.receive(order, run_id)
 
     @activity.defn
     def validate_order(self, order: Order) -> OrderState:
@@ -49,18 +49,14 @@ class OrderActivities(Activities):
         return self._store.change_address(order_id, number, address)
 
     @activity.defn
-    def close_order(self, order: Order, end: OrderState, reason: str) -> OrderState:
+    def close_order(self, order: Order, run_id: str, end: OrderState, reason: str) -> OrderState:
         """End the order as cancelled or failed, and refund what was charged: the compensation.
         Returns the state that the order then really has, which is another one if the carrier
         already has the parcel."""
         self._call_outside()
-        return self._store.close(order, _run_id(), end, reason)
+        return self._store.close(order, run_id, end, reason)
 
     @activity.defn
     def note_event(self, order_id: str, event: EventType, number: int, text: str) -> None:
         """Record something that changed nothing, such as a signal that came too late."""
         self._store.note(order_id, event, number, {"reason": text})
-
-
-def _run_id() -> str:
-    return activity.info().workflow_run_id or ""

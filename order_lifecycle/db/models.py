@@ -61,7 +61,7 @@ class PaymentRow(Base):
 
     Triggers (see the first migration) add what a CHECK cannot say: the amount is the sum of the
     order's items, an order has a live charge from `charged` to `shipped` and at no other time, and
-    nothing but the status ever changes.
+    nobody deletes a payment, or changes its id, its order or its amount.
     """
 
     __tablename__ = "payments"

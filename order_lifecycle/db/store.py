@@ -2,7 +2,9 @@
 
 The rule that everything here follows: an UPDATE names the state that it starts from. Of two
 attempts at the same step, or of a step and a cancel that race, PostgreSQL's row lock lets one pass
-and the other then finds the state already changed. Nothing is ever read first and written later.
+and the other then finds the state already changed. What a step reads before it writes cannot change
+(the amount of a payment), or is locked (by `note`), or is only an early answer (to whom a payment
+belongs, in `validate`: in the end the key of the payments decides).
 """
 
 from __future__ import annotations
@@ -42,21 +44,38 @@ from order_lifecycle.domain import (
     Refused,
 )
 
+# For the driver. A network that drops everything without a word is given up after about 10 s: by
+# tcp_user_timeout (ms) if it does not take what is sent, by the keepalives (s) if no answer comes.
+_LIMITS: dict[str, int] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
 
 def connect(database_url: str, pool_size: int = 5) -> Engine:
     """An engine for `postgresql://…`. Nothing is sent until it is first used.
 
-    `pool_size`: as many connections as threads that use it. A statement has 5 s, and so has a
-    connection: an activity that waits for longer is better retried.
+    `pool_size`: at most so many connections. A new one has 5 s, so has a statement, and whoever
+    finds none free waits for 5 s: an activity that waits for longer is better retried. What the URL
+    says itself (`?connect_timeout=30&options=-csearch_path%3Dorders`) wins over our own limits.
     """
+    url = make_url(database_url).set(drivername="postgresql+psycopg2")
+    theirs = url.normalized_query
+    # Of an option that is given twice, PostgreSQL takes the last.
+    options = " ".join(["-c statement_timeout=5000", *theirs.get("options", ())])
+    limits = {name: limit for name, limit in _LIMITS.items() if name not in theirs}
     return create_engine(
-        make_url(database_url).set(drivername="postgresql+psycopg2"),
+        url,
         pool_size=pool_size,
         max_overflow=0,
+        pool_timeout=5,
         # So that the first query after a restart of PostgreSQL finds a living connection.
         pool_pre_ping=True,
         hide_parameters=True,  # an error message names no customer's address
-        connect_args={"connect_timeout": 5, "options": "-c statement_timeout=5000"},
+        connect_args={**limits, "options": options},
     )
 
 
@@ -70,7 +89,8 @@ class Store:
     """The orders, payments and events of one database.
 
     Every method may raise `sqlalchemy.exc.OperationalError` (the database cannot be reached: try
-    again) and, where it says so, `Refused` (it can be reached, and the answer is no).
+    again), `sqlalchemy.exc.TimeoutError` (no connection was free: try again) and, where it says so,
+    `Refused` (it can be reached, and the answer is no).
     """
 
     def __init__(self, engine: Engine) -> None:

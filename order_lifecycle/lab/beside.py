@@ -16,7 +16,7 @@ from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.client import Client
 
 from order_lifecycle.lab.waiting import LabError, watch
-from order_lifecycle.lab.world import Process, here
+from order_lifecycle.lab.world import Process, here, is_ours
 
 SKIP_AT_MOST = 15.0  # s; it takes a moment
 
@@ -29,6 +29,7 @@ class SecondServer:
         self._kind = kind
         self.process = Process(f"{kind} server", ["order_lifecycle.stack.second_server", kind])
         self.temporal_host = self.process.first_line(at_most=60).strip()
+        is_ours(self.temporal_host)
 
     def stop(self) -> None:
         self.process.stop()

@@ -10,6 +10,8 @@ from typing import Any
 from order_lifecycle.lab.tables import store
 from order_lifecycle.lab.world import Process
 
+BEFORE_THE_REVIEW_ENDS = ("received", "validated", "awaiting_review")
+
 
 class Check:
     def __init__(self, wrong: str | None, right: str) -> None:
@@ -36,7 +38,7 @@ def check_shipped(order_id: str, total: str) -> Check:
             f"There is no order {order_id}. "
             "Hint: `await client.start_workflow(…)`, with a new `Order`."
         )
-    elif order["state"] == "awaiting_review":
+    elif order["state"] in BEFORE_THE_REVIEW_ENDS:
         wrong = f"{order_id} waits for its review. Hint: send it the signal `approve_order`."
     elif order["state"] == "failed":
         why = _row("events", order_id)["payload_json"]["reason"]  # type: ignore[index]
@@ -71,6 +73,12 @@ def check_cancelled(order_id: str, why: str) -> Check:
             f"{order_id} is {order['state']}, and that is too late. "
             "Hint: `shipping_worker.stop()` first, then a new order."
         )
+    elif order["state"] in BEFORE_THE_REVIEW_ENDS:
+        wrong = (
+            f"{order_id} waits for its review, and is not charged yet. "
+            "Hint: before you cancel it, send it the signal `approve_order`, "
+            "and `lab.wait_for_state(handle, 'charged')`."
+        )
     elif order["state"] != "cancelled":
         wrong = (
             f"{order_id} is {order['state']}. "
@@ -79,7 +87,7 @@ def check_cancelled(order_id: str, why: str) -> Check:
     elif payment is None:
         wrong = (
             f"{order_id} was cancelled before it was charged. "
-            "Hint: `lab.wait_for_state(handle, 'charged')` first."
+            "Hint: approve it, and `lab.wait_for_state(handle, 'charged')` first."
         )
     elif (said := _row("events", order_id)["payload_json"]["reason"]) != why:  # type: ignore[index]
         wrong = (

@@ -25,7 +25,7 @@ def check_failed_unpaid(order_id: str) -> Check:
     elif payment is not None:
         wrong = (
             f"{order_id} is {order['state']}, and it was charged before. "
-            "Hint: which steps come before the charge?"
+            "Hint: which steps come before the charge? And is yours the only order worker?"
         )
     elif order["state"] != "failed":
         wrong = (
@@ -111,9 +111,16 @@ def _gives_up(with_retries: Callable[[Call, int], Any]) -> str | None:
     call = _Calls(*[OutsideError("no")] * 4 * TRIES)
     result = _try(with_retries, call)
     if not isinstance(result, OutsideError):
+        if result == "done":
+            hint = "count the tries, and after `tries` of them, `raise`."
+        else:
+            hint = (
+                "in the last try, `raise` within the `except`. "
+                "After the loop there is nothing left to raise."
+            )
         return (
-            f"After its last try it should raise what that one raised, but {_told(result)}. "
-            "Hint: `raise`, without anything after it."
+            "After its last try it should raise what that one raised, "
+            f"but {_told(result)}. Hint: {hint}"
         )
     if call.count == TRIES:
         return None

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from order_lifecycle.domain import Address
 from order_lifecycle.lab.check import Check, _row
 from order_lifecycle.lab.tables import store
@@ -92,7 +94,7 @@ def _misses_a_good_order(refused_fields: Callable[[dict[str, Any]], object]) -> 
     if said == []:
         return None
     return (
-        f"An order without a fault should give [], and gives {said!r}. "
+        f"An order without a fault should give [], and {_gives(said)}. "
         "Hint: `return []` if nothing is raised."
     )
 
@@ -106,12 +108,16 @@ def _misses_a_bad_order(
     said = _call(refused_fields, data)
     if said == fields or (isinstance(said, list) and sorted(map(str, said)) == sorted(fields)):
         return None
-    wrong = f"An order {what} should give {fields}, and gives {said!r}."
-    if said == []:
+    wrong = f"An order {what} should give {fields}, and {_gives(said)}."
+    if said == [] or isinstance(said, ValidationError):
         return (
             f"{wrong} Hint: `Order.model_validate(data)` in a `try`, "
             "and `except ValidationError as error`."
         )
+    if isinstance(said, TypeError):
+        return f"{wrong} Hint: `join` takes texts only, so `str(part)` for each part of `loc`."
+    if isinstance(said, list) and all(isinstance(name, tuple) for name in said):
+        return f"{wrong} Hint: join the parts of each `loc` with dots."
     if isinstance(said, list) and said == [name.rpartition(".")[2] for name in fields]:
         return f"{wrong} Which item is that? Hint: join all the parts of `loc` with dots."
     if isinstance(said, list) and set(said) < set(fields):
@@ -124,7 +130,14 @@ def _call(refused_fields: Callable[[dict[str, Any]], object], data: dict[str, An
     try:
         return refused_fields(data)
     except Exception as error:
-        return type(error)
+        return error
+
+
+def _gives(said: object) -> str:
+    if not isinstance(said, Exception):
+        return f"gives {said!r}"
+    # Pydantic's have a line for each fault.
+    return f"raises {type(said).__name__}: {str(said).partition(chr(10))[0]}"
 
 
 # --- 02: a customer who moves twice --------------------------------------------------------------
@@ -191,7 +204,8 @@ def check_pauses(answer: Any) -> Check:
     ):
         wrong = (
             "It should be a Series with one value for each order. "
-            "Hint: `.groupby('order_id')`, and `.max()`."
+            "Hint: put the differences into a column of their own, "
+            "`.groupby('order_id')` once more, and `.max()` of that column."
         )
     elif not pd.api.types.is_numeric_dtype(answer):
         wrong = f"Its values are {answer.dtype}, not seconds. Hint: `.dt.total_seconds()`."

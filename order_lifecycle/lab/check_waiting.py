@@ -42,9 +42,11 @@ def check_waited(picture: Any, days: float) -> Check:
     elif not any(span.step == "approve_order" for span in picture.spans):
         wrong = "It was not approved. Hint: `await handle.execute_update(OrderWorkflow.approve)`."
     elif waited < days * DAY:
+        enough = round(waited / DAY, 1) >= days
+        how_long = f"a little less than {days:g}" if enough else f"{waited / DAY:.1f}"
         wrong = (
-            f"It waited for {waited / DAY:.1f} days. "
-            "Hint: start it with `to=far_client`, "
+            f"It waited for {how_long} days. "
+            "Hint: start it with `to=far_client`, wait until it is `awaiting_review`, "
             "then `await skipping.skip(days=…)`, and only then approve it."
         )
     return Check(

@@ -66,9 +66,17 @@ async def wait_for_state(
     """The answer to the query `status`, as soon as the order says that it is in `state`. Raises
     LabError if it has ended otherwise, or has not come there after `at_most` seconds."""
     wanted = OrderState(state)
+    status: OrderStatus | None = None
+
+    def what() -> str:
+        if status is None:
+            return f"{handle.id} to be {wanted}"
+        now = f"it is {status.state or 'new'}, and waits for {status.waiting_for}"
+        return f"{handle.id} to be {wanted} ({now})"
 
     async def there() -> OrderStatus | None:
-        status: OrderStatus = await handle.query(OrderWorkflow.status)
+        nonlocal status
+        status = cast(OrderStatus, await handle.query(OrderWorkflow.status))
         if status.state in TERMINAL and status.state is not wanted:
             raise LabError(
                 f"{handle.id} has ended as {status.state}, "
@@ -76,7 +84,7 @@ async def wait_for_state(
             )
         return status if status.state is wanted else None
 
-    return cast(OrderStatus, await wait_until(there, f"{handle.id} to be {wanted}", at_most))
+    return cast(OrderStatus, await wait_until(there, what, at_most))
 
 
 async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:

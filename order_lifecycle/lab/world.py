@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import weakref
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from typing import IO, TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -21,7 +23,7 @@ from order_lifecycle.faults import Faults
 from order_lifecycle.jupyter import PORT, proxied_path
 from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
 from order_lifecycle.process import end_without_collecting
-from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.settings import OURS, Addresses, Settings
 from order_lifecycle.stack.server import Ports
 
 if TYPE_CHECKING:
@@ -161,7 +163,7 @@ def up() -> World:
         return _world
     end_without_collecting()
     if _world is not None:  # it has ended, and its addresses with it
-        for name in ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL"):
+        for name in ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL", OURS):
             os.environ.pop(name, None)
     given = Settings()
     path = None if given.temporal_host else proxied_path()
@@ -176,11 +178,42 @@ def up() -> World:
         given=bool(given.temporal_host and given.database_url),
         ui_path=path and path.replace(PORT, str(urlsplit(addresses.ui_url or "").port)),
     )
+    if not given.temporal_host:
+        is_ours(_world.temporal_host)
     os.environ["TEMPORAL_HOST"] = _world.temporal_host
     os.environ["DATABASE_URL"] = _world.database_url
     if _world.ui_url:
         os.environ["TEMPORAL_UI_URL"] = _world.ui_url
     return _world
+
+
+@contextmanager
+def world_apart() -> Iterator[World]:
+    """Servers as `up` starts them for who has set nothing, whatever is set and whichever world
+    there is. Afterwards they are stopped, and everything is as it was."""
+    global _world
+    before, environment = _world, dict(os.environ)
+    for name in environment:
+        if name.lower() in Settings.model_fields:
+            del os.environ[name]
+    _world = None
+    try:
+        with tempfile.TemporaryDirectory() as without_dotenv, chdir(without_dotenv):
+            world = up()
+            try:
+                yield world
+            finally:
+                world.process.stop()
+    finally:
+        _world = before
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def is_ours(temporal_host: str) -> None:
+    """Let this process, and all that it starts from now on, know that this server is one of ours
+    (see Settings.ours)."""
+    os.environ[OURS] = f"{os.environ.get(OURS, '')} {temporal_host}".strip()
 
 
 def here() -> World:

@@ -40,7 +40,7 @@ class Story:
 
     async def _fulfil(self, order: Order) -> None:
         """Charge the order, and wait for a carrier who never comes."""
-        await self._step(OrderActivities.receive_order, order)
+        await self._step(OrderActivities.receive_order, order, workflow.info().run_id)
         await self._step(OrderActivities.validate_order, order)
         await self._step(OrderActivities.approve_order, order.id)
         await self._step(OrderActivities.charge_payment, order)
@@ -49,9 +49,8 @@ class Story:
         raise ApplicationError("cancelled by signal")
 
     async def _refund(self, order: Order) -> None:
-        await self._step(
-            OrderActivities.close_order, order, OrderState.CANCELLED, "it takes too long"
-        )
+        ending = (workflow.info().run_id, OrderState.CANCELLED, "it takes too long")
+        await self._step(OrderActivities.close_order, order, *ending)
         workflow.upsert_search_attributes([ORDER_STATE.value_set(OrderState.CANCELLED)])
 
     async def _step(self, step: Any, *arguments: Any) -> None:

@@ -9,7 +9,6 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_lifecycle.db.store import connect
@@ -19,7 +18,8 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
 def migrate(database_url: str) -> str:
-    """Bring that database to the newest schema, and say what was done. Two at once take turns.
+    """Bring that database to the newest schema, and say what was done. Two at once take turns (see
+    migrations/env.py).
 
     Raises StackError if the database cannot be reached, or if newer code than this has migrated it.
     """
@@ -29,12 +29,11 @@ def migrate(database_url: str) -> str:
     try:
         newest = ScriptDirectory.from_config(config).get_heads()
         with engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(hashtext('order_lifecycle.migrate'))"))
             before = MigrationContext.configure(connection).get_current_heads()
-            if set(before) == set(newest):
-                return f"schema {', '.join(before)} is the newest"
-            command.upgrade(config, "head")
-            return f"schema migrated from {', '.join(before) or 'nothing'} to {', '.join(newest)}"
+        if set(before) == set(newest):
+            return f"schema {', '.join(before)} is the newest"
+        command.upgrade(config, "head")
+        return f"schema migrated from {', '.join(before) or 'nothing'} to {', '.join(newest)}"
     except (SQLAlchemyError, CommandError) as error:
         reason = getattr(error, "orig", None) or error  # without SQLAlchemy's links around it
         raise StackError(f"The database {engine.url!r} cannot be migrated: {reason}") from error

@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from order_lifecycle import logs, process
 from order_lifecycle.activities.outside import Activities
-from order_lifecycle.client import connect_when_there, register_search_attributes
+from order_lifecycle.client import connect_when_there
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import BadInput
 from order_lifecycle.faults import STEPS, Faults
@@ -53,7 +53,6 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
     url = Settings().resolved().database_url
     if client is None or url is None:
         return
-    await register_search_attributes(client)
     engine = connect(url.get_secret_value(), pool_size=CONNECTIONS)
     activities = kind.activities(Store(engine), faults)
     with ThreadPoolExecutor(THREADS, thread_name_prefix="activity") as threads:

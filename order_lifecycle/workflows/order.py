@@ -14,6 +14,7 @@ from temporalio.exceptions import (
     ActivityError,
     ApplicationError,
     ChildWorkflowError,
+    WorkflowAlreadyStartedError,
     is_cancelled_exception,
 )
 
@@ -73,6 +74,8 @@ class OrderWorkflow:
     def __init__(self, order: Order, policy: Policy) -> None:
         self._order = order
         self._policy = policy
+        # Whose the order is in the database. After a reset it is still this, and run_id another.
+        self._run_id = workflow.info().original_execution_run_id
         self._state: OrderState | None = None
         self._step_name = "starting"
         self._waiting_for = "an order worker"
@@ -141,7 +144,7 @@ class OrderWorkflow:
 
     async def _fulfil(self) -> None:
         """Received, validated, reviewed, approved, charged, packed, dispatched, shipped."""
-        self._moved_to(await self._step(OrderActivities.receive_order, self._order))
+        self._moved_to(await self._step(OrderActivities.receive_order, self._order, self._run_id))
         self._moved_to(await self._step(OrderActivities.validate_order, self._order))
         await self._review()
         self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))
@@ -205,8 +208,9 @@ class OrderWorkflow:
                 cancellation_type=workflow.ChildWorkflowCancellationType.TRY_CANCEL,
                 static_summary=f"ship order {self._order.id}, try {number}",
             )
-        except ChildWorkflowError as error:
-            if is_cancelled_exception(error):
+        except (ChildWorkflowError, WorkflowAlreadyStartedError) as error:
+            # A child that somebody else has cancelled is a try that failed.
+            if is_cancelled_exception(error) and self._cancel_reason is not None:
                 raise
             await self.dispatch_failed(reason(error))
             return False
@@ -216,17 +220,19 @@ class OrderWorkflow:
         until it succeeds."""
         self._end_reason = why
         self._now_at("close_order", f"the order to end as {end}", until=None)
-        state = await self._must(OrderActivities.close_order, self._order, end, why)
-        if state is not end:
-            # The carrier was quicker, and the database is the judge: the order goes on to its end.
-            self._end_reason = None
-            if end is OrderState.CANCELLED:
-                self._cancel_reason = None
-            self._moved_to(OrderState.DISPATCHED)
-            self._now_at("ship_order", "ship_order", until=None)
-            await self._note_late(f"{end}: {why}")
-            state = await self._must(OrderActivities.ship_order, self._order.id)
-        self._moved_to(state)
+        state = await self._must(OrderActivities.close_order, self._order, self._run_id, end, why)
+        # The database is the judge: it may say that the order has ended already, and otherwise.
+        if state not in (OrderState.DISPATCHED, OrderState.SHIPPED):
+            self._moved_to(state)
+            return
+        # The carrier was quicker, and the order goes on to its good end.
+        self._end_reason = None
+        if end is OrderState.CANCELLED:
+            self._cancel_reason = None
+        self._moved_to(OrderState.DISPATCHED)
+        self._now_at("ship_order", "ship_order", until=None)
+        await self._note_late(f"{end}: {why}")
+        self._moved_to(await self._must(OrderActivities.ship_order, self._order.id))
 
     # --- what the outside may say: signals, which carry no answer --------------------------------
 
@@ -416,7 +422,7 @@ class OrderWorkflow:
 
     def _request_cancel(self, why: str) -> None:
         if self._cancel_reason is None and not self._ended():
-            self._cancel_reason = for_the_record(why)
+            self._cancel_reason = for_the_record(why) or "no reason given"
 
     def _too_late_to(self, what: str) -> str | None:
         if self._state is None or self._state in BEFORE_DISPATCH:

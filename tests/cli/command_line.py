@@ -37,10 +37,15 @@ class Answer:
         return words in self.err
 
 
-def command(*arguments: str) -> Answer:
-    """In a process of its own."""
+def command(*arguments: str, **options: Any) -> Answer:
+    """In a process of its own. `options`: as for subprocess.run."""
     done = subprocess.run(
-        [sys.executable, "-m", "order_lifecycle", *arguments], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "order_lifecycle", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
 

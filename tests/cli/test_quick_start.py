@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 from command_line import Answer, command, workers
+from sqlalchemy import make_url, text
 
 from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Addresses
@@ -119,6 +122,45 @@ def test_two_refusals_of_the_order_itself(inside: Command) -> None:
     start(inside, "no-2", "--approve")
     answer = inside("approve", "no-2")
     assert answer.refuses("already approved") or answer.refuses("too late")
+
+
+def test_a_payment_of_nothing_is_shown(inside: Command) -> None:
+    free = '[{"name": "sample", "qty": 1, "price": 0}]'
+    inside("start", "free", "pay-free", "--items", free, "--address", ADDRESS, "--approve")
+    until_state(inside, "free", "shipped")
+    assert inside("tables", "free", "--table", "payments").says(" 0.00 ")
+
+
+def test_a_watch_logs_in_once(inside: Command, shop: Addresses) -> None:
+    start(inside, "watched")
+    engine = connect(shop.database_url)
+    address = make_url(shop.database_url).update_query_dict({"application_name": "watch"})
+    environment = {**os.environ, "DATABASE_URL": address.render_as_string(hide_password=False)}
+    watch = subprocess.Popen(
+        [sys.executable, "-m", "order_lifecycle", "status", "watched", "--watch"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    seen = set()
+    try:
+        give_up = time.monotonic() + 20
+        while len({at for _, at in seen}) < 5:  # so many looks
+            assert time.monotonic() < give_up, seen
+            with engine.connect() as view:
+                seen.update(
+                    tuple(row)
+                    for row in view.execute(
+                        text("SELECT pid, query_start FROM pg_stat_activity WHERE application_name = 'watch'")
+                    )
+                )
+            time.sleep(0.02)  # between two looks at it
+        inside("cancel", "watched")
+        assert "order watched: cancelled" in watch.communicate(timeout=20)[0]
+    finally:
+        watch.kill()
+        engine.dispose()
+    assert len({pid for pid, _ in seen}) == 1
 
 
 def test_doctor(inside: Command) -> None:

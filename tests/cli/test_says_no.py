@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import resource
+import uuid
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from command_line import Answer
+from command_line import Answer, command
+from sqlalchemy import make_url
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle import cli, report
 from order_lifecycle.client import workflow_id
 from order_lifecycle.db.store import Store, connect
+from order_lifecycle.domain import parse_order
 from order_lifecycle.settings import Addresses
 
 Command = Callable[..., Answer]
@@ -145,7 +150,7 @@ def test_nothing_answers(inside: Command, monkeypatch: pytest.MonkeyPatch) -> No
 def test_doctor_with_nothing(inside: Command) -> None:
     told = inside("doctor")
     assert told.status == 1
-    assert "MISSING  PostgreSQL: DATABASE_URL is not set" in told.out
+    assert "MISSING  PostgreSQL: no database: DATABASE_URL is not set" in told.out
     assert "MISSING  Temporal: no Temporal server: TEMPORAL_HOST is not set" in told.out
     assert "Traceback" not in told.err
 
@@ -153,3 +158,113 @@ def test_doctor_with_nothing(inside: Command) -> None:
 def test_no_tables(inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", bare_database_url)
     assert inside("tables").refuses("the database has no such tables yet: run `alembic upgrade head`")
+    assert "has no such tables yet: run `alembic upgrade head`" in inside("doctor").out
+
+
+@pytest.fixture
+def stranger(stack: Addresses, database_url: str) -> Iterator[str]:
+    """The address of the database for somebody who may read nothing in it."""
+    server = connect(stack.database_url)
+    name = f"stranger_{uuid.uuid4().hex}"
+    with server.begin() as tx:
+        tx.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'a-password'")
+    yield make_url(database_url).set(username=name, password="a-password").render_as_string(hide_password=False)
+    with server.begin() as tx:
+        tx.exec_driver_sql(f"DROP ROLE {name}")
+    server.dispose()
+
+
+def test_no_permission(inside: Command, stranger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", stranger)
+    assert inside("tables").refuses("the database says no: permission denied for table orders")
+    assert "says no: permission denied for table alembic_version" in inside("doctor").out
+
+
+@pytest.mark.usefixtures("servers")
+def test_doctor_looks_at_the_rest_where_the_namespace_is_wrong(
+    inside: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "nowhere")
+    told = inside("doctor")
+    assert told.status == 1
+    for found in ("ok       Python: ", "ok       PostgreSQL: ", "ok       Temporal: "):
+        assert found in told.out
+    for kind in ("order", "shipping"):
+        assert f"MISSING  {kind} worker: Temporal says no: Namespace nowhere is not found" in told.out
+
+
+@pytest.mark.usefixtures("servers")
+def test_doctor_of_a_namespace_without_the_search_attributes(
+    inside: Command, stack: Addresses, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "search attributes" not in inside("doctor").out  # which are there
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", namespace := f"bare-{uuid.uuid4().hex}")
+    asyncio.run(register(stack, namespace))
+    told = inside("doctor")
+    assert "MISSING  search attributes: no OrderState and no OrderTotal" in told.out
+    for attribute in ("--name OrderState --type Keyword", "--name OrderTotal --type Double"):
+        assert f"`temporal operator search-attribute create --namespace {namespace} {attribute}`" in told.out
+
+
+async def register(stack: Addresses, namespace: str) -> None:
+    request = RegisterNamespaceRequest(namespace=namespace)
+    request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
+    await (await Client.connect(stack.temporal_host)).workflow_service.register_namespace(request)
+
+
+@pytest.mark.usefixtures("servers")
+def test_doctor_looks_at_the_rest_where_temporals_own_settings_are_wrong(
+    inside: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_TLS_CLIENT_CERT_PATH", "/no/such/file")
+    told = inside("doctor")
+    assert "ok       PostgreSQL: " in told.out
+    assert "MISSING  Temporal: Temporal's own settings" in told.out
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "why"),
+    [
+        ("TEMPORAL_HOST", "127.0.0.1:1", "no Temporal server answers at 127.0.0.1:1"),
+        ("TEMPORAL_NAMESPACE", "nowhere", "Namespace nowhere is not found"),
+        ("TEMPORAL_TLS_CLIENT_CERT_PATH", "/no/such/file", "Temporal's own settings"),
+    ],
+)
+@pytest.mark.usefixtures("servers")
+def test_an_audit_without_temporal_tells_what_the_database_says(
+    inside: Command, database_url: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    engine = connect(database_url)
+    Store(engine).receive(parse_order("odd", "p-odd", GOOD["items"], GOOD["address"]), "no-run")
+    with engine.begin() as tx:
+        tx.exec_driver_sql("DELETE FROM events")
+    engine.dispose()
+    told = inside("audit")
+    assert told.status == 1
+    assert "order odd, 4: no order_received" in told.out
+    assert "violations of 6" in told.out
+    assert "violations of 7" not in told.out
+    assert "7, Temporal's view of an order and its row agree, could not be asked: " in told.err
+    assert why in told.err
+    assert told.err.count("\n") == 1
+    told = inside("audit", "--json")
+    assert told.status == 1
+    answer = json.loads(told.out)
+    assert [violation["order_id"] for violation in answer["violations"]] == ["odd"]
+    assert why in answer["not_asked"]["7"]
+
+
+def test_two_workers_cannot_serve_their_metrics_at_one_address(
+    inside: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METRICS_ADDRESS", "127.0.0.1:9464")
+    assert inside("worker", "all").refuses("each with a METRICS_ADDRESS of its own", status=2)
+
+
+def test_a_demo_whose_servers_do_not_start() -> None:
+    """They may write no file that is larger than 256 KiB, as on a disk that is full."""
+    told = command("demo", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, 2**18)))
+    assert told.status == 1
+    assert told.err.startswith("waited for the stack to be ready: it ended with exit status 1, and last said:\n")
+    assert "Traceback" not in told.err

@@ -24,7 +24,7 @@ def one_engine(stack: Addresses) -> Iterator[Engine]:
     server.dispose()
     url = make_url(stack.database_url).set(database="tests_of_the_store").render_as_string(hide_password=False)
     migrate(url)
-    engine = connect(url)
+    engine = connect(url, pool_size=20)  # for all that come at once
     yield engine
     engine.dispose()
 

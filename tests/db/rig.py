@@ -116,11 +116,14 @@ def in_turn(engine: Engine, order: Order, *calls: Callable[[], object]) -> list[
         return [one.result() for one in answers]
 
 
-def wait_until_waiting(engine: Engine, number: int) -> None:
-    """Until so many connections wait for a lock; at most 10 s."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+def wait_until_waiting(engine: Engine, number: int, seconds: float = 0) -> None:
+    """Until so many connections wait for a lock, and have for so long; at most 10 s."""
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+        "AND clock_timestamp() - query_start >= make_interval(secs => :seconds)"
+    )
     give_up = time.monotonic() + 10
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as view:
-        while view.scalar(text(waiting)) != number:
+        while view.scalar(text(waiting), {"seconds": seconds}) != number:
             assert time.monotonic() < give_up, f"{number} connections should wait for a lock"
             time.sleep(0.002)

@@ -3,11 +3,12 @@ and its unique indexes dropped, in a database of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from rig import THERE, bring
-from sqlalchemy import Engine
+from rig import THERE, bring, wait_until_waiting
+from sqlalchemy import Engine, create_engine, text
 
 from order_lifecycle.db.audit import INVARIANTS, QUERIES, audit, count_by_state
 from order_lifecycle.db.store import Store, connect
@@ -85,3 +86,17 @@ def test_a_clean_database_in_every_state(store: Store) -> None:
     store.note("order-shipped", EventType.LATE_SIGNAL, 1, {"reason": "cancel_order"})
     assert audit(store.engine) == []
     assert count_by_state(store.engine) == {state.value: 1 for state in OrderState}
+
+
+@pytest.mark.parametrize(("look", "finds"), [(audit, []), (count_by_state, {"charged": 1})])
+def test_an_audit_may_take_longer_than_a_step(store: Store, look: Callable[[Engine], object], finds: object) -> None:
+    """A big table takes its time. Here it is the lock on one, and a limit of 0.2 s."""
+    bring(store, OrderState.CHARGED)
+    hasty = create_engine(store.engine.url, connect_args={"options": "-c statement_timeout=200"})
+    with store.engine.begin() as holder, ThreadPoolExecutor(1) as thread:
+        holder.execute(text("LOCK TABLE orders"))
+        looking = thread.submit(look, hasty)
+        wait_until_waiting(store.engine, 1, seconds=0.4)
+        holder.rollback()
+        assert looking.result(10) == finds
+    hasty.dispose()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import traceback
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from order_lifecycle.db.store import connect
@@ -27,6 +29,84 @@ def test_every_way_to_write_the_address(engine: Engine, scheme: str) -> None:
 def test_nothing_waits_for_ever(engine: Engine) -> None:
     with engine.connect() as view:
         assert view.scalar(text("SHOW statement_timeout")) == "5s"
+
+
+def test_who_finds_no_free_connection_waits_no_longer_than_for_one_that_is_new(engine: Engine) -> None:
+    assert engine.pool.timeout() == 5  # type: ignore[attr-defined]
+
+
+# All in seconds, but the last.
+LIMITS = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
+
+
+def limits(url: URL) -> dict[str, str]:
+    """What a connection to it was really made with."""
+    engine = connect(url.render_as_string(hide_password=False))
+    with engine.connect() as view:
+        told = view.connection.driver_connection.info.dsn_parameters  # type: ignore[union-attr]
+    engine.dispose()
+    return {name: told[name] for name in LIMITS}
+
+
+def test_the_limits_of_a_connection_are_ours_unless_the_address_says_others(engine: Engine) -> None:
+    assert limits(engine.url) == LIMITS
+    theirs = dict.fromkeys(LIMITS, "7")
+    assert limits(engine.url.update_query_dict(theirs)) == theirs
+
+
+def test_the_options_in_the_address_hold_beside_ours(database_url: str) -> None:
+    """Such as the choice of a schema."""
+
+    def shown(options: str) -> tuple[str, str]:
+        url = make_url(database_url).update_query_dict({"options": options})
+        engine = connect(url.render_as_string(hide_password=False))
+        with engine.begin() as tx:
+            tx.execute(text("CREATE SCHEMA IF NOT EXISTS elsewhere"))
+            schema, limit = tx.scalar(text("SELECT current_schema()")), tx.scalar(text("SHOW statement_timeout"))
+        engine.dispose()
+        return schema, limit
+
+    assert shown("-csearch_path=elsewhere") == ("elsewhere", "5s")
+    assert shown("-csearch_path=elsewhere -cstatement_timeout=7000") == ("elsewhere", "7s")
+
+
+WITHOUT_A_FREE_CONNECTION = """
+import logging, sys
+from sqlalchemy import create_engine
+from order_lifecycle import logs
+
+def attempt(what):
+    try:
+        what()
+    except Exception:
+        logging.exception("an attempt failed")
+
+def late():
+    raise TimeoutError
+
+logs.configure(as_json=False)
+engine = create_engine(sys.argv[1], pool_size=1, max_overflow=0, pool_timeout=0.1)
+with engine.connect():
+    attempt(engine.connect)
+attempt(late)
+"""
+
+
+def test_that_no_connection_was_free_is_told_in_a_line(engine: Engine) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    command = [sys.executable, "-c", WITHOUT_A_FREE_CONNECTION, url]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stderr
+    in_a_line, with_a_traceback = said.split("an attempt failed")[1:]
+    assert "error=" in in_a_line
+    assert "QueuePool limit of size 1" in in_a_line
+    assert "Traceback" not in in_a_line
+    assert "Traceback" in with_a_traceback  # any other time-out is a surprise
 
 
 def test_a_connection_that_was_cut_while_idle_is_replaced(engine: Engine) -> None:

@@ -298,12 +298,16 @@ def test_a_namespace_that_is_not_there(namespace: str, stack: Addresses, monkeyp
     monkeypatch.setenv("TEMPORAL_HOST", stack.temporal_host)
     monkeypatch.setenv("DATABASE_URL", stack.database_url)
     monkeypatch.setenv("TEMPORAL_NAMESPACE", namespace)
-    for arguments in (["list"], ["status", "abc-001"], ["approve", "abc-001"], ["audit"], START, ["doctor"]):
+    for arguments in (["list"], ["status", "abc-001"], ["approve", "abc-001"], ["audit"], START):
         told = answer(main, *arguments)
         assert told.status == 1, told
         assert "Traceback" not in told.err
-        assert told.err.startswith("Temporal says no: ")
+        assert told.err.startswith("7, " if arguments == ["audit"] else "Temporal says no: ")
         assert told.err.count("\n") == 1
+    told = answer(main, "doctor")
+    assert (told.status, told.err) == (1, "")
+    assert told.out.count("MISSING ") == 3  # the search attributes and both workers
+    assert "Temporal says no: " in told.out
 
 
 def test_tables_shows_hostile_text_as_it_is(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,7 @@ async def test_check_waited(client: Client, start: Start, skipping: TimeSkipping
     assert "There is no timeline yet" in str(lab.check_waited(..., days=2.5))
     assert "It was approved after 2.6 days" in await said(start, skipping, "right", 2.6, "approve")
     assert "It waited for 2.0 days" in await said(start, skipping, "too-soon", 2, "approve")
+    assert "It waited for a little less than 2.5 days" in await said(start, skipping, "nearly", 2.4999, "approve")
     assert "It was not approved" in await said(start, skipping, "cancelled", 2.6, "cancel")
     assert "Its deadline passed after 3.0 days" in await said(start, skipping, "expired", 3, None)
     assert "The order still waits" in await said(start, skipping, "waits", 1, None)

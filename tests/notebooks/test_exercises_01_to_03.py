@@ -84,7 +84,11 @@ def test_the_duties_are_in_a_dict() -> None:
 
 async def test_an_order_that_nobody_approved(worker: Process) -> None:
     await start("fruit-1")
-    assert says(lab.check_shipped("fruit-1", total="7.50")).startswith("✗ Not yet. fruit-1 waits for its review")
+    waits = "✗ Not yet. fruit-1 waits for its review"
+    approve = "Hint: {}send it the signal `approve_order`"
+    assert says(lab.check_shipped("fruit-1", total="7.50")).startswith(f"{waits}. {approve.format('')}")
+    not_charged = f"{waits}, and is not charged yet. {approve.format('before you cancel it, ')}"
+    assert says(lab.check_cancelled("fruit-1", why="found it cheaper")).startswith(not_charged)
 
 
 def right(data: dict[str, Any]) -> list[str]:
@@ -116,6 +120,14 @@ def first_fault_only(data: dict[str, Any]) -> list[str]:
     return right(data)[:1]
 
 
+def joins_what_is_no_text(data: dict[str, Any]) -> list[str]:
+    try:
+        Order.model_validate(data)
+    except ValidationError as error:
+        return [".".join(each["loc"]) for each in error.errors()]  # type: ignore[arg-type]
+    return []
+
+
 def as_tuples(data: dict[str, Any]) -> list[Any]:
     return [tuple(name.split(".")) for name in right(data)]
 
@@ -130,13 +142,26 @@ def as_tuples(data: dict[str, Any]) -> list[Any]:
             nothing_at_all,
             "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and gives []. Hint: `Order.mod",
         ),
-        (not_caught, "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and gives <class 'pydantic_core."),
+        (
+            not_caught,
+            "✗ Not yet. An order with 0 pears should give ['items.1.qty'], "
+            "and raises ValidationError: 1 validation error for Order. Hint: `Order.mod",
+        ),
+        (
+            joins_what_is_no_text,
+            "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and raises TypeError: sequence item 1: "
+            "expected str instance, int found. Hint: `join` takes texts only",
+        ),
         (last_part_only, "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and gives ['qty']. Which item"),
         (
             first_fault_only,
             "✗ Not yet. An order with 0 apples at 5.001 each should give ['items.0.qty', 'items.0.price']",
         ),
-        (as_tuples, "✗ Not yet. An order with 0 pears should give ['items.1.qty'], and gives [('items', '1', 'qty')]."),
+        (
+            as_tuples,
+            "✗ Not yet. An order with 0 pears should give ['items.1.qty'], "
+            "and gives [('items', '1', 'qty')]. Hint: join",
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -153,6 +178,13 @@ async def test_an_order_that_was_cancelled_before_its_charge(worker: Process) ->
     await handle.result()
     check = lab.check_cancelled("mine", why="found it cheaper")
     assert says(check).startswith("✗ Not yet. mine was cancelled before it was charged")
+
+
+async def test_who_waits_for_the_charge_of_an_order_that_nobody_approved_sees_why(worker: Process) -> None:
+    handle = await start("unapproved")
+    why = r"order-unapproved to be charged \(it is awaiting_review, and waits for approve_order\), in vain"
+    with pytest.raises(lab.LabError, match=why):
+        await lab.wait_for_state(handle, "charged", at_most=0.5)
 
 
 @pytest.mark.parametrize(

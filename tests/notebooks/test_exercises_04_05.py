@@ -103,6 +103,15 @@ def gives_up_silently(call: Call, tries: int) -> str | None:
         return None
 
 
+def raises_after_the_loop(call: Call, tries: int) -> str:
+    for _ in range(tries):
+        try:
+            return call()
+        except (OutsideError, OutsideTimeout):
+            pass
+    raise
+
+
 def without_the_tries(call: Call) -> str:
     return call()
 
@@ -124,9 +133,17 @@ def a_name_that_is_not_there(call: Call, tries: int) -> str:
         (everything, "✗ Not yet. What was Refused was tried 5 times. Hint: "),
         (swallows, "✗ Not yet. What was Refused should be raised at once, but it returns None. Hint: "),
         (says_it_otherwise, "✗ Not yet. What was Refused should be raised at once, but it raises RuntimeError. Hint: "),
-        (for_ever, "✗ Not yet. After its last try it should raise what that one raised, but it returns 'done'. Hint: "),
+        (
+            for_ever,
+            "✗ Not yet. After its last try it should raise what that one raised, but it returns 'done'. Hint: co",
+        ),
         (once_too_often, "✗ Not yet. With 5 tries it called 6 times. Hint: "),
         (gives_up_silently, "✗ Not yet. After its last try it should raise what that one raised, but it returns None"),
+        (
+            raises_after_the_loop,
+            "✗ Not yet. After its last try it should raise what that one raised, but it raises RuntimeError. "
+            "Hint: in the last try, `raise` within the `except`.",
+        ),
         (without_the_tries, "✗ Not yet. It raises TypeError: "),
         (calls_with_the_attempt, "✗ Not yet. It raises TypeError: "),
         (a_name_that_is_not_there, "✗ Not yet. It raises NameError: name 'cal' is not defined. Hint: "),

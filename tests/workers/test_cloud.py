@@ -1,11 +1,21 @@
-"""What Temporal's own variables say of encryption and keys holds for our connections, too."""
+"""What Temporal's own variables and file say holds for a server that is not ours: encryption, keys, the namespace."""
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect
+from order_lifecycle.domain import BadInput
 from order_lifecycle.settings import NoServer, Settings
+
+Start = Callable[..., WorkerProcess]
 
 
 async def test_an_api_key_is_sent(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,9 +33,84 @@ async def test_with_an_api_key_the_line_is_encrypted(settings: Settings, monkeyp
         await connect(settings)
 
 
-async def test_our_own_address_and_namespace_win(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_our_own_address_wins(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example.com:7233")
-    monkeypatch.setenv("TEMPORAL_NAMESPACE", "another")
     client = await connect(settings)
     assert client.service_client.config.target_host == settings.temporal_host
-    assert client.namespace == settings.temporal_namespace
+
+
+@pytest.mark.parametrize(
+    ("profile", "environment", "dotenv", "used"),
+    [
+        (None, None, None, "default"),
+        ("of-the-profile", None, None, "of-the-profile"),
+        ("of-the-profile", None, "of-dotenv", "of-dotenv"),
+        ("of-the-profile", "of-the-environment", "of-dotenv", "of-the-environment"),
+        (None, "", None, "default"),
+    ],
+)
+def test_which_namespace_is_used(
+    profile: str | None,
+    environment: str | None,
+    dotenv: str | None,
+    used: str,
+    settings: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The one that was set, and else the profile's."""
+    assert settings.temporal_host
+    monkeypatch.setenv("TEMPORAL_HOST", settings.temporal_host)
+    if profile is not None:
+        (tmp_path / "temporal.toml").write_text(f'[profile.default]\nnamespace = "{profile}"\n')
+        monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(tmp_path / "temporal.toml"))
+    if environment is not None:
+        monkeypatch.setenv("TEMPORAL_NAMESPACE", environment)
+    if dotenv is not None:
+        Path(".env").write_text(f"TEMPORAL_NAMESPACE={dotenv}\n")
+    assert asyncio.run(connect()).namespace == used
+
+
+# A variable of Temporal's, what makes no sense as its value, and the words that name it.
+UNUSABLE = [
+    ("TEMPORAL_TLS_CLIENT_CERT_PATH", "no-such.pem", "no-such.pem"),
+    ("TEMPORAL_TLS_CLIENT_CERT_PATH", ".", "directory"),
+    ("TEMPORAL_TLS_CLIENT_CERT_DATA", "without a key", "private key"),
+    ("TEMPORAL_PROFILE", "nobody", "Profile 'nobody' not found"),
+    ("TEMPORAL_CONFIG_FILE", "malformed.toml", "TOML parse error"),
+]
+
+
+@pytest.fixture(params=UNUSABLE, ids=lambda of: f"{of[0]}={of[1]}")
+def unusable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Words that the refusal should have."""
+    name, value, words = request.param
+    Path("malformed.toml").write_text("[profile\n")
+    monkeypatch.setenv(name, value)
+    return str(words)
+
+
+async def test_what_cannot_be_used_is_said(unusable: str, settings: Settings) -> None:
+    with pytest.raises(BadInput) as refused:
+        await connect(settings)
+    assert str(refused.value).startswith("Temporal's own settings (")
+    assert unusable in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("unusable", [UNUSABLE[0], UNUSABLE[-1]], ids=["file", "toml"], indirect=True)
+def test_it_is_said_in_one_line(unusable: str, start_worker: Start, environment: dict[str, str]) -> None:
+    """By a worker, and by a command."""
+    worker = start_worker("order", environment=environment)
+    assert worker.process.wait(20) == 2
+    listed = subprocess.run(
+        [sys.executable, "-m", "order_lifecycle", "list"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (listed.returncode, listed.stdout) == (2, "")
+    for said in (worker.said(), listed.stderr):
+        assert said.count("\n") == 1
+        assert unusable in said

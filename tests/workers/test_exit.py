@@ -55,6 +55,23 @@ async def outer():  # as a cell of a notebook, whose kernel's loop runs already
 print(asyncio.run(outer()))
 """
 
+# What refers to itself is only found by the garbage collector.
+GARBAGE = """
+import gc, sys
+from order_lifecycle import process
+
+class Cycle:
+    def __init__(self):
+        self.itself = self
+    def __del__(self):
+        print("collected")
+
+gc.disable()
+if sys.argv[1] == "ours":
+    process.end_without_collecting()
+Cycle()
+"""
+
 
 def run(script: str, *arguments: str) -> str:
     done = subprocess.run(
@@ -72,3 +89,8 @@ def test_no_crash_at_the_end(stack: Addresses) -> None:
 
 def test_a_loop_inside_a_loop(stack: Addresses) -> None:
     assert run(NESTED, stack.temporal_host) == "('default', 'default')"
+
+
+def test_the_end_does_not_wait_for_a_last_garbage_collection() -> None:
+    assert run(GARBAGE, "Python's own end") == "collected"
+    assert run(GARBAGE, "ours") == ""

@@ -12,8 +12,9 @@ from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 
 from order_lifecycle.activities.order import OrderActivities
-from order_lifecycle.domain import Address, Order, OrderState
+from order_lifecycle.domain import Address, Order, OrderState, ShippingRequest
 from order_lifecycle.workflows.order import OrderWorkflow
+from order_lifecycle.workflows.shipping import ShippingWorkflow
 
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
 
@@ -54,6 +55,17 @@ async def test_shipping_works_the_second_time(shop: Shop) -> None:
     assert len(shop.told("dispatch_failed")) == 1
 
 
+async def test_a_shipping_of_that_name_runs_already(shop: Shop) -> None:
+    """As after a reset of the order's workflow: that try has failed, and the next has another name."""
+    other = ShippingRequest(order_id="other", attempt=1, policy=shop.policy, budget_left=timedelta(minutes=1))
+    await shop.client.start_workflow(ShippingWorkflow.run, other, id="ship-abc-001-1", task_queue="nobody's")
+    async with shop.working("order", "shipping"):
+        order = await shop.start()
+        await order.signal(OrderWorkflow.approve_order)
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.told("dispatch_failed") == [{"reason": "Workflow execution already started"}]
+
+
 @pytest.mark.parametrize("step", ["receive_order", "validate_order", "charge_payment", "prepare_package", "ship_order"])
 async def test_a_step_fails_a_few_times(shop: Shop, step: str) -> None:
     shop.outside.errors[step] = 3
@@ -87,8 +99,8 @@ class OfAnotherVersion(OrderActivities):
         return f"{OrderActivities.charge_payment(self, order)} dollars"
 
     @activity.defn
-    def close_order(self, order: Order, end: OrderState, reason: str) -> str:  # type: ignore[override]
-        return OrderActivities.close_order(self, order, end, reason).upper()
+    def close_order(self, order: Order, run_id: str, end: OrderState, reason: str) -> str:  # type: ignore[override]
+        return OrderActivities.close_order(self, order, run_id, end, reason).upper()
 
 
 @pytest.mark.parametrize("step", ["validate_order", "charge_payment"])
@@ -162,6 +174,17 @@ async def test_what_must_happen_is_tried_until_it_does(shop: Shop, step: str) ->
         end = OrderState.CANCELLED if step == "close_order" else OrderState.SHIPPED
         assert (await order.result()).state is end
     assert shop.payments() == [("refunded" if step == "close_order" else "charged", "5.00")]
+
+
+async def test_the_database_has_ended_the_order(shop: Shop) -> None:
+    """By hand, say. The next step is refused, and the order does not go on as if the carrier had been quicker."""
+    async with shop.working("order", "shipping"):
+        order = await shop.start_until("review")
+        assert order.first_execution_run_id is not None
+        shop.store.close(an_order(), order.first_execution_run_id, OrderState.CANCELLED, "by hand")
+        await order.signal(OrderWorkflow.approve_order)
+        assert (await order.result()).state is OrderState.CANCELLED
+    assert shop.events()[-1] == "order_cancelled"
 
 
 async def test_somebody_elses_payment(shop: Shop) -> None:

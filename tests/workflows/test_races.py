@@ -7,15 +7,22 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
-from shop import Shop, open_shop, until
+from shop import Handle, Shop, open_shop, until
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import OrderState
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
+
+DONE = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 
 
 @pytest.fixture
@@ -79,6 +86,52 @@ async def test_a_cancel_and_the_end_of_shipping(shop: Shop, name: str) -> None:
         async with shop.working("order workflows"):
             assert (await order.result()).state is OrderState.SHIPPED
     assert shop.told("late_signal", name) == [{"reason": "cancelled: changed my mind"}]
+
+
+async def test_a_shipping_that_somebody_else_cancels_is_a_try_that_failed(shop: Shop, name: str) -> None:
+    async with shop.working("order", "shipping"):
+        shop.outside.hold("prepare_package")
+        order = await shop.start(name)
+        await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.outside.reached("prepare_package"))
+        await shop.client.get_workflow_handle(f"ship-{name}-1").cancel()
+        await shop.until_event(name, "dispatch_failed")
+        shop.outside.let_go()
+        assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.payments(name) == [("charged", "5.00")]
+
+
+@pytest.mark.parametrize("end", ["shipped", "cancelled"])
+async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -> None:
+    """Which gives its workflow another run id. To the database it is the same order: it ships, and its charge can be
+    refunded."""
+    async with shop.working("order"):
+        before = await shop.start(name)
+        await before.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.status(before), lambda status: status.step == "shipping")
+        first_task = next(event.event_id for event in (await before.fetch_history()).events if event.event_type == DONE)
+        await shop.client.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=shop.client.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=before.id),
+                workflow_task_finish_event_id=first_task,
+                request_id=name,
+                reason="its first worker had a bug",
+            )
+        )
+        order: Handle = shop.client.get_workflow_handle_for(OrderWorkflow.run, before.id)
+        assert (await order.describe()).run_id != before.first_execution_run_id
+        if end == "cancelled":
+            await until(lambda: shop.status(order), lambda status: status.step == "shipping")
+            await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+            assert (await order.result()).state is OrderState.CANCELLED
+        async with shop.working("shipping"):
+            if end == "shipped":
+                assert (await order.result()).state is OrderState.SHIPPED
+            with suppress(WorkflowFailureError):  # the first run's shipping outlived it, and does no harm
+                await shop.client.get_workflow_handle(f"ship-{name}-1").result()
+    assert shop.row(name)["state"] == end
+    assert shop.payments(name) == [("refunded" if end == "cancelled" else "charged", "5.00")]
 
 
 async def test_a_cancel_at_any_moment_of_an_approval(shop: Shop, name: str) -> None:

@@ -126,7 +126,7 @@ async def test_the_carrier_is_quicker(shop: Shop) -> None:
         assert (await order.result()).state is OrderState.SHIPPED
 
 
-@pytest.mark.parametrize("end", ["cancelled", "expired", "failed"])
+@pytest.mark.parametrize("end", ["cancelled", "cancelled without a word", "expired", "failed"])
 async def test_approve_when_the_end_is_being_made(shop: Shop, end: str) -> None:
     """Who is told "approved" goes away, and the order would be cancelled all the same."""
     shop.outside.hold("close_order")
@@ -137,12 +137,17 @@ async def test_approve_when_the_end_is_being_made(shop: Shop, end: str) -> None:
             order = await shop.start()
         else:
             order = await shop.start_until("review")
-        if end == "cancelled":
-            await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        if end.startswith("cancelled"):
+            await order.signal(OrderWorkflow.cancel_order, "changed my mind" if end == "cancelled" else "")
         elif end == "expired":
             await shop.env.sleep(shop.policy.review_timeout)
         await until(lambda: shop.outside.reached("close_order"))
-        why = {"cancelled": "changed my mind", "expired": "review expired", "failed": "validate_order failed"}[end]
+        why = {
+            "cancelled": "changed my mind",
+            "cancelled without a word": "no reason given",
+            "expired": "review expired",
+            "failed": "validate_order failed",
+        }[end]
         assert await refusal(order, "approve") == f"too late to approve: order abc-001 is ending ({why})"
         assert (await shop.status(order)).reason == why
         await order.signal(OrderWorkflow.approve_order)

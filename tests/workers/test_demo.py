@@ -1,0 +1,60 @@
+"""`order-lifecycle demo`: servers of its own, whatever is set and whatever runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from order_lifecycle.db.store import Store, connect
+from order_lifecycle.demo import demo
+from order_lifecycle.lab.world import World, here
+
+
+def orders(database_url: str) -> list[str]:
+    engine = connect(database_url)
+    found = [row["id"] for row in Store(engine).rows("orders")]
+    engine.dispose()
+    return found
+
+
+@pytest.mark.parametrize("where", ["environment", ".env"])
+def test_it_uses_nothing_that_is_set(
+    where: str, environment: dict[str, str], database_url: str, tmp_path: Path
+) -> None:
+    """Neither the servers, nor what both workers would serve at one address."""
+    theirs = {name: environment[name] for name in ("TEMPORAL_HOST", "DATABASE_URL")}
+    theirs |= {"METRICS_ADDRESS": "127.0.0.1:9464", "FAULTS_FAIL": "1", "TEMPORAL_NAMESPACE": "nowhere"}
+    if where == ".env":
+        (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in theirs.items()))
+    done = subprocess.run(
+        [sys.executable, "-m", "order_lifecycle", "demo"],
+        env={**os.environ, "TEMPORAL_API_KEY": "a-secret-key", **(theirs if where == "environment" else {})},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "the workflow has ended: shipped" in done.stdout
+    assert "nothing is left behind" in done.stdout
+    assert orders(database_url) == []
+    (address,) = re.findall(r"Temporal is at 127.0.0.1:(\d+)", done.stdout)
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", int(address))) != 0
+
+
+async def test_it_leaves_a_notebook_as_it_was(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """`%run -m order_lifecycle demo` in a cell."""
+    before, folder = dict(os.environ), os.getcwd()
+    await demo(lambda title, rows: print(title, len(rows)))
+    assert "orders 1" in capsys.readouterr().out
+    assert here() is world
+    assert world.alive
+    assert (dict(os.environ), os.getcwd()) == (before, folder)
+    assert orders(world.database_url) == []
