@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from logging.config import fileConfig
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.db.models import Base
@@ -23,6 +25,18 @@ def database_url() -> str:
     if settings.database_url is None:
         raise CommandError(no_database(settings.order_lifecycle_home))
     return settings.database_url.get_secret_value()
+
+
+def take_the_turn(connection: Connection) -> None:
+    """Two at once take turns, and the second finds the work done. The lock goes with the connection. (It is asked for
+    again and again, because who waits in the driver hears no Ctrl-C.)"""
+    lock = text("SELECT pg_try_advisory_lock(hashtext('order_lifecycle.migrate'))")
+    told = False
+    while not connection.scalar(lock):
+        if not told:
+            print("waiting for another migration of this database to end", file=sys.stderr, flush=True)
+            told = True
+        time.sleep(0.1)
 
 
 if context.is_offline_mode():
@@ -46,10 +60,8 @@ else:
         raise CommandError(f"the database {engine.url!r} does not answer: {error.orig}") from error
     try:
         with connection:
-            # A migration may take longer than an order's step, and so may the wait for somebody else's.
-            connection.execute(text("SET statement_timeout = 0"))
-            # Two at once take turns, and the second finds the work done. The lock goes with the connection.
-            connection.execute(text("SELECT pg_advisory_lock(hashtext('order_lifecycle.migrate'))"))
+            connection.execute(text("SET statement_timeout = 0"))  # a migration may take longer than an order's step
+            take_the_turn(connection)
             connection.commit()
             context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
             with context.begin_transaction():

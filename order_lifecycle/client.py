@@ -29,6 +29,8 @@ _SEARCH_ATTRIBUTES = (
     ("OrderTotal", "Double", IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE, "OrderTotal < 0"),
 )
 
+_NOT_ALLOWED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED)
+
 
 @dataclass(frozen=True)
 class _NothingIsStoredElsewhere(DataConverter):
@@ -137,9 +139,15 @@ async def register_search_attributes(client: Client) -> None:
     except RPCError as error:
         if error.status is RPCStatusCode.ALREADY_EXISTS:
             return
-        if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+        if error.status not in _NOT_ALLOWED:
             raise
-        if missing := await missing_search_attributes(client):
+        try:
+            missing = await missing_search_attributes(client)
+        except RPCError as also:
+            if also.status not in _NOT_ALLOWED:
+                raise
+            return  # it may not even ask
+        if missing:
             logging.getLogger(__name__).warning(
                 "every order will hang in its first step: the namespace has no search attribute "
                 "%s, and this worker may not add any. Somebody who may should run %s",

@@ -41,6 +41,7 @@ class Addresses(BaseModel):
     """Where a stack can be reached. `order-lifecycle up --json` prints it as one line."""
 
     temporal_host: str
+    temporal_is_ours: bool = True  # and not one that the stack was given
     ui_url: str | None
     # Has the password, which a cell that ends with `lab.up()` must not show.
     database_url: str = Field(repr=False)
@@ -217,8 +218,7 @@ class Settings(BaseSettings):
                 "database_url": self.database_url or SecretStr(running.database_url),
             }
         )
-        # A stack that was given a Temporal server tells that one's address; its own is always here.
-        if self.temporal_host is None and host.startswith("127.0.0.1:"):
+        if self.temporal_host is None and running.temporal_is_ours:
             found._is_ours()
         return found
 

@@ -114,7 +114,7 @@ def _misses_a_bad_order(
             f"{wrong} Hint: `Order.model_validate(data)` in a `try`, "
             "and `except ValidationError as error`."
         )
-    if isinstance(said, TypeError):
+    if isinstance(said, TypeError) and "expected str instance" in str(said):
         return f"{wrong} Hint: `join` takes texts only, so `str(part)` for each part of `loc`."
     if isinstance(said, list) and all(isinstance(name, tuple) for name in said):
         return f"{wrong} Hint: join the parts of each `loc` with dots."

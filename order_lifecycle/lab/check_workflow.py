@@ -133,7 +133,13 @@ async def _lives_of(workflow: type) -> str | None:
                         NAME, name, id=name, task_queue=queue, start_signal=signal
                     )
                     parcels.append(parcel)
-                return await _first_fault(workflow, server, *parcels)
+                fault = await _first_fault(workflow, server, *parcels)
+                # Terminated in the middle of a step, a parcel would keep the server from ever
+                # skipping time again.
+                for parcel in parcels:
+                    with suppress(_Stuck):
+                        await _rest(parcel)
+                return fault
     finally:
         for parcel in parcels:
             with suppress(RPCError):  # that it has ended

@@ -100,6 +100,7 @@ class Stack:
         )
         addresses = Addresses(
             temporal_host=given.temporal_host or f"127.0.0.1:{temporal.port}",
+            temporal_is_ours=not given.temporal_host,
             ui_url=ui_url,
             database_url=database_url,
             home=str(home.path),

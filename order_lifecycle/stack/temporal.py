@@ -18,9 +18,9 @@ from order_lifecycle.stack.server import (
 
 PORT, UI_PORT = 7233, 8233
 
-# As shipped it looks at most 20 times a second for tasks and for timers that are due, and its
-# timers tick in seconds. Looking for timers costs a busy server time that its orders then lack;
-# benchmarks/README.md has what each rate gives.
+# As shipped it looks at most 20 times a second for tasks and for timers that are due, and reads its
+# timers up to a second ahead: a new one is put off until then. Looking for timers costs a busy
+# server time that its orders then lack; benchmarks/README.md has what each rate gives.
 DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "100",
     "history.timerProcessorMaxPollRPS": "45",

@@ -75,7 +75,11 @@ class OrderWorkflow:
         self._order = order
         self._policy = policy
         # Whose the order is in the database. After a reset it is still this, and run_id another.
-        self._run_id = workflow.info().original_execution_run_id
+        run = workflow.info()
+        self._run_id = run.original_execution_run_id
+        # Where its events are numbered from. After a reset all counting begins anew, and must not
+        # come upon the numbers that there are.
+        self._first_number = 0 if run.run_id == self._run_id else int(run.run_id[-8:], 16)
         self._state: OrderState | None = None
         self._step_name = "starting"
         self._waiting_for = "an order worker"
@@ -221,8 +225,10 @@ class OrderWorkflow:
         self._end_reason = why
         self._now_at("close_order", f"the order to end as {end}", until=None)
         state = await self._must(OrderActivities.close_order, self._order, self._run_id, end, why)
-        # The database is the judge: it may say that the order has ended already, and otherwise.
+        # The database is the judge. The order may have ended already, and in another way.
         if state not in (OrderState.DISPATCHED, OrderState.SHIPPED):
+            if state is not end:
+                self._end_reason = f"the database has it as {state}"
             self._moved_to(state)
             return
         # The carrier was quicker, and the order goes on to its good end.
@@ -405,7 +411,7 @@ class OrderWorkflow:
             # Without an end: an attempt whose answer is lost may have written the address down, and
             # only another one finds that out. Whoever asked is not told that it was refused when it
             # was not.
-            number = self._address_changes
+            number = self._first_number + self._address_changes
             await self._run(
                 OrderActivities.change_address, self._order.id, number, address, until=None
             )
@@ -418,6 +424,7 @@ class OrderWorkflow:
         await self._note(EventType.LATE_SIGNAL, self._late_signals, what)
 
     async def _note(self, event: EventType, number: int, text: str) -> None:
+        number += self._first_number
         await self._must(OrderActivities.note_event, self._order.id, event, number, text)
 
     def _request_cancel(self, why: str) -> None:

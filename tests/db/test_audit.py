@@ -96,7 +96,9 @@ def test_an_audit_may_take_longer_than_a_step(store: Store, look: Callable[[Engi
     with store.engine.begin() as holder, ThreadPoolExecutor(1) as thread:
         holder.execute(text("LOCK TABLE orders"))
         looking = thread.submit(look, hasty)
-        wait_until_waiting(store.engine, 1, seconds=0.4)
-        holder.rollback()
+        try:
+            wait_until_waiting(store.engine, 1, seconds=0.4)
+        finally:
+            holder.rollback()
         assert looking.result(10) == finds
     hasty.dispose()

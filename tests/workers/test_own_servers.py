@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect
@@ -18,7 +19,7 @@ from order_lifecycle.lab import start_worker as start_lab_worker
 from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.world import World
 from order_lifecycle.settings import OURS, Addresses, Settings
-from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.stack import Stack
 
 Start = Callable[..., WorkerProcess]
 
@@ -58,15 +59,13 @@ def test_a_stack_that_runs(stack: Addresses, start_worker: Start, monkeypatch: p
     assert worker.end() == 0
 
 
-@pytest.mark.parametrize(("address", "ours"), [("orders.example.com:7233", False), ("127.0.0.1:7233", True)])
-def test_a_stack_that_was_given_a_temporal_server(address: str, ours: bool, tmp_path: Path) -> None:
-    """It publishes that one's address, and what is set for it holds."""
-    home = Home(tmp_path / "home")
-    home.publish(Addresses(temporal_host=address, ui_url=None, database_url="postgresql://h/d", home=str(home.path)))
-    found = Settings(order_lifecycle_home=home.path).resolved()
-    home.close()
-    assert (found.temporal_host, found.ours) == (address, ours)
-    assert found.temporal_namespace == ("default" if ours else "orders.a1b2c")
+def test_a_stack_that_was_given_a_temporal_server(stack: Addresses, tmp_path: Path) -> None:
+    """It publishes that one's address, a tunnel's perhaps, and what is set for it holds."""
+    given = Settings(temporal_host=stack.temporal_host, database_url=SecretStr(stack.database_url))
+    with Stack(tmp_path / "home", settings=given):
+        found = Settings(order_lifecycle_home=tmp_path / "home").resolved()
+    assert (found.temporal_host, found.ours) == (stack.temporal_host, False)
+    assert found.temporal_namespace == "orders.a1b2c"
 
 
 def test_an_address_that_was_set_is_not_ours(stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,8 @@ async def test_the_database_has_ended_the_order(shop: Shop) -> None:
         assert order.first_execution_run_id is not None
         shop.store.close(an_order(), order.first_execution_run_id, OrderState.CANCELLED, "by hand")
         await order.signal(OrderWorkflow.approve_order)
-        assert (await order.result()).state is OrderState.CANCELLED
+        result = await order.result()
+    assert (result.state, result.reason) == (OrderState.CANCELLED, "the database has it as cancelled")
     assert shop.events()[-1] == "order_cancelled"
 
 

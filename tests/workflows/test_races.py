@@ -12,17 +12,18 @@ from contextlib import suppress
 import pytest
 from shop import Handle, Shop, open_shop, until
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
 from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.client import connect as connect_to_temporal
-from order_lifecycle.domain import OrderState
+from order_lifecycle.domain import Address, OrderState
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
 DONE = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+HILL, ELSEWHERE = (Address(address="5 Lake Dr.", city=city, state="AL", zipcode="43561") for city in ("Hill", "Temp"))
 
 
 @pytest.fixture
@@ -104,11 +105,12 @@ async def test_a_shipping_that_somebody_else_cancels_is_a_try_that_failed(shop: 
 @pytest.mark.parametrize("end", ["shipped", "cancelled"])
 async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -> None:
     """Which gives its workflow another run id. To the database it is the same order: it ships, and its charge can be
-    refunded."""
+    refunded. Its events are numbered anew, and a change of address is not taken for the first run's."""
     async with shop.working("order"):
         before = await shop.start(name)
         await before.signal(OrderWorkflow.approve_order)
         await until(lambda: shop.status(before), lambda status: status.step == "shipping")
+        await before.execute_update(OrderWorkflow.change_address, HILL)
         first_task = next(event.event_id for event in (await before.fetch_history()).events if event.event_type == DONE)
         await shop.client.workflow_service.reset_workflow_execution(
             ResetWorkflowExecutionRequest(
@@ -117,12 +119,15 @@ async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -
                 workflow_task_finish_event_id=first_task,
                 request_id=name,
                 reason="its first worker had a bug",
+                reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
             )
         )
         order: Handle = shop.client.get_workflow_handle_for(OrderWorkflow.run, before.id)
         assert (await order.describe()).run_id != before.first_execution_run_id
+        await until(lambda: shop.status(order), lambda status: status.step == "shipping")
+        await order.execute_update(OrderWorkflow.change_address, ELSEWHERE)  # its first, as the one before was
+        assert shop.row(name)["address_json"]["city"] == "Temp"
         if end == "cancelled":
-            await until(lambda: shop.status(order), lambda status: status.step == "shipping")
             await order.signal(OrderWorkflow.cancel_order, "changed my mind")
             assert (await order.result()).state is OrderState.CANCELLED
         async with shop.working("shipping"):
@@ -130,7 +135,7 @@ async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -
                 assert (await order.result()).state is OrderState.SHIPPED
             with suppress(WorkflowFailureError):  # the first run's shipping outlived it, and does no harm
                 await shop.client.get_workflow_handle(f"ship-{name}-1").result()
-    assert shop.row(name)["state"] == end
+    assert (shop.row(name)["state"], shop.row(name)["address_json"]["city"]) == (end, "Temp")
     assert shop.payments(name) == [("refunded" if end == "cancelled" else "charged", "5.00")]
 
 
