@@ -77,6 +77,11 @@ async def connect(settings: Settings | None = None) -> Client:
         ) from None
 
 
+def namespace(settings: Settings) -> str:
+    """The one that `connect` uses. Raises BadInput."""
+    return _options(settings, settings.temporal_host or "")["namespace"]
+
+
 def _options(settings: Settings, host: str) -> ClientConnectConfig:
     """What Client.connect is to be told: what Temporal's own variables and file say, unless the
     server is ours, which knows of no key and no encryption. Raises BadInput."""

@@ -30,7 +30,14 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
 
     say("starting a Temporal server and a PostgreSQL, both empty")
     with world_apart() as world:
-        await _one_order(world, say, show_table)
+        say(f"Temporal is at {world.temporal_host}, its Web UI at {world.ui_url}")
+        workers = start_workers()
+        say("two workers poll their task queues: order-tq and shipping-tq")
+        try:
+            await _one_order(world, say, show_table)
+        finally:
+            for worker in workers:
+                worker.stop()
     say("stopped everything; nothing is left behind. Next: `make lab`")
 
 
@@ -39,10 +46,6 @@ async def _one_order(
     say: Callable[[str], None],
     show_table: Callable[[str, Sequence[dict[str, Any]]], None],
 ) -> None:
-    say(f"Temporal is at {world.temporal_host}, its Web UI at {world.ui_url}")
-    workers = start_workers()
-    say("two workers poll their task queues: order-tq and shipping-tq")
-
     store = Store(connect_to_database(world.database_url))
     order = parse_order("abc-001", "123", ITEMS, ADDRESS)
     handle = await start_order(await connect(Settings()), order, Policy())
@@ -65,5 +68,3 @@ async def _one_order(
     say(f"the workflow has ended: {(await handle.result()).state}")
     for name in ("orders", "payments", "events"):
         show_table(name, store.rows(name))
-    for worker in workers:
-        worker.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from numbers import Number
-from typing import Any
+from typing import Any, NamedTuple
 
 from order_lifecycle.lab.tables import store
 from order_lifecycle.lab.world import Process
@@ -27,6 +27,13 @@ class Check:
         plain = [re.sub(r"([\\*_<>\[\]$#|~])", r"\\\1", part) for part in parts[::2]]
         code = [*parts[1::2], ""]
         return "".join(part for pair in zip(plain, code, strict=True) for part in pair)
+
+
+class Outcome(NamedTuple):
+    """How a call of the learner's code ended."""
+
+    returned: object = None
+    raised: BaseException | None = None
 
 
 def check_shipped(order_id: str, total: str) -> Check:

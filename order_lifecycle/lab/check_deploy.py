@@ -124,17 +124,18 @@ async def _fault_of(lines: str) -> str | None:
     old = await _life(first.SmallOrder)
     try:
         with _with_change(SHIP, lines + SHIP) as workflow:
+            life = await _life(workflow)  # first: an error in the lines is told more clearly by it
             if why := await what_stops(workflow, old):
                 return (
                     f"An order that was past that place stops: {why}. "
                     "Hint: `workflow.patched` says which is which."
                 )
-            life = await _life(workflow)
             new = _steps(life)
             wanted = ["receive", "charge", "pack", "ship"]
             if "pack" not in new:
                 return (
-                    "A new order is not packed. Hint: for a new order `workflow.patched` is True."
+                    "A new order is not packed. Hint: for a new order `workflow.patched` is True; "
+                    "is the step under that `if`, and is it awaited?"
                 )
             if new != wanted:
                 return (
@@ -152,7 +153,8 @@ async def _fault_of(lines: str) -> str | None:
     except WorkflowFailureError as error:
         return (
             f"A new order fails: {error.cause}. "
-            "Hint: `deploy.pack`, `order_id` and `limit` are known there."
+            'Hint: it is `workflow.patched("…")`; '
+            "`workflow`, `deploy`, `order_id` and `limit` are known there."
         )
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from temporalio.client import WorkflowExecutionStatus
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.lab.check import Check, _row
+from order_lifecycle.lab.check import Check, Outcome, _row
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
 Step = Callable[[], Awaitable[None]]
@@ -37,12 +37,18 @@ def check_cancelled_by_temporal(order_id: str) -> Check:
             "Hint: `buy` it: that waits for the charge."
         )
     elif (status := in_a_loop_of_its_own(_status(order_id))) is not wanted:
-        name = status.name if status else "unknown"
-        wrong = (
-            f"For Temporal the workflow of {order_id} is {name}, not CANCELED: "
-            "it heard a signal or an Update. Hint: `handle.cancel()`."
-        )
+        wrong = _ended_otherwise(order_id, status)
     return Check(wrong, f"Temporal cancelled {order_id}, and the charge is refunded all the same.")
+
+
+def _ended_otherwise(order_id: str, status: WorkflowExecutionStatus | None) -> str:
+    name = status.name if status else "unknown"
+    what = f"For Temporal the workflow of {order_id} is {name}, not CANCELED"
+    if status is WorkflowExecutionStatus.COMPLETED:
+        return f"{what}: it heard a signal or an Update. Hint: `handle.cancel()`."
+    if status is WorkflowExecutionStatus.RUNNING:
+        return f"{what} yet. Hint: `await ends(handle)`."
+    return f"{what}. Hint: `buy` it, which starts an `OrderWorkflow`."
 
 
 async def _status(order_id: str) -> WorkflowExecutionStatus | None:
@@ -94,8 +100,9 @@ async def _first_fault(saga: Saga) -> str | None:
         await _goes_well(saga)
         or await _pack_fails(saga)
         or await _charge_fails(saga)
-        or await _cancelled(saga)
-        or await _cancelled_twice(saga)
+        or await _cancelled_while_it_packs(saga)
+        or await _cancelled_while_it_charges(saga)
+        or await _cancelled_again_and_again(saga)
     )
 
 
@@ -116,7 +123,7 @@ async def _pack_fails(saga: Saga) -> str | None:
     if "refund" not in shop.done:
         return (
             "`pack` failed, and the money was not given back. "
-            "Hint: `try: …`, and `await refund()` after it."
+            "Hint: `try: …`, and `await refund()` in its `except`."
         )
     return _refunded_once(shop) or _heard_of(came, ValueError, "`pack` failed")
 
@@ -133,7 +140,7 @@ async def _charge_fails(saga: Saga) -> str | None:
     return _refunded_once(shop) or _heard_of(came, ValueError, "`charge` failed")
 
 
-async def _cancelled(saga: Saga) -> str | None:
+async def _cancelled_while_it_packs(saga: Saga) -> str | None:
     shop = _Shop(hangs="pack")
     task = _start(saga, shop)
     await _begins(shop, "pack")
@@ -147,17 +154,32 @@ async def _cancelled(saga: Saga) -> str | None:
     return _refunded_once(shop) or _heard_of(came, asyncio.CancelledError, "It was cancelled")
 
 
-async def _cancelled_twice(saga: Saga) -> str | None:
+async def _cancelled_while_it_charges(saga: Saga) -> str | None:
+    shop = _Shop(hangs="charge")
+    task = _start(saga, shop)
+    await _begins(shop, "charge")
+    task.cancel()
+    came = await _end(task)
+    if "refund" not in shop.done:
+        return (
+            "It was cancelled while it charged, and there was no refund: the money may have moved. "
+            "Hint: the same `try`, and the same `except`, for `charge` and `pack`."
+        )
+    return _refunded_once(shop) or _heard_of(came, asyncio.CancelledError, "It was cancelled")
+
+
+async def _cancelled_again_and_again(saga: Saga) -> str | None:
     shop = _Shop(fails="pack", hangs="refund")
     task = _start(saga, shop)
     await _begins(shop, "refund")
-    task.cancel()
-    await asyncio.wait([task], timeout=0.05)
-    if task.done():
-        return (
-            "It was cancelled while it refunded, and ended before the refund did. "
-            "Hint: a task for the refund, and a loop that waits until it is done."
-        )
+    for _ in range(3):
+        task.cancel()
+        await asyncio.wait([task], timeout=0.05)
+        if task.done():
+            return (
+                "It was cancelled while it refunded, and ended before the refund did. "
+                "Hint: a task for the refund, and a loop that waits until it is done."
+            )
     shop.go_on.set()
     came = await _end(task)
     if "refund" not in shop.done:
@@ -179,10 +201,10 @@ def _refunded_once(shop: _Shop) -> str | None:
     )
 
 
-def _heard_of(came: object, error: type | tuple[type, ...], what: str) -> str | None:
+def _heard_of(came: Outcome, error: type | tuple[type, ...], what: str) -> str | None:
     return (
         None
-        if isinstance(came, error)
+        if isinstance(came.raised, error)
         else f"{what}, and nobody hears of it. Hint: `raise` at the end."
     )
 
@@ -194,13 +216,16 @@ def _start(saga: Saga, shop: _Shop) -> asyncio.Task[object]:
     return asyncio.create_task(run())
 
 
-async def _end(task: asyncio.Task[object]) -> object:
-    """What it returns or raises; TimeoutError if it does not end."""
+async def _end(task: asyncio.Task[object]) -> Outcome:
+    """TimeoutError if it does not end."""
     await asyncio.wait([task], timeout=AT_MOST)
     if not task.done():
         task.cancel()
-        return TimeoutError()
-    return asyncio.CancelledError() if task.cancelled() else task.exception() or task.result()
+        return Outcome(raised=TimeoutError())
+    if task.cancelled():
+        return Outcome(raised=asyncio.CancelledError())
+    error = task.exception()
+    return Outcome(raised=error) if error else Outcome(returned=task.result())
 
 
 async def _begins(shop: _Shop, step: str) -> None:

@@ -35,9 +35,10 @@ def check_query(query: Any, state: str, more_than: str) -> Check:
     others?"""
     if not isinstance(query, str):
         return Check("There is no query yet. Hint: a text, such as \"OrderState = 'shipped'\".", "")
+    orders = {workflow_id(row["id"]): row for row in store().rows("orders")}
     wanted = {
-        workflow_id(row["id"])
-        for row in store().rows("orders")
+        name
+        for name, row in orders.items()
         if row["state"] == state and _cost(row["items"]) > Decimal(more_than)
     }
     try:
@@ -49,12 +50,13 @@ def check_query(query: Any, state: str, more_than: str) -> Check:
         )
     wrong = None
     if too_many := found - wanted:
-        one = min(too_many)
-        hint = (
-            f"more than {more_than} is `>`"
-            if " and " in query.lower()
-            else "join two conditions with AND"
-        )
+        in_other_states = {name for name in too_many if orders.get(name, {}).get("state") != state}
+        if in_other_states:
+            one, hint = min(in_other_states), "AND, and a condition on OrderState"
+        elif "OrderTotal" in query:
+            one, hint = min(too_many), f"more than {more_than} is `>`"
+        else:
+            one, hint = min(too_many), "AND, and a condition on OrderTotal"
         wrong = f"It finds {len(too_many)} too many, {one} for one. Hint: {hint}."
     elif left_out := wanted - found:
         one = min(left_out)
@@ -84,6 +86,12 @@ def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker
     wrong = None
     try:
         counted = count(lines)
+    except KeyError as error:
+        return Check(
+            f"It raises KeyError: {error}. "
+            "Hint: not every line has that; only the line of a failed attempt has `took`.",
+            "",
+        )
     except Exception as error:
         return Check(
             f"It raises {type(error).__name__}: {error}. Hint: not every line is JSON.", ""
@@ -94,10 +102,10 @@ def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker
         wrong = (
             f"It returns a {type(counted).__name__}. Hint: a dictionary, from a step to a number."
         )
-    elif dict(counted) != wanted:
-        step = min(
-            step for step in {*wanted, *counted} if wanted.get(step, 0) != counted.get(step, 0)
-        )
+    elif differ := [
+        step for step in {*wanted, *counted} if wanted.get(step, 0) != counted.get(step, 0)
+    ]:
+        step = min(differ)
         wrong = (
             f"{step} failed {wanted.get(step, 0)} times, and it says {counted.get(step, 0)}. "
             "Hint: count the lines that have `took`: only a failed attempt says how long it took."
@@ -128,7 +136,7 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
         sdk = ClientConfig.load_client_connect_config(
             disable_file=True, override_env_vars=dict(settings)
         )
-    except ValueError as error:
+    except (ValueError, RuntimeError, OSError) as error:
         return f"The SDK says: {error}. Hint: only what the text above names is needed."
     found: dict[str, Any] = {
         "TEMPORAL_HOST": ours.temporal_host,
@@ -159,7 +167,7 @@ def _parts(database_url: str) -> dict[str, Any]:
     """Where it leads, and as whom; with any driver for PostgreSQL."""
     url = make_url(database_url)
     return {
-        "kind of database": url.get_backend_name(),
+        "kind of database": url.get_backend_name().replace("postgresql", "postgres"),
         "user": url.username,
         "password": url.password,
         "host": url.host,

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from order_lifecycle.lab.check import Check, _row
+from order_lifecycle.lab.check import Check, Outcome, _row
 from order_lifecycle.lab.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
@@ -64,16 +64,15 @@ async def _ends_first(race: Race) -> str | None:
         return "shipped"
 
     came = await _run(race, step(), asyncio.Event())
-    if came == "shipped":
+    if came.returned == "shipped":
         return None
-    if isinstance(came, TimeoutError):
+    if isinstance(came.raised, TimeoutError):
         return (
             "The step has ended, and `race` still waits. "
             "Hint: `return_when=asyncio.FIRST_COMPLETED`."
         )
     return (
-        f"The step returned 'shipped', and `race` returned {came!r}. "
-        "Hint: `task = asyncio.create_task(step)`."
+        f"The step returned 'shipped', and {_what(came)}. Hint: `task = asyncio.create_task(step)`."
     )
 
 
@@ -88,14 +87,14 @@ async def _cancelled_first(race: Race) -> str | None:
 
     asyncio.get_running_loop().call_later(0.05, cancel.set)
     came = await _run(race, step(), cancel)
-    if isinstance(came, TimeoutError):
+    if isinstance(came.raised, TimeoutError):
         return (
             "The cancel came, and `race` still waits for the step. "
             "Hint: wait for whichever comes first."
         )
-    if came is not None:
+    if came != Outcome(returned=None):
         return (
-            f"The cancel came first, and from `race` came {came!r}. "
+            f"The cancel came first, and {_what(came)}. "
             "Hint: do not await a step that you cancelled."
         )
     try:
@@ -110,20 +109,25 @@ async def _fails(race: Race) -> str | None:
         raise ValueError("the carrier said no")
 
     came = await _run(race, step(), asyncio.Event())
-    if isinstance(came, ValueError):
+    if isinstance(came.raised, ValueError):
         return None
     return (
-        "The step failed, and nobody hears of it. "
+        f"The step raised a ValueError, and {_what(came)}. "
         "Hint: `task.result()` raises what the step raised."
     )
 
 
-async def _run(race: Race, step: Coroutine[Any, Any, str], cancel: asyncio.Event) -> object:
-    """What `race` returns or raises."""
+async def _run(race: Race, step: Coroutine[Any, Any, str], cancel: asyncio.Event) -> Outcome:
     try:
-        return await asyncio.wait_for(race(step, cancel), AT_MOST)
+        return Outcome(returned=await asyncio.wait_for(race(step, cancel), AT_MOST))
     except (Exception, asyncio.CancelledError) as error:
-        return error
+        return Outcome(raised=error)
     finally:
         if inspect.getcoroutinestate(step) == inspect.CORO_CREATED:
             step.close()  # Python warns of what was never begun
+
+
+def _what(came: Outcome) -> str:
+    if came.raised is not None:
+        return f"`race` raised {came.raised!r}"
+    return f"`race` returned {came.returned!r}"

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowHistory
 
 from order_lifecycle.lab.check import Check
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
-from order_lifecycle.lessons.small_orders import SilenceIsConsent, WithoutSmallReviews
+from order_lifecycle.lessons.small_orders import SilenceIsConsent, WalksAway, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 
 Test = Callable[[type], Awaitable[Any]]
@@ -25,8 +25,9 @@ class NoWorkflow:
 
 
 def check_test(test: Test) -> Check:
-    """Does `test(workflow)` pass with the order's workflow, and fail with two others: one that
-    reviews no small orders, and one that takes silence for an approval?"""
+    """Does `test(workflow)` pass with the order's workflow, and fail with three others: one that
+    reviews no small orders, one that takes silence for an approval, and one that ends without
+    cancelling the order?"""
     fault = _what_it_raises(test, WithoutSmallReviews)
     if fault is None and _what_it_raises(test, NoWorkflow) is None:
         wrong: str | None = (
@@ -44,6 +45,11 @@ def check_test(test: Test) -> Check:
             "It passes with a workflow that approves an order when three days are over. "
             "Hint: nobody answers, and `await server.skip(days=4)`; "
             "which steps may be in `calls` then?"
+        )
+    elif _what_it_raises(test, WalksAway) is None:
+        wrong = (
+            "It passes with a workflow that simply ends when three days are over. "
+            "Hint: wait for the result, and ask whether `close_order` is in `calls`."
         )
     elif isinstance(error := _what_it_raises(test, OrderWorkflow), TimeoutError):
         wrong = (

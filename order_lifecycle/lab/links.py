@@ -6,6 +6,7 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle
 
+from order_lifecycle.client import namespace
 from order_lifecycle.lab.world import here
 from order_lifecycle.settings import Settings
 
@@ -30,7 +31,7 @@ class Link:
 def link(handle: WorkflowHandle[Any, Any] | None = None) -> Link:
     """A link to a workflow in Temporal's Web UI, or to the list of all of them."""
     world = here()
-    page = f"/namespaces/{Settings().temporal_namespace}/workflows"
+    page = f"/namespaces/{namespace(Settings())}/workflows"
     page += f"/{handle.id}" if handle else ""
     text = f"{handle.id if handle else 'all workflows'} in the Temporal Web UI"
     return Link(world.ui_url and world.ui_url + page, text, world.ui_path and world.ui_path + page)

@@ -1,7 +1,7 @@
-"""Two changes of the order's workflow, as somebody might make them. With the first, small orders
+"""Three changes of the order's workflow, as somebody might make them. With the first, small orders
 are not reviewed: new orders would do well with it, and those that wait for their review while it is
-deployed could not go on. With the second, an order that nobody answers is approved: a mistake,
-which only a test of the deadline finds."""
+deployed could not go on. With the second, an order that nobody answers is approved, and with the
+third it is left as it is: mistakes, which only a test of the deadline finds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from decimal import Decimal
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from order_lifecycle.domain import Order, OrderResult, Policy, total
+    from order_lifecycle.domain import Order, OrderResult, OrderState, Policy, total
     from order_lifecycle.workflows.attempts import BUGS
     from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -48,3 +48,17 @@ class SilenceIsConsent(OrderWorkflow):
             await workflow.wait_condition(
                 lambda: self._approved, timeout=self._policy.review_timeout
             )
+
+
+@workflow.defn(name="OrderWorkflow", failure_exception_types=BUGS)
+class WalksAway(OrderWorkflow):
+    @workflow.init
+    def __init__(self, order: Order, policy: Policy) -> None:
+        super().__init__(order, policy)
+
+    @workflow.run
+    async def run(self, order: Order, policy: Policy) -> OrderResult:
+        return await super().run(order, policy)
+
+    async def _close(self, end: OrderState, why: str) -> None:
+        """End, and leave the order as it is."""

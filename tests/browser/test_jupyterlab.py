@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 from jupyterlab_process import Lab
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
 pytestmark = pytest.mark.timeout(300)
 expect.set_options(timeout=30_000)  # ms; a busy machine may need more than the usual 5 s
@@ -41,12 +41,22 @@ def code_cells(lab: Lab) -> list[Any]:
 
 
 def save(page: Page) -> None:
-    """And wait for its end, which is the checkpoint: until then JupyterLab does not hear another Ctrl+S. (Before the
-    file itself is written, it is empty for a moment.)"""
+    """Press Ctrl+S until JupyterLab hears it, and wait for its end, which is the checkpoint. (While it is busy with the
+    save before, it is deaf: on a slow machine for a moment after that checkpoint has come, too. And before the file
+    itself is written, it is empty for a moment.)"""
     with page.expect_response(
         lambda response: response.request.method == "POST" and f"{NAME}/checkpoints" in response.url
     ) as checkpoint:
-        page.keyboard.press("Control+s")
+        for _ in range(9):
+            try:
+                with page.expect_request(
+                    lambda request: request.method == "PUT" and NAME in request.url,
+                    timeout=3_000,  # ms
+                ):
+                    page.keyboard.press("Control+s")
+                break
+            except TimeoutError:
+                assert page.locator(".jp-Dialog").count() == 0, page.locator(".jp-Dialog").all_inner_texts()
     checkpoint.value.finished()
 
 

@@ -236,6 +236,12 @@ def gives_up_its_transaction(order_id: str, points: int) -> None:
 
 
 @activity.defn
+def catches_everything(order_id: str, points: int) -> None:
+    with suppress(Exception):
+        sql(INSERT)(order_id, points)
+
+
+@activity.defn
 def locks_the_table(order_id: str, points: int) -> None:
     row = {"order_id": order_id, "points": points}
     with engine().begin() as tx:
@@ -267,6 +273,7 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
         (looks_first, "IntegrityError in two attempts at the same time: it fails though the work is done"),
         (looks_in_another_transaction, "IntegrityError in two attempts at the same time"),
         (sql(INSERT, swallowed=True), "In the second attempt an error was caught inside the transaction"),
+        (catches_everything, "It was run once more when the table was gone, and said that all was well"),
         (sql(f"{INSERT} ON CONFLICT DO NOTHING"), "✓ Right."),
         (gives_up_its_transaction, "✓ Right."),
         (locks_the_table, "✓ Right."),
@@ -340,6 +347,13 @@ async def awaits_the_cancelled(step: Any, cancel: asyncio.Event) -> Any:
     return await task
 
 
+async def returns_the_failure(step: Any, cancel: asyncio.Event) -> Any:
+    try:
+        return await fair(step, cancel)
+    except ValueError as error:
+        return error
+
+
 async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
     with suppress(ValueError):
         return await fair(step, cancel)
@@ -353,8 +367,9 @@ async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
         (deaf, "`race` still waits for the step"),
         (waits_for_both, "`race` still waits. Hint: `return_when=asyncio.FIRST_COMPLETED`"),
         (lets_it_run, "the step goes on unseen"),
-        (awaits_the_cancelled, "from `race` came CancelledError()"),
-        (hides_failures, "nobody hears of it"),
+        (awaits_the_cancelled, "`race` raised CancelledError()"),
+        (hides_failures, "The step raised a ValueError, and `race` returned None"),
+        (returns_the_failure, "The step raised a ValueError, and `race` returned ValueError("),
         (fair, "✓ Right."),
     ],
 )

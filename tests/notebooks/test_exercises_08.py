@@ -82,6 +82,36 @@ async def once_more_after_each_cancel(charge: Step, pack: Step, refund: Step) ->
         raise
 
 
+async def only_one_more_cancel(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+        await pack()
+    except BaseException:
+        undo = asyncio.ensure_future(refund())
+        try:
+            await asyncio.wait([undo])
+        except asyncio.CancelledError:
+            await asyncio.wait([undo])
+        raise
+
+
+async def deaf_while_it_charges(charge: Step, pack: Step, refund: Step) -> None:
+    try:
+        await charge()
+    except Exception:
+        await refund()
+        raise
+    await right(nothing, pack, refund)
+
+
+async def returns_the_error(charge: Step, pack: Step, refund: Step) -> BaseException | None:
+    try:
+        await right(charge, pack, refund)
+    except BaseException as error:
+        return error
+    return None
+
+
 async def twice(charge: Step, pack: Step, refund: Step) -> None:
     try:
         await right(charge, pack, refund)
@@ -123,16 +153,19 @@ async def right(charge: Step, pack: Step, refund: Step) -> None:
         (charge_outside_of_the_try, "✗ Not yet. `charge` raised, and there was no refund"),
         (only_exceptions, "✗ Not yet. It was cancelled while it packed, and kept the money"),
         (interrupted_by_a_second_cancel, "✗ Not yet. It was cancelled while it refunded, and ended before"),
+        (only_one_more_cancel, "✗ Not yet. It was cancelled while it refunded, and ended before"),
+        (deaf_while_it_charges, "✗ Not yet. It was cancelled while it charged, and there was no refund"),
+        (returns_the_error, "✗ Not yet. `pack` failed, and nobody hears of it"),
         (shielded_and_left_behind, "✗ Not yet. It was cancelled while it refunded, and ended before"),
         (always, "✗ Not yet. Nothing fails, and done is: charge, pack, refund"),
         (silent, "✗ Not yet. `pack` failed, and nobody hears of it"),
         (silent_about_the_charge, "✗ Not yet. `charge` failed, and nobody hears of it"),
-        (once_more_after_each_cancel, "✗ Not yet. `refund` was called 2 times"),
+        (once_more_after_each_cancel, "✗ Not yet. `refund` was called 4 times"),
         (twice, "✗ Not yet. `refund` was called 2 times"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_saga(saga: Callable[[Step, Step, Step], Awaitable[None]], says: str) -> None:
+def test_a_saga(saga: Callable[[Step, Step, Step], Awaitable[object]], says: str) -> None:
     said = str(lab.check_saga(saga))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said

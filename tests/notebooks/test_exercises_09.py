@@ -18,7 +18,7 @@ from order_lifecycle import lab
 from order_lifecycle.lab import check_testing
 from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.world import World
-from order_lifecycle.lessons.small_orders import WithoutSmallReviews
+from order_lifecycle.lessons.small_orders import SilenceIsConsent, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 
 HISTORIES = TOP / "tests" / "replay" / "histories"
@@ -93,6 +93,10 @@ async def without_a_look_at_the_deadline(workflow: type) -> None:
     assert workflow is not WithoutSmallReviews
 
 
+async def without_a_look_at_its_end(workflow: type) -> None:
+    assert workflow not in (WithoutSmallReviews, SilenceIsConsent)
+
+
 @pytest.mark.parametrize(
     ("test", "says"),
     [
@@ -100,6 +104,7 @@ async def without_a_look_at_the_deadline(workflow: type) -> None:
         (nothing, "✗ Not yet. It passes whatever is under test, a workflow or not"),
         (only_with_a_workflow, "✗ Not yet. It passes with WithoutSmallReviews too"),
         (without_a_look_at_the_deadline, "✗ Not yet. It passes with a workflow that approves an order when"),
+        (without_a_look_at_its_end, "✗ Not yet. It passes with a workflow that simply ends when three days"),
         (fails_whatever_comes, "✗ Not yet. It fails with OrderWorkflow, where it must pass: AssertionError no."),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

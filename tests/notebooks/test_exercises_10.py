@@ -57,6 +57,12 @@ def test_which_changes_need_a_patch(answer: object, says: str) -> None:
             'if workflow.patched("pack"):\n    await pack()',
             "✗ Not yet. A new order fails: NameError: name 'pack' is not",
         ),
+        (f'if patched("pack"):\n    {STEP}', "✗ Not yet. A new order fails: NameError: name 'patched' is not"),
+        (f'if workflow.patch("pack"):\n    {STEP}', "✗ Not yet. A new order fails: AttributeError: "),
+        (
+            f'if workflow.patched("pack"):\n    {STEP.removeprefix("await ")}',
+            "✗ Not yet. A new order is not packed. Hint: for a new order `workflow.patched` is True; is the step under",
+        ),
         ("if workflow.patched", "✗ Not yet. Python cannot read the lines"),
         ("\n...\n", "✗ Not yet. There are no lines yet"),
         (..., "✗ Not yet. There are no lines yet"),

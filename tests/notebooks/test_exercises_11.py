@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -69,8 +69,15 @@ async def four_orders() -> None:
             f"{WAITING} AND OrderTotal >= 2.5",
             "✗ Not yet. It finds 1 too many, order-waits-1 for one. Hint: more than 5.00 is",
         ),
-        ("OrderTotal > 5", "✗ Not yet. It finds 1 too many, order-gone-4 for one"),
-        (WAITING, "✗ Not yet. It finds 1 too many, order-waits-1 for one"),
+        (
+            "OrderTotal > 5",
+            "✗ Not yet. It finds 1 too many, order-gone-4 for one. Hint: AND, and a condition on OrderState",
+        ),
+        (
+            "WorkflowType = 'OrderWorkflow' AND OrderTotal > 5",
+            "✗ Not yet. It finds 1 too many, order-gone-4 for one. Hint: AND, and a condition on OrderState",
+        ),
+        (WAITING, "✗ Not yet. It finds 1 too many, order-waits-1 for one. Hint: AND, and a condition on OrderTotal"),
         (f"{WAITING} AND OrderTotal > 10", "✗ Not yet. It leaves out 1, order-waits-4 for one"),
         ("OrderState is waiting", "✗ Not yet. The server says: invalid query"),
         (..., "✗ Not yet. There is no query yet"),
@@ -91,6 +98,14 @@ def trusting(lines: list[str]) -> Counter[str]:
     return Counter(each["step"] for each in map(json.loads, lines) if "took" in each)
 
 
+def with_a_step_that_never_failed(lines: list[str]) -> dict[str, int]:
+    return {"prepare_package": 0, **right(lines)}
+
+
+def of_lines_that_have_none(lines: list[str]) -> Counter[str]:
+    return Counter(json.loads(line)["step"] for line in lines if line.startswith("{"))
+
+
 def every_line_with_a_word(lines: list[str]) -> Counter[str]:
     return Counter(json.loads(line)["step"] for line in lines if "validate_order" in line and "took" in line)
 
@@ -100,13 +115,15 @@ def every_line_with_a_word(lines: list[str]) -> Counter[str]:
     ("count", "says"),
     [
         (right, "✓ Right. "),
+        (with_a_step_that_never_failed, "✓ Right. "),
+        (of_lines_that_have_none, "✗ Not yet. It raises KeyError: 'step'. Hint: not every line has that"),
         (trusting, "✗ Not yet. It raises JSONDecodeError"),
         (every_line_with_a_word, "✗ Not yet. receive_order failed "),
         (lambda lines: None, "✗ Not yet. It returns nothing yet"),
         (lambda lines: list(right(lines)), "✗ Not yet. It returns a list. Hint: a dictionary"),
     ],
 )
-def test_the_count(worker: Process, count: Callable[[list[str]], Counter[str]], says: str) -> None:
+def test_the_count(worker: Process, count: Callable[[list[str]], Mapping[str, int]], says: str) -> None:
     said = str(lab.check_counted(count, worker))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
@@ -151,6 +168,11 @@ def without(name: str) -> dict[str, str]:
         ({**CLOUD, "TEMPORAL_HOST": f"https://{CLOUD['TEMPORAL_HOST']}"}, "✗ Not yet. TEMPORAL_HOST (in the"),
         ({**CLOUD, "TEMPORAL_NAMESPACE": "orders"}, "✗ Not yet. TEMPORAL_NAMESPACE is 'orders'. Hint"),
         ({**CLOUD, "DATABASE_URL": "postgresql+psycopg2://orders:***@db.example.com/orders"}, "✓ Right"),
+        ({**CLOUD, "DATABASE_URL": "postgres://orders:***@db.example.com/orders"}, "✓ Right"),
+        (
+            {**CLOUD, "TEMPORAL_TLS_CLIENT_CERT_PATH": "a.pem", "TEMPORAL_TLS_CLIENT_CERT_DATA": "a"},
+            "✗ Not yet. The SDK says: ",
+        ),
         (
             {**CLOUD, "DATABASE_URL": "postgresql://orders:***@localhost/orders"},
             "✗ Not yet. DATABASE_URL has another host",

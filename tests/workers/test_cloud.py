@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from worker_process import WorkerProcess
 
-from order_lifecycle.client import connect
+from order_lifecycle.client import connect, namespace
 from order_lifecycle.domain import BadInput
 from order_lifecycle.settings import NoServer, Settings
 
@@ -69,6 +69,7 @@ def test_which_namespace_is_used(
     if dotenv is not None:
         Path(".env").write_text(f"TEMPORAL_NAMESPACE={dotenv}\n")
     assert asyncio.run(connect()).namespace == used
+    assert namespace(Settings()) == used  # by which notebooks link to the Web UI
 
 
 # A variable of Temporal's, what makes no sense as its value, and the words that name it.
