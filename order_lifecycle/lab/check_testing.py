@@ -28,53 +28,59 @@ def check_test(test: Test) -> Check:
     """Does `test(workflow)` pass with the order's workflow, and fail with three others: one that
     reviews no small orders, one that takes silence for an approval, and one that ends without
     cancelling the order?"""
-    fault = _what_it_raises(test, WithoutSmallReviews)
-    if fault is None and _what_it_raises(test, NoWorkflow) is None:
-        wrong: str | None = (
-            "It passes whatever is under test, a workflow or not. "
-            "Hint: `async with mocked(workflow) as (server, calls):`, as in section 3."
-        )
-    elif fault is None:
-        wrong = (
+    name = getattr(test, "__name__", "the test")
+    now = "the check"
+
+    async def what_it_raises(workflow: type) -> Exception | None:
+        nonlocal now
+        now = f"{name}({workflow.__name__})"
+        try:
+            await asyncio.wait_for(test(workflow), AT_MOST)
+        except Exception as error:
+            return error
+        return None
+
+    wrong = in_a_loop_of_its_own(_first_fault(what_it_raises), lambda: now)
+    return Check(wrong, "It passes with the right workflow, and fails with a wrong one.")
+
+
+async def _first_fault(
+    what_it_raises: Callable[[type], Awaitable[Exception | None]],
+) -> str | None:
+    if await what_it_raises(WithoutSmallReviews) is None:
+        if await what_it_raises(NoWorkflow) is None:
+            return (
+                "It passes whatever is under test, a workflow or not. "
+                "Hint: `async with mocked(workflow) as (server, calls):`, as in section 3."
+            )
+        return (
             "It passes with WithoutSmallReviews too, "
             "which charges the order though nobody approved it. "
             "Hint: compare `calls` with the steps of an order that nobody approved."
         )
-    elif _what_it_raises(test, SilenceIsConsent) is None:
-        wrong = (
+    if await what_it_raises(SilenceIsConsent) is None:
+        return (
             "It passes with a workflow that approves an order when three days are over. "
             "Hint: nobody answers, and `await server.skip(days=4)`; "
             "which steps may be in `calls` then?"
         )
-    elif _what_it_raises(test, WalksAway) is None:
-        wrong = (
+    if await what_it_raises(WalksAway) is None:
+        return (
             "It passes with a workflow that simply ends when three days are over. "
             "Hint: wait for the result, and ask whether `close_order` is in `calls`."
         )
-    elif isinstance(error := _what_it_raises(test, OrderWorkflow), TimeoutError):
-        wrong = (
+    error = await what_it_raises(OrderWorkflow)
+    if isinstance(error, TimeoutError):
+        return (
             "It fails with OrderWorkflow, where it must pass: "
             f"it did not end within {AT_MOST:.0f} s. "
             "Hint: `await server.skip(days=4)` before you wait for the result."
         )
-    elif error:
-        wrong = (
+    if error:
+        return (
             f"It fails with OrderWorkflow, where it must pass: {type(error).__name__} {error}. "
             "Hint: look at what `calls` is before you say what it must be."
         )
-    else:
-        wrong = None
-    return Check(wrong, "It passes with the right workflow, and fails with a wrong one.")
-
-
-def _what_it_raises(test: Test, workflow: type) -> Exception | None:
-    async def run() -> None:
-        await asyncio.wait_for(test(workflow), AT_MOST)
-
-    try:
-        in_a_loop_of_its_own(run(), f"{getattr(test, '__name__', 'the test')}({workflow.__name__})")
-    except Exception as error:
-        return error
     return None
 
 

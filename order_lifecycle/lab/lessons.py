@@ -19,7 +19,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle.lab.waiting import wait_until
+from order_lifecycle.lab.waiting import wait_until, watch
 from order_lifecycle.lab.world import Process, here, wait_until_it_polls
 from order_lifecycle.lessons.worker import BUILD, DEPLOYMENT
 
@@ -48,11 +48,11 @@ def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
 async def promote(client: Client, build: str) -> None:
     """From now on, new orders go to the workers of this build. What was begun stays where it is."""
     await wait_until(lambda: _known(client, build), f"the server to hear of build {build}")
-    await client.workflow_service.set_worker_deployment_current_version(
-        SetWorkerDeploymentCurrentVersionRequest(
-            namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build
-        )
+    request = SetWorkerDeploymentCurrentVersionRequest(
+        namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build
     )
+    promoted = client.workflow_service.set_worker_deployment_current_version(request)
+    await watch(promoted, f"the server to promote build {build}")
     await wait_until(
         lambda: _in_force(client, build), f"build {build} to be the current one", IN_FORCE_AT_MOST
     )

@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from threading import Event, Thread
 from typing import Any, TypeVar, cast
 
@@ -44,7 +44,7 @@ async def wait_until(
     progress that is shown and for the LabError that is raised when it has not come after `at_most`
     seconds.
     """
-    with progress(what) as tell:
+    async with _progress_beside(what):
         try:
             async with asyncio.timeout(at_most):
                 while True:
@@ -52,7 +52,6 @@ async def wait_until(
                     value = cast(T, await result if inspect.isawaitable(result) else result)
                     if value:
                         return value
-                    tell()
                     await asyncio.sleep(LOOK_EVERY)
         except TimeoutError:
             raise LabError(
@@ -92,6 +91,13 @@ async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
     There is no limit to how long it takes.
 
     `what`: what is waited for, in words."""
+    async with _progress_beside(what):
+        return await awaitable
+
+
+@asynccontextmanager
+async def _progress_beside(what: str | Callable[[], str]) -> AsyncIterator[None]:
+    """Show it while what is inside awaits something, be it one thing for long."""
     with progress(what) as tell:
 
         async def keep_telling() -> None:
@@ -101,7 +107,7 @@ async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
 
         telling = asyncio.create_task(keep_telling())
         try:
-            return await awaitable
+            yield
         finally:
             telling.cancel()
 
@@ -126,7 +132,9 @@ def wait_here(
     return result
 
 
-def in_a_loop_of_its_own(coroutine: Coroutine[Any, Any, T], what: str = "the check") -> T:
+def in_a_loop_of_its_own(
+    coroutine: Coroutine[Any, Any, T], what: str | Callable[[], str] = "the check"
+) -> T:
     """What `coroutine` returns, for an ordinary call in a notebook, such as a check: the notebook's
     own loop is busy with the cell that makes it. `what`: what is waited for, in words. Interrupt
     cancels it."""
