@@ -42,10 +42,10 @@ def state_diagram(state: str | None = None) -> Picture:
         body.append(_box(each, x, y, each is now))
     return Picture(
         "image/svg+xml",
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="196"'
-        f' viewBox="0 0 {width} 196" role="img"'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="202"'
+        f' viewBox="0 0 {width} 202" role="img"'
         f' font-family="sans-serif" font-size="12"><title>{alt}</title>'
-        f'<rect width="{width}" height="196" rx="6" fill="{GROUND}"/>{"".join(body)}</svg>',
+        f'<rect width="{width}" height="202" rx="6" fill="{GROUND}"/>{"".join(body)}</svg>',
         alt,
     )
 
