@@ -5,7 +5,7 @@
 #   make lab LAB_ARGS='--port 9999'   more options for JupyterLab
 #   make test PYTEST_ARGS='-k store'  more options for pytest
 #   make chaos CHAOS_ARGS='--seed 7'  more options for the chaos run (--help lists them)
-#   make bench BENCH_ARGS='--only one'  measure this part only (--help lists them)
+#   make bench BENCH_ARGS='--only one --folder /tmp/bench'  measure this part only, and write it there (--help lists them)
 #   make histories HISTORIES_ARGS='shipped'  record these kinds only (--help lists them)
 
 SHELL := bash

@@ -79,6 +79,7 @@ async def connect(settings: Settings | None = None) -> Client:
 
 def namespace(settings: Settings) -> str:
     """The one that `connect` uses. Raises BadInput."""
+    settings = settings.resolved()
     return _options(settings, settings.temporal_host or "")["namespace"]
 
 

@@ -7,7 +7,11 @@ from decimal import Decimal
 from numbers import Number
 from typing import Any, NamedTuple
 
+from temporalio.service import RPCError, RPCStatusCode
+
+from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 from order_lifecycle.lab.world import Process
 
 BEFORE_THE_REVIEW_ENDS = ("received", "validated", "awaiting_review")
@@ -41,10 +45,7 @@ def check_shipped(order_id: str, total: str) -> Check:
     order, payment = _row("orders", order_id), _row("payments", order_id)
     wrong = None
     if order is None:
-        wrong = (
-            f"There is no order {order_id}. "
-            "Hint: `await client.start_workflow(…)`, with a new `Order`."
-        )
+        wrong = no_order(order_id, "`await client.start_workflow(…)`, with a new `Order`.")
     elif order["state"] in BEFORE_THE_REVIEW_ENDS:
         wrong = f"{order_id} waits for its review. Hint: send it the signal `approve_order`."
     elif order["state"] == "failed":
@@ -71,10 +72,7 @@ def check_cancelled(order_id: str, why: str) -> Check:
     order, payment = _row("orders", order_id), _row("payments", order_id)
     wrong = None
     if order is None:
-        wrong = (
-            f"There is no order {order_id}. "
-            "Hint: start it, approve it, and wait until it is charged."
-        )
+        wrong = no_order(order_id, "start it, approve it, and wait until it is charged.")
     elif order["state"] in ("dispatched", "shipped"):
         wrong = (
             f"{order_id} is {order['state']}, and that is too late. "
@@ -147,6 +145,26 @@ def check_running(*workers: Process) -> Check:
             )
         wrong += f"Hint: `{name} = lab.start_worker(…)`."
     return Check(wrong, "Both workers run.")
+
+
+def no_order(order_id: str, hint: str) -> str:
+    """What is wrong where the table has no such order."""
+    if in_a_loop_of_its_own(_was_started(order_id)):
+        return (
+            f"{order_id} was started, and is not received yet. "
+            "Hint: check it again in a moment; if that is no use, does an order worker run?"
+        )
+    return f"There is no order {order_id}. Hint: {hint}"
+
+
+async def _was_started(order_id: str) -> bool:
+    try:
+        await (await connect()).get_workflow_handle(workflow_id(order_id)).describe()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 def _row(name: str, order_id: str) -> dict[str, Any] | None:

@@ -151,11 +151,12 @@ async def _fault_of(lines: str) -> str | None:
             "Hint: write them as they would stand in the method."
         )
     except WorkflowFailureError as error:
-        return (
-            f"A new order fails: {error.cause}. "
-            'Hint: it is `workflow.patched("…")`; '
-            "`workflow`, `deploy`, `order_id` and `limit` are known there."
+        hint = (
+            'it is `workflow.patched("…")`'
+            if "patch" in str(error.cause)
+            else "the step is asked for as in the line below yours, with `deploy.pack`"
         )
+        return f"A new order fails: {error.cause}. Hint: {hint}."
 
 
 def check_build(workflow_id: str, build: str) -> Check:

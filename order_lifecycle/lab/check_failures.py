@@ -7,7 +7,7 @@ from typing import Any
 
 from order_lifecycle.domain import Refused
 from order_lifecycle.faults import OutsideError, OutsideTimeout
-from order_lifecycle.lab.check import Check, _row
+from order_lifecycle.lab.check import Check, _row, no_order
 
 Call = Callable[[], str]
 TRIES = 5
@@ -18,10 +18,7 @@ def check_failed_unpaid(order_id: str) -> Check:
     order, payment = _row("orders", order_id), _row("payments", order_id)
     wrong = None
     if order is None:
-        wrong = (
-            f"There is no order {order_id}. "
-            "Hint: a new worker with `always_fail`, then `await start(…)`."
-        )
+        wrong = no_order(order_id, "a new worker with `always_fail`, then `await start(…)`.")
     elif payment is not None:
         wrong = (
             f"{order_id} is {order['state']}, and it was charged before. "

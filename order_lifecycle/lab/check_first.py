@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from order_lifecycle.domain import Address
-from order_lifecycle.lab.check import Check, _row
+from order_lifecycle.lab.check import Check, _row, no_order
 from order_lifecycle.lab.tables import store
 
 # --- 00: who does what ---------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def check_moved(order_id: str, to: Sequence[Address]) -> Check:
     moved = [Address.model_validate(row["payload_json"]) for row in changes]
     wrong = None
     if _row("orders", order_id) is None:
-        wrong = f'There is no order {order_id}. Hint: `await start("{order_id}")`.'
+        wrong = no_order(order_id, f'`await start("{order_id}")`.')
     elif not moved:
         wrong = (
             f"The address of {order_id} has not changed. "

@@ -52,11 +52,12 @@ def check_query(query: Any, state: str, more_than: str) -> Check:
     if too_many := found - wanted:
         in_other_states = {name for name in too_many if orders.get(name, {}).get("state") != state}
         if in_other_states:
-            one, hint = min(in_other_states), "AND, and a condition on OrderState"
-        elif "OrderTotal" in query:
-            one, hint = min(too_many), f"more than {more_than} is `>`"
+            one, about, condition = min(in_other_states), "OrderState", f"= '{state}'"
         else:
-            one, hint = min(too_many), "AND, and a condition on OrderTotal"
+            one, about, condition = min(too_many), "OrderTotal", f"> {more_than}"
+        hint = f"AND, and a condition on {about}"
+        if about in query:
+            hint = f"`{about} {condition}`, joined by AND"
         wrong = f"It finds {len(too_many)} too many, {one} for one. Hint: {hint}."
     elif left_out := wanted - found:
         one = min(left_out)
@@ -87,11 +88,13 @@ def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker
     try:
         counted = count(lines)
     except KeyError as error:
-        return Check(
-            f"It raises KeyError: {error}. "
-            "Hint: not every line has that; only the line of a failed attempt has `took`.",
-            "",
+        hint = (
+            "a step that is counted for the first time is not in the dictionary yet; "
+            "a `Counter` begins with 0"
+            if error.args[0] in wanted
+            else "not every line has that; only the line of a failed attempt has `took`"
         )
+        return Check(f"It raises KeyError: {error}. Hint: {hint}.", "")
     except Exception as error:
         return Check(
             f"It raises {type(error).__name__}: {error}. Hint: not every line is JSON.", ""
@@ -105,7 +108,7 @@ def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker
     elif differ := [
         step for step in {*wanted, *counted} if wanted.get(step, 0) != counted.get(step, 0)
     ]:
-        step = min(differ)
+        step = min(differ, key=str)
         wrong = (
             f"{step} failed {wanted.get(step, 0)} times, and it says {counted.get(step, 0)}. "
             "Hint: count the lines that have `took`: only a failed attempt says how long it took."

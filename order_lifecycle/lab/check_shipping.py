@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from order_lifecycle.lab.check import Check, Outcome, _row
+from order_lifecycle.lab.check import Check, Outcome, _row, no_order
 from order_lifecycle.lab.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
@@ -22,7 +22,7 @@ def check_tries(order_id: str, tries: int) -> Check:
     failed = [row for row in store().rows("events", order_id) if row["type"] == "dispatch_failed"]
     wrong = None
     if order is None:
-        wrong = f'There is no order {order_id}. Hint: `await buy("{order_id}", …)`.'
+        wrong = no_order(order_id, f'`await buy("{order_id}", …)`.')
     elif order["state"] == "shipped":
         wrong = (
             f"{order_id} was shipped. "
@@ -111,6 +111,8 @@ async def _fails(race: Race) -> str | None:
     came = await _run(race, step(), asyncio.Event())
     if isinstance(came.raised, ValueError):
         return None
+    if isinstance(came.raised, TimeoutError):
+        return "The step raised a ValueError, and `race` still waits. Hint: that is its end, too."
     return (
         f"The step raised a ValueError, and {_what(came)}. "
         "Hint: `task.result()` raises what the step raised."

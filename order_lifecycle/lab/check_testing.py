@@ -58,17 +58,6 @@ async def _first_fault(
             "which charges the order though nobody approved it. "
             "Hint: compare `calls` with the steps of an order that nobody approved."
         )
-    if await what_it_raises(SilenceIsConsent) is None:
-        return (
-            "It passes with a workflow that approves an order when three days are over. "
-            "Hint: nobody answers, and `await server.skip(days=4)`; "
-            "which steps may be in `calls` then?"
-        )
-    if await what_it_raises(WalksAway) is None:
-        return (
-            "It passes with a workflow that simply ends when three days are over. "
-            "Hint: wait for the result, and ask whether `close_order` is in `calls`."
-        )
     error = await what_it_raises(OrderWorkflow)
     if isinstance(error, TimeoutError):
         return (
@@ -80,6 +69,17 @@ async def _first_fault(
         return (
             f"It fails with OrderWorkflow, where it must pass: {type(error).__name__} {error}. "
             "Hint: look at what `calls` is before you say what it must be."
+        )
+    if await what_it_raises(SilenceIsConsent) is None:
+        return (
+            "It passes with a workflow that approves an order when three days are over. "
+            "Hint: nobody answers, and `await server.skip(days=4)`; "
+            "which steps may be in `calls` then?"
+        )
+    if await what_it_raises(WalksAway) is None:
+        return (
+            "It passes with a workflow that simply ends when three days are over. "
+            "Hint: wait for the result, and ask whether `close_order` is in `calls`."
         )
     return None
 

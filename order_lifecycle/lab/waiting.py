@@ -110,6 +110,8 @@ async def _progress_beside(what: str | Callable[[], str]) -> AsyncIterator[None]
             yield
         finally:
             telling.cancel()
+            if telling.done():  # before its time, so `what` has raised something
+                telling.result()
 
 
 def wait_here(

@@ -44,10 +44,12 @@ class SilenceIsConsent(OrderWorkflow):
         return await super().run(order, policy)
 
     async def _review(self) -> None:
+        began = workflow.now()
         with suppress(TimeoutError):
             await workflow.wait_condition(
                 lambda: self._approved, timeout=self._policy.review_timeout
             )
+        self._until += workflow.now() - began
 
 
 @workflow.defn(name="OrderWorkflow", failure_exception_types=BUGS)

@@ -100,7 +100,7 @@ class Temporal(Server):
         self._launch(
             [*setpriv(*end_with_us(self.stop_signal)), *command],
             cwd=self._home.path,
-            more=ENVIRONMENT,
+            more=ENVIRONMENT if self._dynamic_config else None,  # or it is to be as shipped
         )
 
     def ready(self) -> bool:

@@ -45,7 +45,8 @@ def save(page: Page) -> None:
     save before, it is deaf: on a slow machine for a moment after that checkpoint has come, too. And before the file
     itself is written, it is empty for a moment.)"""
     with page.expect_response(
-        lambda response: response.request.method == "POST" and f"{NAME}/checkpoints" in response.url
+        lambda response: response.request.method == "POST" and f"{NAME}/checkpoints" in response.url,
+        timeout=60_000,  # ms
     ) as checkpoint:
         for _ in range(9):
             try:

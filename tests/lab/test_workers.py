@@ -64,6 +64,13 @@ async def spans(handle: Handle, step: str) -> dict[str, Span]:
     return {span.kind: span for span in (await lab.timeline(handle)).spans if span.step == step}
 
 
+async def test_an_order_that_nobody_has_received_is_told_from_one_that_was_never_started(start: Start) -> None:
+    handle = await start("early")
+    assert "early was started, and is not received yet. Hint: " in lab.check_killed("early").text
+    assert "There is no order nobody. Hint: " in lab.check_killed("nobody").text
+    await handle.terminate()
+
+
 async def test_an_attempt_whose_worker_was_killed_takes_its_time_out(world: World, start: Start) -> None:
     first = lab.start_worker("order", PROVIDER)
     handle = await start(LOST, ONE_SECOND)
@@ -242,6 +249,12 @@ def catches_everything(order_id: str, points: int) -> None:
 
 
 @activity.defn
+def makes_the_table(order_id: str, points: int) -> None:
+    sql("CREATE TABLE IF NOT EXISTS points (order_id text PRIMARY KEY, points int NOT NULL)")(order_id, points)
+    sql(f"{INSERT} ON CONFLICT DO NOTHING")(order_id, points)
+
+
+@activity.defn
 def locks_the_table(order_id: str, points: int) -> None:
     row = {"order_id": order_id, "points": points}
     with engine().begin() as tx:
@@ -276,6 +289,7 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
         (catches_everything, "It was run once more when the table was gone, and said that all was well"),
         (sql(f"{INSERT} ON CONFLICT DO NOTHING"), "✓ Right."),
         (gives_up_its_transaction, "✓ Right."),
+        (makes_the_table, "✓ Right."),
         (locks_the_table, "✓ Right."),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -354,6 +368,17 @@ async def returns_the_failure(step: Any, cancel: asyncio.Event) -> Any:
         return error
 
 
+async def waits_for_a_success(step: Any, cancel: asyncio.Event) -> Any:
+    task, cancelled = asyncio.create_task(step), asyncio.create_task(cancel.wait())
+    await asyncio.wait([task, cancelled], return_when=asyncio.FIRST_COMPLETED)
+    if task.done() and task.exception():
+        await cancelled
+    if task.done():
+        return task.result()
+    task.cancel()
+    return None
+
+
 async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
     with suppress(ValueError):
         return await fair(step, cancel)
@@ -369,6 +394,7 @@ async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
         (lets_it_run, "the step goes on unseen"),
         (awaits_the_cancelled, "`race` raised CancelledError()"),
         (hides_failures, "The step raised a ValueError, and `race` returned None"),
+        (waits_for_a_success, "The step raised a ValueError, and `race` still waits"),
         (returns_the_failure, "The step raised a ValueError, and `race` returned ValueError("),
         (fair, "✓ Right."),
     ],

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import nbformat
 import pytest
 from rules import TOP
 from temporalio.client import WorkflowHistory
@@ -21,6 +22,7 @@ from order_lifecycle.lab.world import World
 from order_lifecycle.lessons.small_orders import SilenceIsConsent, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 
+NOTEBOOK = TOP / "notebooks" / "09_testing.ipynb"
 HISTORIES = TOP / "tests" / "replay" / "histories"
 
 
@@ -113,6 +115,28 @@ def test_a_test(test: Callable[[type], Awaitable[None]], says: str) -> None:
     said = str(lab.check_test(test))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
+
+
+NEVER_CHARGED = """
+async def never_charged(workflow):
+    async with mocked(workflow) as (server, calls):
+        handle = await start(server.client, "unseen")
+        await lab.wait_until(lambda: "validate_order" in calls, "the order to be validated")
+        await server.skip(days=4)
+        await handle.result()
+        assert "charge_payment" not in calls
+"""
+
+
+def test_a_test_that_does_not_ask_how_the_order_ended(world: World) -> None:
+    """It fails with each of the workflows that charge, and passes with the one that walks away."""
+    code = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
+    imports, of_an_order, mock, mocked = code[:4]
+    names: dict[str, Any] = {}
+    for source in (imports.partition("lab.quiet()")[0], of_an_order, mock, mocked, NEVER_CHARGED):
+        exec(source, names)
+    said = str(lab.check_test(names["never_charged"]))
+    assert said.startswith("✗ Not yet. It passes with a workflow that simply ends when three days are over.")
 
 
 def test_a_replay_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:

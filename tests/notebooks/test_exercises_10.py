@@ -55,9 +55,12 @@ def test_which_changes_need_a_patch(answer: object, says: str) -> None:
         (f'if workflow.patched("pack"):\n    {STEP}\n    {STEP}', "✗ Not yet. A new order does receive, charge, pack,"),
         (
             'if workflow.patched("pack"):\n    await pack()',
-            "✗ Not yet. A new order fails: NameError: name 'pack' is not",
+            "✗ Not yet. A new order fails: NameError: name 'pack' is not defined. Hint: the step is asked for as in",
         ),
-        (f'if patched("pack"):\n    {STEP}', "✗ Not yet. A new order fails: NameError: name 'patched' is not"),
+        (
+            f'if patched("pack"):\n    {STEP}',
+            "✗ Not yet. A new order fails: NameError: name 'patched' is not defined. Hint: it is",
+        ),
         (f'if workflow.patch("pack"):\n    {STEP}', "✗ Not yet. A new order fails: AttributeError: "),
         (
             f'if workflow.patched("pack"):\n    {STEP.removeprefix("await ")}',

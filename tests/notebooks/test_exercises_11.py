@@ -67,7 +67,7 @@ async def four_orders() -> None:
         (f"{WAITING} AND OrderTotal >= 10.0", "✓ Right"),
         (
             f"{WAITING} AND OrderTotal >= 2.5",
-            "✗ Not yet. It finds 1 too many, order-waits-1 for one. Hint: more than 5.00 is",
+            "✗ Not yet. It finds 1 too many, order-waits-1 for one. Hint: `OrderTotal > 5.00`, joined by AND",
         ),
         (
             "OrderTotal > 5",
@@ -76,6 +76,10 @@ async def four_orders() -> None:
         (
             "WorkflowType = 'OrderWorkflow' AND OrderTotal > 5",
             "✗ Not yet. It finds 1 too many, order-gone-4 for one. Hint: AND, and a condition on OrderState",
+        ),
+        (
+            "OrderState = 'cancelled' AND OrderTotal > 5",
+            "✗ Not yet. It finds 1 too many, order-gone-4 for one. Hint: `OrderState = 'awaiting_review'`, joined by",
         ),
         (WAITING, "✗ Not yet. It finds 1 too many, order-waits-1 for one. Hint: AND, and a condition on OrderTotal"),
         (f"{WAITING} AND OrderTotal > 10", "✗ Not yet. It leaves out 1, order-waits-4 for one"),
@@ -106,6 +110,13 @@ def of_lines_that_have_none(lines: list[str]) -> Counter[str]:
     return Counter(json.loads(line)["step"] for line in lines if line.startswith("{"))
 
 
+def in_a_plain_dictionary(lines: list[str]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for step in right(lines).elements():
+        counts[step] += 1
+    return counts
+
+
 def every_line_with_a_word(lines: list[str]) -> Counter[str]:
     return Counter(json.loads(line)["step"] for line in lines if "validate_order" in line and "took" in line)
 
@@ -117,6 +128,7 @@ def every_line_with_a_word(lines: list[str]) -> Counter[str]:
         (right, "✓ Right. "),
         (with_a_step_that_never_failed, "✓ Right. "),
         (of_lines_that_have_none, "✗ Not yet. It raises KeyError: 'step'. Hint: not every line has that"),
+        (in_a_plain_dictionary, "✗ Not yet. It raises KeyError: '"),
         (trusting, "✗ Not yet. It raises JSONDecodeError"),
         (every_line_with_a_word, "✗ Not yet. receive_order failed "),
         (lambda lines: None, "✗ Not yet. It returns nothing yet"),

@@ -66,6 +66,10 @@ import time
 began = time.monotonic()
 await lab.wait_until(lambda: time.monotonic() - began > 2.5, "the tea")
 """
+ONE_LONG_LOOK = """
+import asyncio
+await lab.wait_until(lambda: asyncio.sleep(2.5, True), "the tea")
+"""
 A_LONG_CHECK = """
 import asyncio
 from order_lifecycle.lessons.small_orders import WithoutSmallReviews
@@ -77,8 +81,8 @@ lab.check_test(my_test)
 
 @pytest.mark.parametrize(
     ("cell", "what"),
-    [(THE_TEA, "the tea"), (A_LONG_CHECK, "my_test(WithoutSmallReviews)")],
-    ids=["wait_until", "check_test"],
+    [(THE_TEA, "the tea"), (ONE_LONG_LOOK, "the tea"), (A_LONG_CHECK, "my_test(WithoutSmallReviews)")],
+    ids=["wait_until", "wait_until, one look", "check_test"],
 )
 def test_who_waits_for_more_than_a_second_sees_for_what(begun: Kernel, cell: str, what: str) -> None:
     *progress, _answer = begun.shown(begun.send(cell))
