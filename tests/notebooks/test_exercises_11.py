@@ -112,7 +112,7 @@ def of_lines_that_have_none(lines: list[str]) -> Counter[str]:
 
 def in_a_plain_dictionary(lines: list[str]) -> dict[str, int]:
     counts: dict[str, int] = {}
-    for step in right(lines).elements():
+    for step in sorted(right(lines).elements()):
         counts[step] += 1
     return counts
 
@@ -128,7 +128,7 @@ def every_line_with_a_word(lines: list[str]) -> Counter[str]:
         (right, "✓ Right. "),
         (with_a_step_that_never_failed, "✓ Right. "),
         (of_lines_that_have_none, "✗ Not yet. It raises KeyError: 'step'. Hint: not every line has that"),
-        (in_a_plain_dictionary, "✗ Not yet. It raises KeyError: '"),
+        (in_a_plain_dictionary, "✗ Not yet. It raises KeyError: 'receive_order'. Hint: a step that is counted for"),
         (trusting, "✗ Not yet. It raises JSONDecodeError"),
         (every_line_with_a_word, "✗ Not yet. receive_order failed "),
         (lambda lines: None, "✗ Not yet. It returns nothing yet"),
