@@ -69,14 +69,17 @@ set -euo pipefail
 fail() { printf 'make: %s\n' "$$*" >&2; exit 1; }
 version() { "$$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
 new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+tested() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 try="$(PYTHON)"
 find_python() { # sets $$python to the interpreter itself, not a shim or another environment's link to it
-    local candidate
-    for candidate in "$$try" $${NAMED_PYTHON:-python3.13 python3.12 python3.11 python3.14 python}; do
-        if new_enough "$$candidate"; then
-            python=$$("$$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')
-            return
-        fi
+    local fits candidate
+    for fits in tested new_enough; do
+        for candidate in "$$try" $${NAMED_PYTHON:-python3.13 python3.12 python3.11 python3.14 python}; do
+            if $$fits "$$candidate"; then
+                python=$$("$$candidate" -c 'import sys; print(getattr(sys, "_base_executable", sys.executable))')
+                return
+            fi
+        done
     done
     found=$$(version "$$try")
     found=$${found:+is $$found}

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib.metadata import distribution
 from pathlib import Path
@@ -153,6 +154,42 @@ def test_the_pythons_are_the_same_everywhere(project: dict[str, Any], environmen
     tools = tomllib.loads(text("pyproject.toml"))["tool"]
     assert tools["ruff"]["target-version"] == "py" + lowest.replace(".", "")
     assert f"--python-version {lowest} " in text("Makefile")
+    tested = f"({lowest.replace('.', ', ')}) <= sys.version_info < (3, {int(highest[2:]) + 1})"
+    assert tested in text("Makefile")
+
+
+@pytest.mark.parametrize(
+    ("there", "taken"),
+    [
+        (["python3 3.14", "python3.12 3.12"], "python3.12"),
+        (["python3 3.14", "python3.14 3.14"], "python3"),
+        (["python3 3.10", "python3.11 3.11"], "python3.11"),
+        (["python3 3.10"], "this needs Python 3.11 or newer, and python3 is 3.10: install one"),
+    ],
+)
+def test_make_takes_a_python_that_is_tested_if_there_is_one(there: list[str], taken: str, tmp_path: Path) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    for tool in ("bash", "make"):
+        (tmp_path / tool).symlink_to(str(shutil.which(tool)))
+    for name, version in (line.split() for line in there):
+        says = f"import sys; sys.version_info = ({version.replace('.', ', ')}); sys._base_executable = '{name}'"
+        (tmp_path / name).write_text(f'#!/bin/sh\nexec {sys.executable} -c "{says}; exec(sys.argv[1])" "$2"\n')
+        (tmp_path / name).chmod(0o755)
+    lines = ["define WHICH", "$(FIND_PYTHON)", "find_python", "echo $$python", "endef", "export WHICH"]
+    script = "\n".join([*lines, "which:", '\t@bash -c "$$WHICH"', ""])
+    done = subprocess.run(
+        ["make", "-s", "-f", "Makefile", "-f", "-", "which"],
+        cwd=TOP,
+        input=script,
+        env={"PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 0:
+        assert done.stdout.strip() == taken
+    else:
+        assert taken in done.stderr
 
 
 # --- docker-compose.yml and .env.example ---
