@@ -13,8 +13,7 @@ from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.db.models import Base
 from order_lifecycle.db.store import connect
-from order_lifecycle.db.trouble import no_database
-from order_lifecycle.settings import Settings
+from order_lifecycle.settings import Settings, no_database
 
 
 def database_url() -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,7 +30,7 @@ from order_lifecycle.domain import (
     parse_order_id,
     parse_reason,
 )
-from order_lifecycle.settings import NoServer, Settings, usable_home
+from order_lifecycle.settings import NoServer, Settings, no_database, usable_home
 
 if TYPE_CHECKING:
     from order_lifecycle.db.store import Store
@@ -215,6 +216,8 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
     )
     from temporalio.service import RPCError, RPCStatusCode
 
+    from order_lifecycle.client import workflow_id
+
     try:
         async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
             return await call
@@ -227,10 +230,12 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
             f"What was asked may still be done: `order-lifecycle status {order_id}` shows it"
         ) from None
     except RPCError as error:
-        # A namespace that is not there is NOT_FOUND too, and says so.
-        if error.status is not RPCStatusCode.NOT_FOUND or "namespace" in error.message.lower():
+        # A namespace that is not there is NOT_FOUND too, and says so. (The workflow is named as
+        # well, and an order may be called anything.)
+        said = error.message.replace(workflow_id(order_id), "").lower()
+        if error.status is not RPCStatusCode.NOT_FOUND or "namespace" in said:
             raise
-        if "completed" in error.message:
+        if "completed" in said:
             raise No(
                 f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`"
             ) from None
@@ -256,7 +261,12 @@ NEVER_LISTED = {
 @app.command(name="list")
 def list_orders(
     state: Annotated[OrderState | None, typer.Option(help="Only orders in this state.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[
+        int,
+        typer.Option(
+            min=1, help="At most so many: first those that run, then those that ended last."
+        ),
+    ] = 50,
     as_json: AsJson = False,
 ) -> None:
     """List the orders, as Temporal knows them."""
@@ -360,7 +370,7 @@ def store_for_reading() -> Iterator[Store]:
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
     from order_lifecycle.db.store import Store, connect
-    from order_lifecycle.db.trouble import no_database, trouble
+    from order_lifecycle.db.trouble import trouble
 
     settings = Settings().resolved()
     if settings.database_url is None:
@@ -501,7 +511,9 @@ def worker(
     asyncio.run(until_asked())
     for child in children:
         child.terminate()
-    raise typer.Exit(max(abs(child.wait()) for child in children))
+    # One that this reached before it could listen has ended by it, and nothing is wrong.
+    statuses = [0 if (status := child.wait()) == -signal.SIGTERM else status for child in children]
+    raise typer.Exit(max(1 if status < 0 else status for status in statuses))
 
 
 @app.command()
@@ -530,10 +542,7 @@ def doctor(as_json: AsJson = False) -> None:
         tell(
             [finding.model_dump() for finding in found],
             as_json,
-            "\n".join(
-                f"{'ok     ' if finding.ok else 'MISSING'}  {finding.what}: {finding.says}"
-                for finding in found
-            ),
+            "\n".join(map(str, found)),
         )
         if not all(finding.ok for finding in found):
             raise typer.Exit(1)

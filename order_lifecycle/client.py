@@ -12,22 +12,27 @@ from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import (
+    SearchAttributeKey,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, PayloadConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.domain import BadInput, Order, OrderResult, Policy, total
-from order_lifecycle.settings import NoServer, Settings
-from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
-
-# By which orders can be listed: the name, its type in two notations, and a query that is refused
-# where it is not known.
-_SEARCH_ATTRIBUTES = (
-    ("OrderState", "Keyword", IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD, "OrderState = 'none'"),
-    ("OrderTotal", "Double", IndexedValueType.INDEXED_VALUE_TYPE_DOUBLE, "OrderTotal < 0"),
+from order_lifecycle.settings import NoServer, Settings, no_database
+from order_lifecycle.workflows.order import (
+    ORDER_QUEUE,
+    ORDER_STATE,
+    ORDER_TOTAL,
+    OrderWorkflow,
 )
+
+# By which orders can be listed.
+SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (ORDER_STATE, ORDER_TOTAL)
 
 _NOT_ALLOWED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED)
 
@@ -111,11 +116,9 @@ async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) ->
     said = ""
     while not stop.is_set():
         try:
-            if Settings().resolved().database_url is None:
-                raise NoServer(
-                    "no database: DATABASE_URL is not set, and no stack runs. "
-                    "Start one with `order-lifecycle up`"
-                )
+            settings = Settings().resolved()
+            if settings.database_url is None:
+                raise NoServer(no_database(settings.order_lifecycle_home))
             client = await connect()
             await register_search_attributes(client)
             return client
@@ -138,8 +141,8 @@ async def register_search_attributes(client: Client) -> None:
     is somebody else's, as on Temporal Cloud, they have to be there already; if they are not, a
     warning says so."""
     wanted = AddSearchAttributesRequest(namespace=client.namespace)
-    for name, _, kind, _ in _SEARCH_ATTRIBUTES:
-        wanted.search_attributes[name] = kind
+    for key in SEARCH_ATTRIBUTES:
+        wanted.search_attributes[key.name] = IndexedValueType.ValueType(key.indexed_value_type)
     try:
         await client.operator_service.add_search_attributes(wanted)
     except RPCError as error:
@@ -165,13 +168,13 @@ async def register_search_attributes(client: Client) -> None:
 async def missing_search_attributes(client: Client) -> list[str]:
     """Those of the search attributes that every order needs that its namespace does not have."""
     missing = []
-    for name, _, _, query in _SEARCH_ATTRIBUTES:
+    for key in SEARCH_ATTRIBUTES:
         try:
-            await client.count_workflows(query)
+            await client.count_workflows(f"{key.name} IS NULL")
         except RPCError as error:
             if error.status is not RPCStatusCode.INVALID_ARGUMENT:
                 raise
-            missing.append(name)
+            missing.append(key.name)
     return missing
 
 
@@ -179,9 +182,9 @@ def how_to_add(missing: Sequence[str], namespace: str) -> str:
     """The commands that add these search attributes."""
     commands = " and ".join(
         f"`temporal operator search-attribute create --namespace {namespace} "
-        f"--name {name} --type {kind}`"
-        for name, kind, _, _ in _SEARCH_ATTRIBUTES
-        if name in missing
+        f"--name {key.name} --type {key.indexed_value_type.name.title()}`"
+        for key in SEARCH_ATTRIBUTES
+        if key.name in missing
     )
     return f"{commands} (on Temporal Cloud, add them with tcld)"
 

@@ -17,9 +17,9 @@ from temporalio.service import RPCError
 
 from order_lifecycle.client import connect, how_to_add, missing_search_attributes
 from order_lifecycle.db.store import connect as connect_to_database
-from order_lifecycle.db.trouble import no_database, trouble
+from order_lifecycle.db.trouble import NO_TABLES, trouble
 from order_lifecycle.domain import BadInput
-from order_lifecycle.settings import NoServer, Settings
+from order_lifecycle.settings import NoServer, Settings, no_database
 from order_lifecycle.workflows.order import ORDER_QUEUE
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE
 
@@ -38,6 +38,9 @@ class Finding(BaseModel):
     what: str
     ok: bool
     says: str
+
+    def __str__(self) -> str:
+        return f"{'ok     ' if self.ok else 'MISSING'}  {self.what}: {self.says}"
 
 
 async def examine() -> list[Finding]:
@@ -100,6 +103,8 @@ def _database(settings: Settings) -> Finding:
         return finding(False, f"{engine.url} {trouble(error)}")
     finally:
         engine.dispose()
+    if schema is None:  # everything was downgraded
+        return finding(False, f"{engine.url} {NO_TABLES}")
     return finding(True, f"{server} at {engine.url}, schema {schema}")
 
 

@@ -127,7 +127,7 @@ def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, An
         if {kind, f"{failure[0].__module__}.{kind}"} & EXPECTED:
             line.pop("exc_info", None)
             line["_record"].exc_info = None
-            line["error"] = f"{kind}: {str(failure[1]).splitlines()[0]}"
+            line["error"] = f"{kind}: {str(failure[1]).partition(chr(10))[0]}"
     if failure and activity.in_activity():  # how long the attempt took that failed
         line["took"] = round((datetime.now(UTC) - activity.info().started_time).total_seconds(), 3)
     return line

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from pydantic import BaseModel
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
@@ -47,6 +48,7 @@ class Report(BaseModel):
     workflow: str
     state: str | None
     status: OrderStatus | None
+    unanswered: str | None = None  # why there is no status, if a worker is there to answer
     pending: list[Pending]
     events: list[str] = []
 
@@ -56,12 +58,18 @@ class Report(BaseModel):
 
     def as_text(self) -> str:
         return "\n".join(
-            [f"order {self.order_id}: {self.state or 'not received yet'}", *self._lines()]
+            [f"order {self.order_id}: {self.state or self._not_received}", *self._lines()]
         )
+
+    @property
+    def _not_received(self) -> str:
+        return "never received" if self.ended else "not received yet"
 
     def _lines(self) -> Iterator[str]:
         status = self.status
-        if status is None:
+        if self.unanswered:
+            yield f"  no answer ({self.unanswered}); this is what the server knows"
+        elif status is None:
             yield (
                 "  no worker answered; this is what the server knows. "
                 "`order-lifecycle worker all` starts both"
@@ -94,9 +102,10 @@ class Report(BaseModel):
 
 
 async def look_at(client: Client, order_id: str) -> Report:
-    """Raises RPCError (NOT_FOUND) if there is no such order."""
+    """The order as the server knows it, and, if a worker answers, as it sees itself. Raises
+    RPCError (NOT_FOUND) if there is no such order."""
     handle = client.get_workflow_handle(workflow_id(order_id))
-    description, status = await _both(
+    description, (status, unanswered) = await _both(
         handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_WITHIN))
     )
     pending = list(description.raw_description.pending_activities)
@@ -109,6 +118,7 @@ async def look_at(client: Client, order_id: str) -> Report:
         workflow=_workflow_status(description),
         state=status.state if status else description.typed_search_attributes.get(ORDER_STATE),
         status=status,
+        unanswered=unanswered,
         pending=[_pending(activity) for activity in pending],
     )
 
@@ -124,21 +134,26 @@ async def _both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
     return one, two
 
 
-async def _ask(query: object) -> OrderStatus | None:
+async def _ask(query: Awaitable[OrderStatus]) -> tuple[OrderStatus | None, str | None]:
+    """The answer; or why there is none, unless that is for want of a worker."""
     try:
-        return await query  # type: ignore[misc, no-any-return]
+        return await query, None
     except RPCError as error:
-        # Without a worker, a query gets no answer in time, or the server says at once that nobody
-        # polls.
-        if error.status in (
-            RPCStatusCode.DEADLINE_EXCEEDED,
-            RPCStatusCode.CANCELLED,
-            RPCStatusCode.FAILED_PRECONDITION,
-        ):
-            return None
+        if nobody_answers(error):
+            return None, None
+        if error.status is RPCStatusCode.FAILED_PRECONDITION:
+            return None, error.message
         raise
-    except WorkflowQueryFailedError:
-        return None
+    except WorkflowQueryFailedError as error:
+        return None, str(error)
+
+
+def nobody_answers(error: RPCError) -> bool:
+    """Whether a query has failed because no worker is there: it gets no answer in time, or, after
+    a while, the server says at once that nobody polls."""
+    return error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED) or (
+        error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message
+    )
 
 
 def _workflow_status(description: WorkflowExecutionDescription) -> str:
@@ -146,11 +161,17 @@ def _workflow_status(description: WorkflowExecutionDescription) -> str:
     return status.name.lower()
 
 
+def is_running(activity: PendingActivityInfo) -> bool:
+    """Whether a worker has an attempt of it. (`last_started_time` does not say so: while an attempt
+    waits for its turn, it is that of the one before.)"""
+    return activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+
+
 def _pending(activity: PendingActivityInfo) -> Pending:
     return Pending(
         step=activity.activity_type.name,
         attempt=activity.attempt,
-        running=activity.HasField("last_started_time"),
+        running=is_running(activity),
         last_failure=activity.last_failure.message or None,
     )
 
@@ -234,21 +255,24 @@ def _differ(
             return None
         return f"the row is {state}, and Temporal knows no such order"
     status = execution.status or WorkflowExecutionStatus.RUNNING
-    if state is None:
-        # Not received yet; or refused, because the row of that name is another run's.
+    ended_as = execution.typed_search_attributes.get(ORDER_STATE)
+    if row and status is WorkflowExecutionStatus.FAILED and ended_as is None:
+        # It was refused when it was to be received: the row is another run's, which ended before.
+        return None if row.state in ENDS else f"the row is {state}, and its workflow is gone"
+    if state is None:  # not received yet, or never
         agrees = status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.FAILED)
     else:
         agrees = status in ENDS.get(state, {WorkflowExecutionStatus.RUNNING})
     if not agrees:
         return f"the row is {state}, the workflow {status.name.lower()}"
-    if state in ENDS and (ended_as := execution.typed_search_attributes.get(ORDER_STATE)) != state:
+    if state in ENDS and ended_as != state:
         return f"the row is {state}, the workflow ended as {ended_as}"
     return None
 
 
 async def list_orders(client: Client, state: OrderState | None, limit: int) -> list[Listed]:
-    """The newest orders, at most `limit`, as Temporal's visibility store has them (which lags a
-    little behind)."""
+    """At most `limit` orders, as Temporal's visibility store has them (which lags a little behind):
+    first those that run, then those that ended last, as that store sorts them."""
     query = "WorkflowType = 'OrderWorkflow'"
     query += f" AND OrderState = '{state.value}'" if state else ""
     found = []

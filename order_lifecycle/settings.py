@@ -37,6 +37,14 @@ class NoServer(Exception):
     """Nothing answers. The message says where it was looked for, and the way out."""
 
 
+def no_database(home: Path) -> str:
+    """What to say where no database is named and no stack runs in `home`."""
+    return (
+        f"no database: DATABASE_URL is not set, and no stack runs in {home}. "
+        "Start one with `order-lifecycle up`, or set DATABASE_URL (see .env.example)"
+    )
+
+
 class Addresses(BaseModel):
     """Where a stack can be reached. `order-lifecycle up --json` prints it as one line."""
 

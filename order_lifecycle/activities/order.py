@@ -12,6 +12,9 @@ from order_lifecycle.domain import Address, EventType, Order, OrderState
 
 
 class OrderActivities(Activities):
+    """The order's own steps. What the outside world or the database raise for the moment is tried
+    again; `Refused` and `AnotherRun` are the database's last word (see workflows/attempts.py)."""
+
     @activity.defn
     def receive_order(self, order: Order, run_id: str) -> OrderState:
         """Write the order down, as that of this run of the workflow."""

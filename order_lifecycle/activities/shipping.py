@@ -14,6 +14,8 @@ class AddressChanged(Exception):
 
 
 class ShippingActivities(Activities):
+    """The steps of one try at shipping. `Refused` is final, everything else is tried again."""
+
     @activity.defn
     def prepare_package(self, order_id: str) -> OrderState:
         """Pack the items."""

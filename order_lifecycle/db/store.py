@@ -81,6 +81,8 @@ def connect(database_url: str, pool_size: int = 5) -> Engine:
 
 @dataclass(frozen=True)
 class Standing:
+    """The state of an order's row, and when the row was last changed."""
+
     state: OrderState
     since: datetime
 
@@ -157,7 +159,7 @@ class Store:
             return amount
 
     def address(self, order_id: str) -> Address:
-        """Where the order goes to now."""
+        """Where the order goes to now. Raises Refused if there is no such order."""
         with self.engine.connect() as tx:
             address = tx.scalar(select(OrderRow.address_json).where(OrderRow.id == order_id))
             if address is None:
@@ -166,7 +168,7 @@ class Store:
 
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
         """The order's `number`-th change of address. Raises Refused once the carrier has the
-        parcel, or the order has ended."""
+        parcel, or the order has ended. Returns the state that the order has."""
         with self.engine.begin() as tx:
             change = update(OrderRow).where(
                 OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH)
@@ -184,7 +186,7 @@ class Store:
 
     def dispatch(self, order_id: str, address: Address) -> bool:
         """Packed to dispatched, provided that the parcel still goes to `address`. False if it goes
-        elsewhere."""
+        elsewhere. Raises Refused if the order is not packed (it was cancelled meanwhile, say)."""
         with self.engine.begin() as tx:
             same_address = OrderRow.address_json == address.model_dump()
             if _move(tx, order_id, EventType.CARRIER_DISPATCHED, same_address):
@@ -202,7 +204,8 @@ class Store:
         so that no charge can come between. Returns the state that the order then has: `end`, or, if
         the carrier already has the parcel, the one that says so.
 
-        An order that was not even received is received first: what ends must have begun."""
+        An order that was not even received is received first: what ends must have begun. Raises
+        AnotherRun as `receive` does."""
         event = EventType.ORDER_CANCELLED if end is OrderState.CANCELLED else EventType.ORDER_FAILED
         with self.engine.begin() as tx:
             _receive(tx, order, run_id)

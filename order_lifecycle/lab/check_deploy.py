@@ -130,7 +130,7 @@ async def _fault_of(lines: str) -> str | None:
                     f"An order that was past that place stops: {why}. "
                     "Hint: `workflow.patched` says which is which."
                 )
-            new = _steps(life)
+            new = steps_of(life)
             wanted = ["receive", "charge", "pack", "ship"]
             if "pack" not in new:
                 return (
@@ -228,7 +228,7 @@ async def _waits(order: WorkflowHandle[Any, Any]) -> Any:
     return any(event.HasField("timer_started_event_attributes") for event in history.events)
 
 
-def _steps(history: WorkflowHistory) -> list[str]:
+def steps_of(history: WorkflowHistory) -> list[str]:
     """The activities that it asked for, in order."""
     scheduled = (event.activity_task_scheduled_event_attributes for event in history.events)
     return [each.activity_type.name for each in scheduled if each.activity_type.name]

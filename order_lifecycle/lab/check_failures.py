@@ -7,7 +7,7 @@ from typing import Any
 
 from order_lifecycle.domain import Refused
 from order_lifecycle.faults import OutsideError, OutsideTimeout
-from order_lifecycle.lab.check import Check, _row, no_order
+from order_lifecycle.lab.check import Check, no_order, row_of
 
 Call = Callable[[], str]
 TRIES = 5
@@ -15,7 +15,7 @@ TRIES = 5
 
 def check_failed_unpaid(order_id: str) -> Check:
     """Did the order fail before it was charged?"""
-    order, payment = _row("orders", order_id), _row("payments", order_id)
+    order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong = None
     if order is None:
         wrong = no_order(order_id, "a new worker with `always_fail`, then `await start(…)`.")

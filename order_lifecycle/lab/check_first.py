@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from order_lifecycle.domain import Address
-from order_lifecycle.lab.check import Check, _row, no_order
+from order_lifecycle.lab.check import Check, no_order, row_of
 from order_lifecycle.lab.tables import store
 
 # --- 00: who does what ---------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def _misses_a_bad_order(
         return f"{wrong} Hint: join the parts of each `loc` with dots."
     if isinstance(said, list) and said == [name.rpartition(".")[2] for name in fields]:
         return f"{wrong} Which item is that? Hint: join all the parts of `loc` with dots."
-    if isinstance(said, list) and set(said) < set(fields):
+    if isinstance(said, list) and len(said) < len(fields) and all(name in fields for name in said):
         return f"{wrong} Hint: `error.errors()` has them all, not only the first."
     return f"{wrong} Hint: each of `error.errors()` has a `loc`, such as ('items', 0, 'qty')."
 
@@ -148,7 +148,7 @@ def check_moved(order_id: str, to: Sequence[Address]) -> Check:
     changes = [row for row in store().rows("events", order_id) if row["type"] == "address_changed"]
     moved = [Address.model_validate(row["payload_json"]) for row in changes]
     wrong = None
-    if _row("orders", order_id) is None:
+    if row_of("orders", order_id) is None:
         wrong = no_order(order_id, f'`await start("{order_id}")`.')
     elif not moved:
         wrong = (
@@ -188,7 +188,10 @@ def check_pauses(answer: Any) -> Check:
     """Is this a Series with the longest pause between two events of each order, in seconds?"""
     import pandas as pd  # takes half a second, which the command line need not spend
 
-    events = pd.DataFrame(store().rows("events"))
+    rows = store().rows("events")
+    if not rows:
+        return Check("There are no events yet. Hint: run the cells above first.", "")
+    events = pd.DataFrame(rows)
     by_order = events["order_id"]
     longest = events.groupby("order_id")["ts"].diff().groupby(by_order).max().dt.total_seconds()
     mixed = events["ts"].diff().groupby(by_order).max().dt.total_seconds()

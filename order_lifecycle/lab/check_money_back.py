@@ -10,7 +10,7 @@ from contextlib import suppress
 from temporalio.client import WorkflowExecutionStatus
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.lab.check import Check, Outcome, _row, no_order
+from order_lifecycle.lab.check import Check, Outcome, no_order, row_of
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
 Step = Callable[[], Awaitable[None]]
@@ -22,7 +22,7 @@ AT_MOST = 1.0  # s, for what takes no time
 def check_cancelled_by_temporal(order_id: str) -> Check:
     """Was the order cancelled by Temporal's own cancel after it had been charged, and the money
     given back?"""
-    order, payment = _row("orders", order_id), _row("payments", order_id)
+    order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wanted = WorkflowExecutionStatus.CANCELED
     wrong = None
     if order is None:

@@ -148,7 +148,7 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
         "DATABASE_URL": _parts(ours.database_url.get_secret_value()) if ours.database_url else None,
     }
     for name, wanted in CLOUD.items():
-        if name not in settings:
+        if name not in settings or found[name] is None:
             return f"{name} is not set. Hint: README, and `.env.example`, say what each is for."
         if name == "DATABASE_URL":
             wrong = [part for part, value in _parts(wanted).items() if found[name][part] != value]

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from order_lifecycle.lab.check import Check, Outcome, _row, no_order
+from order_lifecycle.lab.check import Check, Outcome, no_order, row_of
 from order_lifecycle.lab.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
@@ -18,7 +18,7 @@ AT_MOST = 1.0  # s, for what takes no time
 
 def check_tries(order_id: str, tries: int) -> Check:
     """Did the order fail after so many tries at shipping it, with its money given back?"""
-    order, payment = _row("orders", order_id), _row("payments", order_id)
+    order, payment = row_of("orders", order_id), row_of("payments", order_id)
     failed = [row for row in store().rows("events", order_id) if row["type"] == "dispatch_failed"]
     wrong = None
     if order is None:

@@ -12,7 +12,7 @@ from temporalio.api.history.v1 import ActivityTaskStartedEventAttributes
 from temporalio.testing import ActivityEnvironment
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.lab.check import Check, _row, no_order
+from order_lifecycle.lab.check import Check, no_order, row_of
 from order_lifecycle.lab.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
@@ -23,7 +23,7 @@ POINTS = 10
 
 def check_killed(order_id: str) -> Check:
     """Was the order charged once, although a worker was killed in the middle of the charge?"""
-    order, payment = _row("orders", order_id), _row("payments", order_id)
+    order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong: str | None
     if order is None:
         wrong = no_order(order_id, f'`await buy("{order_id}")`.')

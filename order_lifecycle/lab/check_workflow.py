@@ -17,7 +17,7 @@ from temporalio.worker import Worker
 
 from order_lifecycle.lab.beside import TimeSkipping, time_skipping
 from order_lifecycle.lab.check import Check
-from order_lifecycle.lab.check_deploy import _steps
+from order_lifecycle.lab.check_deploy import steps_of
 from order_lifecycle.lab.modules import module_of
 from order_lifecycle.lab.replaying import what_stops
 from order_lifecycle.lab.waiting import LabError, in_a_loop_of_its_own, wait_until
@@ -176,7 +176,7 @@ async def _first_fault(
 
 async def _too_soon(parcel: Return, when: str) -> str | None:
     came = await _end(parcel)
-    if "refund" in _steps(await parcel.fetch_history()):
+    if "refund" in steps_of(await parcel.fetch_history()):
         return (
             f"{when} the money is given back, and no parcel has come. "
             "Hint: first `await` the wait, then refund."
@@ -194,7 +194,7 @@ async def _too_soon(parcel: Return, when: str) -> str | None:
 
 async def _wrong_end(parcel: Return, wanted: str, when: str) -> str | None:
     came = await _end(parcel)
-    refunds = _steps(await parcel.fetch_history()).count("refund")
+    refunds = steps_of(await parcel.fetch_history()).count("refund")
     if came is WAITS:
         return f"{when}, and it still waits. Hint: {STILL_WAITS[wanted]}."
     if isinstance(came, ApplicationError):

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from temporalio.api.enums.v1 import EventType, PendingActivityState
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
+
+from order_lifecycle.report import is_running
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +30,20 @@ class Span:
     queued: float  # when it was asked for; from then to `start` it waited for a worker
     start: float
     end: float | None = None  # None: not yet
-    # running, waiting (for a worker), ok, failed, timed out, cancelled or ended early
+    # running, waiting (for a worker), ok, failed, timed out, cancelled, terminated, ended early, or
+    # abandoned (its workflow has ended without it)
     outcome: str = "running"
     attempt: int = 1
     note: str = ""
     depth: int = field(default=0, repr=False)  # 1 in a child workflow
     workflow_id: str = field(default="", repr=False)
+
+
+# The last event of a workflow that has ended.
+CLOSED = tuple(
+    f"workflow_execution_{how}_event"
+    for how in ("completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")
+)
 
 
 async def history(handle: WorkflowHandle[Any, Any], *, tasks: bool = False) -> pd.DataFrame:
@@ -85,9 +95,7 @@ async def _spans(
                 )
                 limits[event.event_id] = a.start_to_close_timeout.ToTimedelta().total_seconds()
                 if now := pending.get(a.activity_id):
-                    # Not HasField("last_started_time"): in an attempt that waits, it is that of the
-                    # one before.
-                    running = now.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+                    running = is_running(now)
                     start = _seconds(now.last_started_time if running else _now(), zero)
                     span = replace(
                         span,
@@ -135,6 +143,13 @@ async def _spans(
                     found[number] = replace(
                         found[number], end=at, outcome=outcome, note=found[number].note or note
                     )
+    last = events[-1]
+    if (last.WhichOneof("attributes") or "").startswith(CLOSED):
+        closed = _seconds(last.event_time, zero)
+        for number, span in found.items():
+            if span.end is None:  # it was begun, and not waited for
+                end = max(closed, span.start)
+                found[number] = replace(span, end=end, outcome="abandoned")
     # The children's know theirs.
     return [
         replace(span, workflow_id=span.workflow_id or handle.id)
@@ -179,6 +194,7 @@ def _outcome(kind: str) -> str | None:
         "failed": "failed",
         "timed_out": "timed out",
         "canceled": "cancelled",
+        "terminated": "terminated",
     }
     if kind.startswith("timer_canceled"):
         return "ended early"

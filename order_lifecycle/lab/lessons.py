@@ -46,7 +46,8 @@ def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
 
 
 async def promote(client: Client, build: str) -> None:
-    """From now on, new orders go to the workers of this build. What was begun stays where it is."""
+    """From now on, new orders go to the workers of this build. An order that was begun with a
+    build stays there. Raises LabError if the server does not hear of it in time."""
     await wait_until(lambda: _known(client, build), f"the server to hear of build {build}")
     request = SetWorkerDeploymentCurrentVersionRequest(
         namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build

@@ -14,8 +14,10 @@ from threading import Event, Thread
 from typing import Any, TypeVar, cast
 
 from temporalio.client import WorkflowHandle
+from temporalio.service import RPCError
 
 from order_lifecycle.domain import TERMINAL, OrderState, OrderStatus
+from order_lifecycle.report import nobody_answers
 from order_lifecycle.workflows.order import OrderWorkflow
 
 T = TypeVar("T")
@@ -35,14 +37,17 @@ class LabError(Exception):
 
 
 async def wait_until(
-    condition: Callable[[], Awaitable[T] | T], what: str | Callable[[], str], at_most: float = 10.0
+    condition: Callable[[], Awaitable[T] | T],
+    what: str | Callable[[], str],
+    at_most: float = 10.0,
+    way_out: str | Callable[[], str] = "are the workers running?",
 ) -> T:
     """What `condition` returns, as soon as it is true. It may be an ordinary function or an async
     one.
 
     `what`: what is waited for, in words (or a function that says it anew each time), for the
     progress that is shown and for the LabError that is raised when it has not come after `at_most`
-    seconds.
+    seconds, which ends with the `way_out`.
     """
     async with _progress_beside(what):
         try:
@@ -55,7 +60,7 @@ async def wait_until(
                     await asyncio.sleep(LOOK_EVERY)
         except TimeoutError:
             raise LabError(
-                f"waited {at_most:g} s for {_words(what)}, in vain: are the workers running?"
+                f"waited {at_most:g} s for {_words(what)}, in vain: {_words(way_out)}"
             ) from None
 
 
@@ -73,9 +78,24 @@ async def wait_for_state(
         now = f"it is {status.state or 'new'}, and waits for {status.waiting_for}"
         return f"{handle.id} to be {wanted} ({now})"
 
+    def way_out() -> str:
+        step = status.step if status else "starting"
+        ways = {
+            "starting": "are the workers running?",
+            "review": "does somebody review it?" if wanted in TERMINAL else "approve it first",
+            "shipping": "is the shipping worker running?",
+        }
+        return ways.get(step, "perhaps that step keeps failing; `at_most` says how long to wait")
+
     async def there() -> OrderStatus | None:
         nonlocal status
-        status = cast(OrderStatus, await handle.query(OrderWorkflow.status))
+        try:
+            status = cast(OrderStatus, await handle.query(OrderWorkflow.status))
+        except RPCError as error:
+            if nobody_answers(error):
+                status = None
+                return None
+            raise
         if status.state in TERMINAL and status.state is not wanted:
             raise LabError(
                 f"{handle.id} has ended as {status.state}, "
@@ -83,7 +103,7 @@ async def wait_for_state(
             )
         return status if status.state is wanted else None
 
-    return cast(OrderStatus, await wait_until(there, what, at_most))
+    return cast(OrderStatus, await wait_until(there, what, at_most, way_out))
 
 
 async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
@@ -121,7 +141,7 @@ def wait_here(
     gone: Callable[[], str | None] = lambda: None,
 ) -> T:
     """Like `wait_until`, for what is not async. `gone` says why waiting is of no use any more, or
-    None."""
+    None. Raises LabError, at the latest after `at_most` seconds."""
     deadline = time.monotonic() + at_most
     with progress(what) as tell:
         while not (result := condition()):

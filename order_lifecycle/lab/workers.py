@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import WorkflowHandle
 
 from order_lifecycle.lab.world import Process
+from order_lifecycle.report import is_running
 
 if TYPE_CHECKING:
     import pandas as pd
-
-STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 
 
 async def pending(*handles: WorkflowHandle[Any, Any]) -> pd.DataFrame:
@@ -23,7 +21,7 @@ async def pending(*handles: WorkflowHandle[Any, Any]) -> pd.DataFrame:
     rows = []
     for handle in handles:
         for step in (await handle.describe()).raw_description.pending_activities:
-            now = "a worker has it" if step.state == STARTED else "waits for a worker"
+            now = "a worker has it" if is_running(step) else "waits for a worker"
             last = step.last_failure.message if step.HasField("last_failure") else ""
             rows.append([handle.id, step.activity_type.name, step.attempt, now, last])
     return pd.DataFrame(rows, columns=["workflow", "step", "attempt", "now", "last failure"])

@@ -17,7 +17,7 @@ from contextlib import chdir, contextmanager
 from typing import IO, TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from order_lifecycle.faults import Faults
 from order_lifecycle.jupyter import PORT, proxied_path
@@ -109,24 +109,28 @@ class Process:
         )
 
     def first_line(self, at_most: float) -> str:
-        """The first line of its standard output."""
+        """The first line of its standard output. Raises LabError if there is none after `at_most`
+        seconds."""
         wait_here(
             lambda: _text(self._out).endswith("\n"),
             f"the {self.name} to be ready",
             at_most,
             self.last_words,
         )
-        return _text(self._out)
+        return _text(self._out).partition("\n")[0]
 
     def __repr__(self) -> str:
         return f"<{self.name}: {'running' if self.alive else 'ended'}>"
 
 
 def _text(file: IO[str]) -> str:
-    """What was written to it last."""
-    size = os.fstat(file.fileno()).st_size
+    """All that was written to it."""
     # pread, because the position in the file is shared with the process that writes to it.
-    return os.pread(file.fileno(), 1_000_000, max(0, size - 1_000_000)).decode(errors="replace")
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
+
+
+# What `up` sets in the environment.
+ADDRESSES = ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL", OURS)
 
 
 class World(Addresses):
@@ -134,6 +138,7 @@ class World(Addresses):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     process: Process
+    before: dict[str, str | None] = Field(repr=False)  # what the environment had for ADDRESSES
     given: bool  # the servers are somebody else's, named in the settings
     # Where the Jupyter server shows the Web UI, for a browser that sees that server only.
     ui_path: str | None = None
@@ -163,8 +168,12 @@ def up() -> World:
         return _world
     end_without_collecting()
     if _world is not None:  # it has ended, and its addresses with it
-        for name in ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL", OURS):
-            os.environ.pop(name, None)
+        for name, value in _world.before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+    before = {name: os.environ.get(name) for name in ADDRESSES}
     given = Settings()
     path = None if given.temporal_host else proxied_path()
     through_proxy = [f"--ui-path={path}"] if path else []
@@ -175,6 +184,7 @@ def up() -> World:
     _world = World(
         **addresses.model_dump(),
         process=process,
+        before=before,
         given=bool(given.temporal_host and given.database_url),
         ui_path=path and path.replace(PORT, str(urlsplit(addresses.ui_url or "").port)),
     )
@@ -294,7 +304,4 @@ async def doctor() -> str:
     """What is here, what is missing, and what to do about it: as `order-lifecycle doctor` says."""
     from order_lifecycle.doctor import examine  # takes its time
 
-    return "\n".join(
-        f"{'ok     ' if found.ok else 'MISSING'}  {found.what}: {found.says}"
-        for found in await examine()
-    )
+    return "\n".join(map(str, await examine()))

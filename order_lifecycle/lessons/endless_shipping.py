@@ -11,9 +11,6 @@ from datetime import timedelta
 from temporalio import workflow
 from temporalio.exceptions import ApplicationError, ChildWorkflowError
 
-with workflow.unsafe.imports_passed_through():
-    from order_lifecycle.lessons import worker
-
 QUEUE = "lesson-endless-shipping"
 
 
@@ -53,4 +50,6 @@ class HopelessShipping:
 
 
 if __name__ == "__main__":
+    from order_lifecycle.lessons import worker
+
     worker.main(QUEUE, [EndlessOrder, HopelessShipping])

@@ -17,7 +17,6 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from order_lifecycle.activities.order import OrderActivities
     from order_lifecycle.domain import Order, OrderState
-    from order_lifecycle.lessons import worker
     from order_lifecycle.workflows.order import ORDER_QUEUE, ORDER_STATE
 
 QUEUE = "lesson-forgetful-refund"
@@ -109,4 +108,6 @@ class CarefulOrder(Story):
 
 
 if __name__ == "__main__":
+    from order_lifecycle.lessons import worker
+
     worker.main(QUEUE, [ForgetfulOrder, HastyOrder, CarefulOrder])

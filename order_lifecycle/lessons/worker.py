@@ -41,7 +41,8 @@ async def _serve(
     task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]]
 ) -> None:
     stop = process.stop_requests(lifeline=True)
-    logs.configure(as_json=Settings().log_json)
+    told = Settings()
+    logs.configure(as_json=told.log_json)
 
     def say(text: str) -> None:
         logging.getLogger(__name__).info("lesson worker: %s", text)
@@ -58,7 +59,7 @@ async def _serve(
             activities=activities,
             activity_executor=threads,
             max_concurrent_activities=10,
-            sticky_queue_schedule_to_start_timeout=timedelta(seconds=1),
+            sticky_queue_schedule_to_start_timeout=timedelta(seconds=told.sticky_seconds),
             graceful_shutdown_timeout=timedelta(seconds=3),
             deployment_config=deployment(build) if build else None,
         )

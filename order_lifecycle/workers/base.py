@@ -121,9 +121,10 @@ def command(kind: Kind) -> None:
         unknown = sorted(never_work - {*STEPS})
         try:
             if unknown:
+                by_option = always_fail != told.faults_always_fail
                 raise BadInput(
-                    f"--always-fail: there is no step {', '.join(unknown)}; "
-                    f"the steps are {', '.join(STEPS)}"
+                    f"{'--always-fail' if by_option else 'FAULTS_ALWAYS_FAIL'}: "
+                    f"there is no step {', '.join(unknown)}; the steps are {', '.join(STEPS)}"
                 )
             faults = Faults(faults_fail, faults_hang, faults_seed, never_work)
             process.run(serve(kind, faults, lifeline))

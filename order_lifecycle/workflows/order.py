@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from datetime import datetime, timedelta
-from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from temporalio import workflow
@@ -36,6 +35,7 @@ with workflow.unsafe.imports_passed_through():
         total,
     )
     from order_lifecycle.workflows.attempts import BUGS, attempts, reason
+    from order_lifecycle.workflows.handlers import harmless
     from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
 
 ORDER_QUEUE = "order-tq"
@@ -46,27 +46,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def harmless(
-    handler: Callable[Concatenate[OrderWorkflow, P], Awaitable[None] | None],
-) -> Callable[Concatenate[OrderWorkflow, P], Coroutine[Any, Any, None]]:
-    """A signal that cannot end the order. One that was sent without its argument would otherwise
-    fail the workflow there and then, past every refund. (Whoever sends such an Update is merely
-    refused.)"""
-
-    @wraps(handler)
-    async def handle(order: OrderWorkflow, /, *args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            handled = handler(order, *args, **kwargs)
-            if handled is not None:
-                await handled
-        except Exception:
-            workflow.logger.warning("dropped a signal that makes no sense", exc_info=True)
-
-    return handle
-
-
 @workflow.defn(failure_exception_types=BUGS)
 class OrderWorkflow:
+    """The life of one order: its steps, and what others may say to it and ask it meanwhile."""
+
     # --- what it remembers -----------------------------------------------------------------------
     # All of it is rebuilt from the history, on whichever worker goes on with it.
 
@@ -144,7 +127,6 @@ class OrderWorkflow:
             await self._close(OrderState.FAILED, reason(error))
         if self._cancel_reason is not None:  # it came at the very moment of the end
             await self._note_late(f"cancelled: {self._cancel_reason}")
-            self._cancel_reason = None
 
     async def _fulfil(self) -> None:
         """Received, validated, reviewed, approved, charged, packed, dispatched, shipped."""
@@ -247,7 +229,8 @@ class OrderWorkflow:
     async def approve_order(self) -> None:
         if self._too_late_to_approve():
             await self._note_late("approve_order")
-        self._approved = True
+        else:
+            self._approved = True
 
     @workflow.signal
     @harmless
@@ -287,9 +270,8 @@ class OrderWorkflow:
     async def cancel(self, why: str = "cancelled by update") -> Verdict:
         self._request_cancel(why)
         await workflow.wait_condition(lambda: self._cancel_reason is None or self._ended())
-        self._refuse_if(
-            self._too_late_to("cancel") if self._state is not OrderState.CANCELLED else None
-        )
+        if self._state is not OrderState.CANCELLED:
+            self._refuse_if(self._too_late_to("cancel"))
         return self._verdict(f"cancelled: {self._end_reason}")
 
     @cancel.validator

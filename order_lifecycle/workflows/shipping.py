@@ -15,6 +15,8 @@ SHIPPING_QUEUE = "shipping-tq"
 
 @workflow.defn(failure_exception_types=BUGS)
 class ShippingWorkflow:
+    """One try at shipping an order. A try that fails tells its parent why, and has completed."""
+
     @workflow.init
     def __init__(self, request: ShippingRequest) -> None:
         self._step = "starting"

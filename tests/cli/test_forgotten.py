@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.worker import Worker
+
+from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.client import connect as connect_to_temporal
+from order_lifecycle.client import register_search_attributes, start_order
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.domain import EventType, OrderState, parse_order
+from order_lifecycle.domain import EventType, Order, OrderState, Policy, parse_order
 from order_lifecycle.report import compare_with_temporal
 from order_lifecycle.settings import Settings
+from order_lifecycle.workers.base import activity_methods
+from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+
+
+def an_order(order_id: str) -> Order:
+    return parse_order(
+        order_id,
+        f"pay-{order_id}",
+        '[{"name": "apple", "qty": 1, "price": 5}]',
+        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
+    )
 
 
 async def test_an_order_that_ended_before_temporal_forgot_it(settings: Settings) -> None:
     assert settings.database_url
     store = Store(connect(settings.database_url.get_secret_value()))
     for order_id in ("long-ago", "just-now", "still-runs"):
-        order = parse_order(
-            order_id,
-            f"pay-{order_id}",
-            '[{"name": "apple", "qty": 1, "price": 5}]',
-            '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-        )
+        order = an_order(order_id)
         store.receive(order, "no-run")
         if order_id == "still-runs":
             store.advance(order_id, EventType.ORDER_VALIDATED)
@@ -32,4 +46,33 @@ async def test_an_order_that_ended_before_temporal_forgot_it(settings: Settings)
         "just-now": "the row is cancelled, and Temporal knows no such order",
         "still-runs": "the row is validated, and Temporal knows no such order",
     }
+    store.engine.dispose()
+
+
+async def test_an_order_whose_name_was_taken_again(settings: Settings) -> None:
+    """The new workflow is refused, since the row is another run's, and the row is right as it is; unless nobody works
+    on that order any more."""
+    assert settings.database_url
+    store = Store(connect(settings.database_url.get_secret_value()))
+    for order_id in ("taken", "taken-midway"):
+        store.receive(an_order(order_id), "no-run")
+    store.close(an_order("taken"), "no-run", OrderState.CANCELLED, "never mind")
+    client = await connect_to_temporal(settings)
+    await register_search_attributes(client)
+    with ThreadPoolExecutor(5) as threads:
+        activities = activity_methods(OrderActivities(store))
+        async with Worker(
+            client,
+            task_queue=ORDER_QUEUE,
+            workflows=[OrderWorkflow],
+            activities=activities,
+            activity_executor=threads,
+        ):
+            for order_id in ("taken", "taken-midway"):
+                handle = await start_order(client, an_order(order_id), Policy())
+                with pytest.raises(WorkflowFailureError):
+                    await handle.result()
+    found = await compare_with_temporal(client, store.standings)
+    said = {violation.order_id: violation.detail for violation in found if violation.order_id in store.standings()}
+    assert said == {"taken-midway": "the row is received, and its workflow is gone"}
     store.engine.dispose()

@@ -22,6 +22,7 @@ from order_lifecycle.client import workflow_id
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import parse_order
 from order_lifecycle.settings import Addresses
+from order_lifecycle.stack.migrate import migrate
 
 Command = Callable[..., Answer]
 
@@ -111,13 +112,26 @@ def test_help(inside: Command, name: str | None) -> None:
 
 @pytest.mark.usefixtures("servers")
 def test_no_worker(inside: Command, stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "ANSWER_WITHIN", timedelta(seconds=3))
     monkeypatch.setattr(report, "QUERY_WITHIN", timedelta(seconds=1))
     order = "start", "alone", "p-alone", "--items", GOOD["items"], "--address", GOOD["address"]
     assert inside(*order).says("started order alone")
-    assert inside("approve", "alone").refuses("is a worker running? `order-lifecycle worker all` starts both")
+    with monkeypatch.context() as impatient:
+        impatient.setattr(cli, "ANSWER_WITHIN", timedelta(seconds=3))
+        assert inside("approve", "alone").refuses("is a worker running? `order-lifecycle worker all` starts both")
     assert inside("status", "alone").says("no worker answered")
     asyncio.run(terminate(stack, "alone"))
+
+
+def test_an_order_that_is_not_there_is_not_taken_for_one_that_has_ended(inside: Command, servers: None) -> None:
+    """The server's answer names the workflow, in a sentence of its own."""
+    assert inside("approve", "completed-1").refuses("there is no order completed-1: `order-lifecycle list` shows")
+    assert inside("status", "namespace-1").refuses("there is no order namespace-1: `order-lifecycle list` shows")
+
+
+def test_both_workers_end_with_the_status_for_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever says it first: the other one is ended while it still begins."""
+    monkeypatch.setenv("FAULTS_ALWAYS_FAIL", "dispatch_carier")
+    assert command("worker", "all").status == 2
 
 
 async def terminate(stack: Addresses, order_id: str) -> None:
@@ -159,6 +173,19 @@ def test_no_tables(inside: Command, bare_database_url: str, monkeypatch: pytest.
     monkeypatch.setenv("DATABASE_URL", bare_database_url)
     assert inside("tables").refuses("the database has no such tables yet: run `alembic upgrade head`")
     assert "has no such tables yet: run `alembic upgrade head`" in inside("doctor").out
+
+
+def test_a_schema_that_was_taken_back(inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(bare_database_url)
+    monkeypatch.setenv("DATABASE_URL", bare_database_url)
+    assert "ok       PostgreSQL: " in inside("doctor").out
+    engine = connect(bare_database_url)
+    with engine.begin() as tx:
+        tx.exec_driver_sql("DELETE FROM alembic_version")  # as the last `alembic downgrade` does
+    engine.dispose()
+    told = inside("doctor").out
+    assert "MISSING  PostgreSQL" in told
+    assert "has no such tables yet: run `alembic upgrade head`" in told
 
 
 @pytest.fixture

@@ -166,6 +166,9 @@ async def test_a_child_that_no_worker_ever_took(order_worker: Process, start: St
     await lab.wait_until(ended, "the server to end the child")
     waited = (await spans(handle, "ship-never-1"))["child"]
     assert waited.queued < waited.start
+    assert waited.outcome == "abandoned"
+    assert waited.end is not None
+    assert waited.end >= waited.start
     assert (await spans(handle, "ship-never-1"))["child"] == waited  # it does not wait any more
 
 

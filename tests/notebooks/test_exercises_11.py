@@ -171,6 +171,7 @@ def without(name: str) -> dict[str, str]:
     [
         (CLOUD, "✓ Right"),
         ({}, "✗ Not yet. There are no settings yet"),
+        ({**CLOUD, "DATABASE_URL": ""}, "✗ Not yet. DATABASE_URL is not set"),
         ({**CLOUD, "TEMPORAL_HOST": 7233}, "✗ Not yet. TEMPORAL_HOST is no text"),
         *((without(name), f"✗ Not yet. {name} is not set") for name in CLOUD),
         (

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
 from rules import NOTEBOOKS, TOP, faults
+from rules.outputs import LISTED
 
 from order_lifecycle.lab import state_diagram
 
@@ -23,6 +25,26 @@ def test_a_notebook_keeps_all_the_rules(path: Path) -> None:
 def test_there_are_notebooks() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(len(NOTEBOOKS))]
     assert len(NOTEBOOKS) >= 4
+
+
+def test_what_is_listed_as_not_compared_is_there() -> None:
+    ignored = {
+        cell.id
+        for path in NOTEBOOKS
+        for cell in nbformat.read(path, as_version=4).cells
+        if "# NBVAL_IGNORE_OUTPUT" in cell.source
+    }
+    assert ignored == LISTED
+
+
+@pytest.mark.parametrize("path", sorted((TOP / "notebooks" / "images").glob("*.svg")), ids=lambda path: path.stem)
+def test_a_picture_has_a_white_ground_of_its_own_for_dark_themes(path: Path) -> None:
+    drawing = ElementTree.parse(path).getroot()
+    ground = drawing.find("{*}rect")
+    assert ground is not None
+    assert ground.get("fill") == "#ffffff"
+    box = [float(number) for number in str(drawing.get("viewBox")).split()]
+    assert [float(ground.get(name, 0)) for name in ("x", "y", "width", "height")] == box
 
 
 def test_the_picture_of_the_states_is_the_one_that_the_lab_draws() -> None:
@@ -184,8 +206,12 @@ SPOILS: list[tuple[str, Spoil]] = [
     ("it has no diagram before its first code", without_a_diagram),
     ("has a heading that is not at its beginning: ## 99. More", saying("## 99. More")),
     ("asks for a prediction without a folded answer", saying("**Predict.** What comes?")),
+    ("it never asks for a prediction", instead("**Predict.**", "Predict.")),
+    ("it has no link to Temporal's documentation", instead("docs.temporal.io", "temporal.io")),
+    ("it shows no source of the package", instead("lab.source(", "print(")),
     ("is empty", empty),
     ("lines of code, more than the 25", coding(*["pass"] * 26)),
+    ("shows 46 lines, more than the 45", showing("line\n" * 46)),
     # outputs
     ("ends with an error: ValueError", with_output(ERROR)),
     ("is meant to end with ValueError, and the cell below", meant_to_fail),
@@ -199,6 +225,7 @@ SPOILS: list[tuple[str, Spoil]] = [
     ("is not run by the tests", coding("# NBVAL_SKIP")),
     ("ignores its output without a reason", coding("# NBVAL_IGNORE_OUTPUT")),
     ("ignores its output without a reason", coding("# PYTEST_VALIDATE_IGNORE_OUTPUT")),
+    ("ignores its output, and notebooks/sanitize.cfg does not list it", ignoring_two),
     ("the outputs of 2 cells are ignored", ignoring_two),
     ("shows a path of this machine: /tmp…", with_output(of_kind("text/html", "<td>/tmp/x</td>"))),
     ("names a path of one machine: C:\\\\U…", coding('path = "C:\\\\Users\\\\me"')),

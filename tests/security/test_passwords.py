@@ -219,7 +219,8 @@ def test_no_object_shows_it(tmp_path: Path) -> None:
     address = f"postgresql://me:{PASSWORD}@localhost/orders"
     addresses = Addresses(temporal_host="h:1", ui_url=None, database_url=address, home=str(tmp_path))
     process = Process("nothing", ["this"])
-    world = World(**addresses.model_dump(), process=process, given=False)
+    before = {"DATABASE_URL": address}
+    world = World(**addresses.model_dump(), process=process, before=before, given=False)
     process.kill()
     settings = Settings(database_url=SecretStr(address))
     for shown in (addresses, world, settings, settings.resolved(), [addresses], {"world": world}):

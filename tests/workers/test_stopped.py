@@ -9,14 +9,17 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
+from temporalio import workflow
 from temporalio.api.enums.v1 import TimeoutType
-from temporalio.client import WorkflowHandle
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Worker
 from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, start_order
-from order_lifecycle.domain import Order, OrderState, Policy, parse_order
+from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, Order, OrderState, Policy, parse_order
 from order_lifecycle.report import Report, look_at
 from order_lifecycle.settings import Settings
+from order_lifecycle.workflows.order import ORDER_QUEUE
 
 ORDER = parse_order(
     "stopped-1",
@@ -64,6 +67,53 @@ async def until_attempt(order: WorkflowHandle[object, object], number: int, runn
         pending = (await order.describe()).raw_description.pending_activities
         if any(it.attempt >= number and (it.HasField("last_started_time") or not running) for it in pending):
             return
+        assert time.monotonic() < give_up, "not in time"
+        await asyncio.sleep(0.02)  # between two looks
+
+
+async def test_a_step_between_two_attempts_is_not_running(
+    start_worker: Callable[..., WorkerProcess], settings: Settings
+) -> None:
+    worker = start_worker("order", "--faults-fail=1")
+    client = await connect(settings)
+    order = await start_order(client, another("pauses"), Policy(retry_interval=LONGEST_RETRY_INTERVAL))
+    await until_attempt(order, 2)
+    (pending,) = (await look_at(client, "pauses")).pending
+    assert (pending.step, pending.attempt, pending.running) == ("receive_order", 2, False)
+    worker.end()
+
+    start_worker("order")
+    await order.signal("cancel_order")
+    await order.result()
+
+
+@workflow.defn(name="OrderWorkflow", sandboxed=False)
+class Broken:
+    """Code that cannot go on with an order."""
+
+    @workflow.run
+    async def run(self, order: Order, policy: Policy) -> None:
+        raise RuntimeError("this code cannot go on")
+
+
+async def test_who_asks_an_order_that_its_worker_cannot_go_on_with_is_told_so(settings: Settings) -> None:
+    client = await connect(settings)
+    async with Worker(client, task_queue=ORDER_QUEUE, workflows=[Broken]), asyncio.timeout(30):
+        order = await start_order(client, another("broken"), Policy())
+        report = await until_it_says_why(client, "broken")
+        assert report.status is None
+        assert "order broken: not received yet\n  no answer (Unable to query workflow due to " in report.as_text()
+        await order.terminate()
+    assert "order broken: never received" in (await look_at(client, "broken")).as_text()
+
+
+async def until_it_says_why(client: Client, order_id: str) -> Report:
+    """The server keeps the first queries until they time out; later ones it refuses at once."""
+    give_up = time.monotonic() + 30
+    while True:
+        report = await look_at(client, order_id)
+        if report.unanswered:
+            return report
         assert time.monotonic() < give_up, "not in time"
         await asyncio.sleep(0.02)  # between two looks
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from order_lifecycle.lessons import deploy, worker
+    from order_lifecycle.lessons import deploy
 
 
 @workflow.defn
@@ -32,4 +32,6 @@ class SmallOrder:
 
 
 if __name__ == "__main__":
+    from order_lifecycle.lessons import worker
+
     worker.main(deploy.QUEUE, [SmallOrder], deploy.ACTIVITIES)

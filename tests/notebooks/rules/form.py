@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from typing import Any
 
-from .cells import FENCED, code, markdown, tags
+from .cells import FENCED, code, markdown, prose, tags
 
 FIRST_CELL = {
     "title": r"\A# \w",
@@ -18,6 +18,7 @@ FIRST_CELL = {
 SECTIONS = ("Recap", "Try it")
 TAGS = {"solution", "mistake", "raises-exception"}
 LINES = 25  # of code, which a screen has room for beside its output
+SHOWN = 45  # of an output, likewise
 
 
 def faults(notebook: Any) -> Iterator[str]:
@@ -30,6 +31,13 @@ def faults(notebook: Any) -> Iterator[str]:
             yield f"cell {cell.id} is empty"
         if (lines := len(cell.source.splitlines())) > LINES:
             yield f"cell {cell.id} has {lines} lines of code, more than the {LINES} that a screen has room for"
+        if (lines := sum(len(plain(output).splitlines()) for output in cell.outputs)) > SHOWN:
+            yield f"cell {cell.id} shows {lines} lines, more than the {SHOWN} that a screen has room for"
+
+
+def plain(output: Any) -> str:
+    """As text, which each output has beside its HTML."""
+    return str(output.get("text") or output.get("data", {}).get("text/plain", ""))
 
 
 def _run_once(notebook: Any) -> Iterator[str]:
@@ -53,6 +61,12 @@ def _page(notebook: Any) -> Iterator[str]:
     before_code = takewhile(lambda cell: cell.cell_type == "markdown", notebook.cells)
     if not any(re.search(r"!\[|<img\b", cell.source) for cell in before_code):
         yield "it has no diagram before its first code"
+    if "**Predict.**" not in prose(notebook):
+        yield "it never asks for a prediction"
+    if "https://docs.temporal.io/" not in prose(notebook):
+        yield "it has no link to Temporal's documentation"
+    if not any("lab.source(" in cell.source for cell in code(notebook)):
+        yield "it shows no source of the package"
 
 
 def _prose_cell(cell: Any) -> Iterator[str]:

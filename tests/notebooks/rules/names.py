@@ -42,6 +42,10 @@ MODULES = {
 }
 # Words that nothing of ours has, and where they are from.
 ELSEWHERE = {
+    "TEMPORAL_ADDRESS": "https://docs.temporal.io/develop/environment-configuration",
+    "heartbeat_timeout": "https://python.temporal.io/temporalio.workflow.html",
+    "map_histories": "https://python.temporal.io/temporalio.client.WorkflowExecutionAsyncIterator.html",
+    "temporal_workflow_task_schedule_to_start_latency": "https://docs.temporal.io/references/sdk-metrics",
     "AUTO_UPGRADE": "https://python.temporal.io/temporalio.common.VersioningBehavior.html",
     "maximum_attempts": "https://python.temporal.io/temporalio.common.RetryPolicy.html",
     "scale": "https://docs.docker.com/reference/cli/docker/compose/up/",

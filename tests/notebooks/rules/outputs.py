@@ -28,6 +28,8 @@ URL = re.compile(r"\bhttps?://[^\s\"'<>)`]+")
 BAD_NEWS = re.compile(r"Traceback \(most recent call last\)|\b\w*Warning: ")
 IMG = re.compile(r"<img\b[^>]*>")
 ALT = re.compile(r"""\balt=(["'])\s*[^\s"']""")
+# The cells whose output is not compared, with the reason, beside all else that may differ.
+LISTED = set(re.findall(r"^cell (\S+): \w", (TOP / "notebooks" / "sanitize.cfg").read_text(), re.MULTILINE))
 MARKDOWN_IMAGE = re.compile(r"!\[(?P<alt>[^\]]*)\]\((?P<file>[^)]*)\)")
 
 
@@ -56,6 +58,8 @@ def _ignored(notebook: Any) -> Iterator[str]:
     for cell in ignored:
         if not re.search(r"# NBVAL_IGNORE_OUTPUT\n# \w+", cell.source):
             yield f"cell {cell.id} ignores its output without a reason"
+        if cell.id not in LISTED:
+            yield f"cell {cell.id} ignores its output, and notebooks/sanitize.cfg does not list it"
     for cell in code(notebook):
         if "skip" in marked[cell.id]:
             yield f"cell {cell.id} is not run by the tests"
