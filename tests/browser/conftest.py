@@ -16,8 +16,9 @@ OPTIONS += ["--disable-background-networking", "--disable-component-update", "--
 
 
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    lab = Lab(tmp_path, base="/user/me/")
+def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
+    """Parametrized, it has this theme."""
+    lab = Lab(tmp_path, base="/user/me/", theme=getattr(request, "param", "JupyterLab Light"))
     try:
         yield lab
     finally:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -24,10 +25,15 @@ def _folders(folder: Path) -> dict[str, str]:
     return {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
 
 
+def _write(file: Path, settings: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(settings))
+
+
 class Lab:
     """A running JupyterLab. `base`: its path, as a JupyterHub gives one to each of its users."""
 
-    def __init__(self, folder: Path, base: str = "/") -> None:
+    def __init__(self, folder: Path, base: str = "/", theme: str = "JupyterLab Light") -> None:
         self.notebooks = folder / "notebooks"
         shutil.copytree(TOP / "notebooks", self.notebooks)
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -35,10 +41,10 @@ class Lab:
         self.url = f"http://127.0.0.1:{port}{base}"
         options = [f"--port={port}", f"--ServerApp.base_url={base}", f"--IdentityProvider.token={TOKEN}"]
         options += ["--no-browser", "--allow-root", "--ip=127.0.0.1", "--log-level=WARN"]
-        settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab" / "docmanager-extension"
-        settings.mkdir(parents=True)
+        settings = folder / "config" / "lab" / "user-settings" / "@jupyterlab"
         # The tests read what they save, and JupyterLab empties a file before it writes it.
-        (settings / "plugin.jupyterlab-settings").write_text('{"autosave": false}')
+        _write(settings / "docmanager-extension" / "plugin.jupyterlab-settings", {"autosave": False})
+        _write(settings / "apputils-extension" / "themes.jupyterlab-settings", {"theme": theme})
         self._log = (folder / "jupyter.log").open("w")
         self.process = subprocess.Popen(
             [Path(sys.executable).with_name("jupyter-lab"), *options, str(self.notebooks)],

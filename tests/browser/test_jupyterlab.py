@@ -75,6 +75,11 @@ def have_run(page: Page, lab: Lab, cells: int, after: list[Any]) -> list[Any]:
         assert time.monotonic() < deadline, f"these have run: {counts}"
 
 
+def trouble(code: list[Any]) -> list[Any]:
+    """What is an error, or a warning."""
+    return [out for cell in code for out in cell.outputs if out.output_type == "error" or out.get("name") == "stderr"]
+
+
 def look_at(page: Page, what: str) -> None:
     """Bring it to the screen: what is far from there, JupyterLab does not draw."""
     cell = page.locator(".jp-Cell", has=page.locator(what)).first
@@ -95,17 +100,22 @@ def test_notebook_01(page: Page, lab: Lab) -> None:
     for _ in nbformat.read(lab.notebooks / NAME, as_version=4).cells:
         page.keyboard.press("Shift+Enter")
     code = have_run(page, lab, len(before), after=before)
-    assert [
-        out for cell in code for out in cell.outputs if out.output_type == "error" or out.get("name") == "stderr"
-    ] == []
+    assert trouble(code) == []
 
     page.locator(".jp-Notebook").hover()
     page.mouse.wheel(0, -100_000)
     look_at(page, "img[alt^='Timeline of order-abc-001']")
+    # A picture that cannot be drawn has the size of its alt text.
+    width = page.locator("img[alt^='Timeline of order-abc-001']").first.evaluate("picture => picture.naturalWidth")
+    assert width > 500
     screenshot(page, "timeline")
     page.mouse.wheel(0, -100_000)
-    look_at(page, "td:text-is('order_shipped')")
+    look_at(page, "td:text-is('order_shipped')")  # of the table events
     screenshot(page, "tables")
+    page.mouse.wheel(0, -100_000)
+    look_at(page, "td:text-is('123')")  # payments
+    page.mouse.wheel(0, -100_000)
+    look_at(page, "td:text-is('shipped')")  # orders
 
     page.mouse.wheel(0, -100_000)
     look_at(page, "a:text('in the Temporal Web UI')")
@@ -122,11 +132,12 @@ def test_notebook_01(page: Page, lab: Lab) -> None:
     page.locator("[data-command='notebook:restart-run-all']").click()
     expect(page.locator(".jp-Dialog button.jp-mod-accept")).to_be_focused()  # a busy machine takes a moment to ask
     page.keyboard.press("Enter")  # yes, restart
-    have_run(page, lab, len(before), after=code)
+    assert trouble(have_run(page, lab, len(before), after=code)) == []
 
 
+@pytest.mark.parametrize("lab", ["JupyterLab Dark"], indirect=True)
 def test_the_tile(page: Page, lab: Lab) -> None:
-    """The launcher's tile leads to the Web UIs of the notebooks that run."""
+    """The launcher's tile leads to the Web UIs of the notebooks that run. In the dark theme, to be looked at."""
     tile = page.locator(".jp-LauncherCard", has_text="Temporal Web UI")
     with page.expect_popup() as opened:
         tile.click()
@@ -138,6 +149,8 @@ def test_the_tile(page: Page, lab: Lab) -> None:
     page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
     page.keyboard.press("Shift+Enter")
     have_run(page, lab, 1, after=before)
+    expect(page.locator("body[data-jp-theme-light='false']")).to_be_attached()
+    screenshot(page, "dark")
     opened.value.reload()
     expect(opened.value).to_have_url(re.compile(re.escape(f"{lab.url}proxy/absolute/") + r"\d+/"))
     expect(opened.value.get_by_text("Workflows").first).to_be_visible()
