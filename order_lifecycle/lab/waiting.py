@@ -24,6 +24,7 @@ T = TypeVar("T")
 
 LOOK_EVERY = 0.05  # s between two looks
 SHOW_AFTER = 1.0  # s; who waits for longer wants to know for what
+NOT_WORTH = 0.2  # s; what is over sooner would only flicker
 ENDS_WITHIN = 2.0  # s, for what was cancelled to put its things in order
 NO_PROGRESS = "ORDER_LIFECYCLE_NO_PROGRESS"  # set where nobody watches and outputs are compared
 
@@ -200,40 +201,64 @@ def wake_for_signals() -> None:
 
 @contextmanager
 def progress(what: str | Callable[[], str]) -> Iterator[Callable[[], None]]:
-    """Inside, call what this gives you now and then: after a second it shows what is waited for,
-    and since when. At the end what was shown is gone."""
+    """Inside, call what this gives you now and then: when the cell has run for a second, it shows
+    what is waited for, and since when. At the end what was shown is gone."""
     began = time.monotonic()
-    shown: Any = None
+    told: float | None = None  # s after it began
 
     def tell() -> None:
-        nonlocal shown
-        seconds = time.monotonic() - began
-        if seconds < SHOW_AFTER or not _somebody_watches():
+        nonlocal told
+        now = time.monotonic()
+        seconds = now - began
+        soon = seconds < NOT_WORTH or now - _cell.began < SHOW_AFTER
+        if soon or (told is not None and seconds - told < SHOW_AFTER) or not _somebody_watches():
             return
-        text = {"text/plain": f"waiting for {_words(what)} … {seconds:.0f} s"}
-        if shown is None:
-            from IPython.display import display
+        _cell.show(f"waiting for {_words(what)} … {seconds:.0f} s")
+        told = seconds
 
-            shown = display(text, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        elif seconds - told[0] >= SHOW_AFTER:
-            shown.update(text, raw=True)
-        else:
-            return
-        told[0] = seconds
-
-    told = [0.0]
     try:
         yield tell
     finally:
-        if shown is not None:
-            shown.update({"text/plain": ""}, raw=True)
+        if told is not None:
+            _cell.show("")
+
+
+class _Cell:
+    """The cell that runs: since when, and the one place in its output where progress is shown."""
+
+    def __init__(self) -> None:
+        self.begin()
+        self.began -= SHOW_AFTER  # the cell that imports the lab has been silent for that long
+        if (shell := _shell()) is not None:
+            shell.events.register("pre_run_cell", self.begin)
+
+    def begin(self, _info: object = None) -> None:
+        self.began = time.monotonic()
+        self._shown: Any = None
+
+    def show(self, words: str) -> None:
+        text = {"text/plain": words}
+        if self._shown is None:
+            from IPython.display import display
+
+            self._shown = display(text, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._shown.update(text, raw=True)
 
 
 def _words(what: str | Callable[[], str]) -> str:
     return what if isinstance(what, str) else what()
 
 
-def _somebody_watches() -> bool:
+def _shell() -> Any:
+    """That of this kernel, or None where there is none."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
-    return hasattr(shell, "kernel") and NO_PROGRESS not in os.environ
+    return shell if hasattr(shell, "kernel") else None
+
+
+def _somebody_watches() -> bool:
+    return _shell() is not None and NO_PROGRESS not in os.environ
+
+
+_cell = _Cell()

@@ -89,6 +89,19 @@ def test_who_waits_for_more_than_a_second_sees_for_what(begun: Kernel, cell: str
     assert progress == [f"waiting for {what} … 1 s", f"waiting for {what} … 2 s", ""]
 
 
+THREE_CUPS = """
+import time
+for number in range(3):
+    began = time.monotonic()
+    await lab.wait_until(lambda: time.monotonic() - began > 0.8, f"cup {number}")
+"""
+
+
+def test_several_waits_that_are_short_are_seen_when_they_are_long_together(begun: Kernel) -> None:
+    """In one place of the output: a place of each one's own would leave an empty line each."""
+    assert begun.shown(begun.send(THREE_CUPS)) == ["waiting for cup 1 … 0 s", "", "waiting for cup 2 … 0 s", ""]
+
+
 WAITING = "await lab.wait_until(lambda: False, 'what never comes', at_most=60)"
 A_CHECK_THAT_WAITS = """
 import asyncio
