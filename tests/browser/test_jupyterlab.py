@@ -105,9 +105,10 @@ def test_notebook_01(page: Page, lab: Lab) -> None:
     page.locator(".jp-Notebook").hover()
     page.mouse.wheel(0, -100_000)
     look_at(page, "img[alt^='Timeline of order-abc-001']")
-    # A picture that cannot be drawn has the size of its alt text.
-    width = page.locator("img[alt^='Timeline of order-abc-001']").first.evaluate("picture => picture.naturalWidth")
-    assert width > 500
+    picture = page.locator("img[alt^='Timeline of order-abc-001']").first
+    assert picture.evaluate("picture => picture.naturalWidth") > 500  # one that cannot be drawn has none
+    page.mouse.wheel(0, 200)  # for its legend
+    page.wait_for_timeout(500)  # ms, for the drawing
     screenshot(page, "timeline")
     page.mouse.wheel(0, -100_000)
     look_at(page, "td:text-is('order_shipped')")  # of the table events

@@ -19,6 +19,7 @@ from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError, W
 from temporalio.exceptions import CancelledError
 
 from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.workflows import handlers as handlers_module
 from order_lifecycle.workflows import order as order_module
 from order_lifecycle.workflows import shipping as shipping_module
 from order_lifecycle.workflows.order import OrderWorkflow
@@ -421,7 +422,8 @@ AT_ONCE = {
 
 
 def test_no_wait_is_forgotten() -> None:
-    found = [*awaits(order_module.__file__), *awaits(shipping_module.__file__, "ShippingWorkflow.")]
+    orders = [*awaits(order_module.__file__), *awaits(handlers_module.__file__)]
+    found = [*orders, *awaits(shipping_module.__file__, "ShippingWorkflow.")]
     assert sorted(found) == sorted([*AWAITS, *AT_ONCE])
     assert set(AWAITS.values()) == set(WAITS)
 
