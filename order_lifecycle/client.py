@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from temporalio.api.common.v1 import Payload
-from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle
 from temporalio.common import (
     SearchAttributeKey,
@@ -187,6 +189,18 @@ def how_to_add(missing: Sequence[str], namespace: str) -> str:
         if key.name in missing
     )
     return f"{commands} (on Temporal Cloud, add them with tcld)"
+
+
+async def pollers(client: Client, task_queue: str) -> list[str]:
+    """Who has asked this queue for workflow tasks in the last minutes: each worker's identity.
+    Raises RPCError."""
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=task_queue),
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    )
+    described = await client.workflow_service.describe_task_queue(request)
+    return [poller.identity for poller in described.pollers]
 
 
 def workflow_id(order_id: str) -> str:

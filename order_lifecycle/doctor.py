@@ -9,13 +9,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError, ProgrammingError
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, GetSystemInfoRequest
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from order_lifecycle.client import connect, how_to_add, missing_search_attributes
+from order_lifecycle.client import connect, how_to_add, missing_search_attributes, pollers
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.db.trouble import NO_TABLES, trouble
 from order_lifecycle.domain import BadInput
@@ -125,12 +123,6 @@ async def _search_attributes(client: Client) -> tuple[bool, str]:
 
 
 async def _workers(client: Client, queue: str, kind: str) -> tuple[bool, str]:
-    request = DescribeTaskQueueRequest(
-        namespace=client.namespace,
-        task_queue=TaskQueue(name=queue),
-        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    )
-    pollers = (await client.workflow_service.describe_task_queue(request)).pollers
-    if pollers:
-        return True, f"{len(pollers)} polled {queue} in the last minutes"
+    if polled := await pollers(client, queue):
+        return True, f"{len(polled)} polled {queue} in the last minutes"
     return False, f"none polls {queue}: start one with `order-lifecycle worker {kind}`"

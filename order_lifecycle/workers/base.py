@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ from math import isnan
 from typing import Annotated, Any
 
 import typer
+from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from order_lifecycle import logs, process
 from order_lifecycle.activities.outside import Activities
-from order_lifecycle.client import connect_when_there
+from order_lifecycle.client import connect_when_there, pollers
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import BadInput
 from order_lifecycle.faults import STEPS, Faults
@@ -71,12 +75,26 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
             graceful_shutdown_timeout=timedelta(seconds=3),
         )
         async with worker:
+            await _first_poll(client, kind.task_queue, stop)
             server = client.service_client.config.target_host
             say(f"polling {kind.task_queue} at {server}, process {os.getpid()}")
             await stop.wait()
             say("stopping: finishing what has begun")
     engine.dispose()
     say("stopped")
+
+
+async def _first_poll(client: Client, task_queue: str, stop: asyncio.Event) -> None:
+    """Wait until the server has heard of this worker: who reads that it polls may ask the server
+    next, as `order-lifecycle doctor` does."""
+    give_up = time.monotonic() + 5
+    while not stop.is_set() and time.monotonic() < give_up:
+        try:
+            if client.identity in await pollers(client, task_queue):
+                return
+        except RPCError:
+            return  # it may poll, and may not ask
+        await asyncio.sleep(0.02)  # between two looks
 
 
 def activity_methods(activities: Activities) -> list[Callable[..., Any]]:

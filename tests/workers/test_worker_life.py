@@ -14,7 +14,7 @@ import pytest
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from worker_process import WorkerProcess
 
-from order_lifecycle.client import connect, start_order
+from order_lifecycle.client import connect, pollers, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
@@ -40,6 +40,16 @@ def test_it_ends_when_asked(start_worker: Start, way: str, kind: str, options: l
     assert worker.process.wait(10) == 0
     assert "stopped" in worker.said()
     assert "Traceback" not in worker.said()
+
+
+@pytest.mark.parametrize(("kind", "queue"), [("order", "order-tq"), ("shipping", "shipping-tq")])
+async def test_when_it_says_that_it_polls_the_server_knows(
+    start_worker: Start, settings: Settings, kind: str, queue: str
+) -> None:
+    worker = start_worker(kind)
+    client = await connect(settings)
+    worker.until_said("polling")
+    assert str(worker.process.pid) in [polled.partition("@")[0] for polled in await pollers(client, queue)]
 
 
 async def test_it_finishes_what_has_begun(start_worker: Start, settings: Settings) -> None:
