@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
@@ -92,6 +92,16 @@ def kernel() -> Iterator[Kernel]:
         yield it
     finally:
         it.close()
+
+
+def lasting(processes: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
+    """Without those that PostgreSQL starts for its connections. One may be about to end, such as that of the doctor of
+    the test before."""
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            parent = process.parent()
+            if parent is not None and parent.name() != "postgres":
+                yield process
 
 
 def names(processes: list[psutil.Process]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kernel import Kernel, all_gone, kernel, names
+from kernel import Kernel, all_gone, kernel, lasting, names
 from rules import NOTEBOOKS
 
 BEGIN = """
@@ -127,7 +127,8 @@ lab.check_test(never)
     ids=["an ordinary loop", "a loop that %run has patched"],
 )
 def test_an_interrupt_ends_the_cell_and_nothing_else(begun: Kernel, before: str, waiting: str) -> None:
-    started = begun.started()
+    started = list(lasting(begun.started()))
+    assert {"temporal", "postgres"} <= {process.name() for process in started}
     begun.right(f"{before}\nimport threading\nthreads = set(threading.enumerate())")
     request = begun.send_and_see(waiting)
     begun.manager.interrupt_kernel()
