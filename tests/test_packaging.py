@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from order_lifecycle.client import SEARCH_ATTRIBUTES
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack import postgres, temporal
 
@@ -252,6 +253,8 @@ def test_docker_runs_what_the_stack_runs(services: dict[str, dict[str, Any]], pi
     assert values("dynamic-config-value") == pairs(temporal.DYNAMIC_CONFIG)
     assert services["temporal"]["environment"] == temporal.ENVIRONMENT
     assert values("search-attribute") == pairs(temporal.SEARCH_ATTRIBUTES)
+    wanted = {key.name: key.indexed_value_type.name.title() for key in SEARCH_ATTRIBUTES}
+    assert wanted == temporal.SEARCH_ATTRIBUTES  # written out there, since the stack imports no workflow
 
 
 # A worker in a container is told by docker-compose.yml where the servers are, and the rules travel with an order. Its
