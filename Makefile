@@ -3,7 +3,7 @@
 #
 #   make lab PYTHON=python3.12        which Python makes .venv (3.11 or newer)
 #   make lab LAB_ARGS='--port 9999'   more options for JupyterLab
-#   make test PYTEST_ARGS='-k store'  more options for pytest
+#   make test PYTEST_ARGS='-k store'  more options for pytest (make proof takes them, too)
 #   make chaos CHAOS_ARGS='--seed 7'  more options for the chaos run (--help lists them)
 #   make bench BENCH_ARGS='--only one --folder /tmp/bench'  measure this part only, and write it there (--help lists them)
 #   make histories HISTORIES_ARGS='shipped'  record these kinds only (--help lists them)
@@ -19,9 +19,9 @@ HISTORIES_ARGS ?=
 # With its commands on the PATH, a notebook's `!order-lifecycle …` and JupyterLab's own terminals use .venv as well.
 # The scripts below reach bash as environment variables, and stay out of what it starts. PYTHONDONTWRITEBYTECODE, which
 # many containers set, too: a worker imports the workflow's module anew for each order, and would compile it each time.
-IN_VENV := env -u PYTHONDONTWRITEBYTECODE -u SETUP -u LAB -u PINS -u GOALS -u NAMED_PYTHON -u MAKEFLAGS -u MAKELEVEL PATH="$(CURDIR)/.venv/bin:$$PATH"
+IN_VENV := env -u PYTHONDONTWRITEBYTECODE -u SETUP -u LAB -u TEST -u PROOF -u PINS -u GOALS -u NAMED_PYTHON -u MAKEFLAGS -u MAKELEVEL PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup lab test chaos bench histories demo pins clean
+.PHONY: help setup lab test proof chaos bench histories demo pins clean
 .DEFAULT_GOAL := help
 
 help: ## print this list
@@ -33,12 +33,11 @@ setup: ## make .venv and install the project with its pinned dependencies
 lab: setup ## open JupyterLab on the notebooks
 	@bash -c "$$LAB"
 
-test: setup ## check style and types, then run every test, notebooks included
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	@echo .venv/bin/pytest
-	@$(IN_VENV) .venv/bin/pytest $(PYTEST_ARGS)
+test: setup ## check style and types, then run every test that can notice a change by itself, notebooks included
+	@bash -c "$$TEST"
+
+proof: setup ## run the tests that search or repeat: more plans, more orders, more kills (after make test)
+	@bash -c "$$PROOF"
 
 chaos: setup ## run hundreds of orders while workers are killed and servers are stopped (three minutes)
 	@$(IN_VENV) .venv/bin/python tests/chaos/run.py $(CHAOS_ARGS)
@@ -164,6 +163,30 @@ echo "Starting JupyterLab on notebooks/ (Ctrl-C stops it)"
 exec $(IN_VENV) JUPYTER_PREFER_ENV_PATH=1 .venv/bin/jupyter-lab --log-level=WARN $$options $(LAB_ARGS) notebooks
 endef
 export LAB
+
+define TIMED
+set -euo pipefail
+trap 'printf "make $$goal took %d min %d s\n" $$((SECONDS / 60)) $$((SECONDS % 60))' EXIT
+run() { echo "$$*"; "$$@"; }
+pytest() { echo ".venv/bin/pytest $$*"; $(IN_VENV) .venv/bin/pytest "$$@"; }
+endef
+
+define TEST
+goal=test
+$(TIMED)
+run .venv/bin/ruff check .
+run .venv/bin/ruff format --check .
+run .venv/bin/mypy
+pytest -m 'not proof' $(PYTEST_ARGS)
+endef
+export TEST
+
+define PROOF
+goal=proof
+$(TIMED)
+pytest -m 'proof or search' --hypothesis-profile=proof $(PYTEST_ARGS)
+endef
+export PROOF
 
 # uv resolves for all Pythons and systems at once, starting from the oldest Python that pyproject.toml allows.
 define PINS

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import psutil
 import pytest
 from pydantic import SecretStr
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 for variable in [name for name in os.environ if name.lower() in Settings.model_fields or name.startswith("TEMPORAL_")]:
     del os.environ[variable]
 os.environ["TEMPORAL_CONFIG_FILE"] = os.devnull  # and not the one of whoever runs the tests
+
+# How many examples Hypothesis draws for each test marked `search`: `make proof` draws all of them.
+GIVEN = hypothesis.settings.get_current_profile_name()
+for name, examples in (("everyday", 75), ("proof", 1000)):
+    hypothesis.settings.register_profile(name, hypothesis.settings(), deadline=None, max_examples=examples)
+if GIVEN in ("default", "ci"):  # none was named on the command line
+    hypothesis.settings.load_profile("everyday")
 
 LONGEST = ("test_any_order_after_approval.py", "test_any_order_before_approval.py", "test_jupyterlab.py")
 
@@ -198,7 +206,7 @@ def bare_database_url(stack: Addresses) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=["cached", "replayed"], scope="module")
+@pytest.fixture(params=["cached", pytest.param("replayed", marks=pytest.mark.proof)], scope="module")
 def cache(request: pytest.FixtureRequest) -> dict[str, int]:
     """How many workflows a worker keeps in memory. With none, each task replays the order's whole history, as it does
     after a worker was killed."""

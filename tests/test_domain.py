@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -269,7 +269,7 @@ def order_or_message(order_id: str, items: str, address: str) -> Order | str:
         return str(refused)
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.search
 @given(
     ANY_TEXT | st.just("abc-001"),
     ANYTHING | NEARLY_ITEMS | st.just(ITEMS),
@@ -285,7 +285,7 @@ def test_anything_is_an_order_or_bad_input(order_id: str, items: str, address: s
         assert answer.startswith(("id", "items", "address"))
 
 
-@settings(deadline=None, max_examples=100)
+@pytest.mark.search
 @given(st.lists(ITEM, min_size=1, max_size=100).filter(lambda items: len(items) <= 100))
 def test_an_order_survives_its_way_through_json(items: list[dict[str, Any]]) -> None:
     order = parse(json.dumps(items))

@@ -304,8 +304,8 @@ def test_the_top_level_holds_what_the_layout_names() -> None:
     assert {file.partition("/")[0] for file in files if (TOP / file).exists()} <= TOP_LEVEL
 
 
-def test_the_build_machine_runs_make_test() -> None:
+def test_the_build_machine_runs_make_test_and_then_make_proof() -> None:
     assert os.access(TOP / ".ci/run", os.X_OK)
-    assert text(".ci/run").rstrip().endswith("make test")
+    assert text(".ci/run").rstrip().endswith("\nmake test\nmake proof")
     steps = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]["test"]["steps"]
     assert steps[-1] == {"run": ".ci/run"}

@@ -136,6 +136,7 @@ def test_notebook_01(page: Page, lab: Lab) -> None:
     assert trouble(have_run(page, lab, len(before), after=code)) == []
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("lab", ["JupyterLab Dark"], indirect=True)
 def test_the_tile(page: Page, lab: Lab) -> None:
     """The launcher's tile leads to the Web UIs of the notebooks that run. In the dark theme, to be looked at."""

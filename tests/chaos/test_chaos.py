@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from chaos_plan import make_plan
 from chaos_run import chaos
 
 
+@pytest.mark.proof
 async def test_a_short_run(tmp_path: Path) -> None:
     plan = make_plan(seed=1, orders=60, seconds=12, kill_every=2.4, postgres_every=12, temporal_every=12, workers=2)
     outcome = await chaos(plan, tmp_path / "home", print)

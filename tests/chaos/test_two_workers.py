@@ -10,25 +10,28 @@ from temporalio.api.enums.v1 import EventType
 
 from order_lifecycle.workflows.order import OrderWorkflow
 
-ORDERS = 40
 
-
+@pytest.mark.parametrize("orders_at_once", [16, pytest.param(40, marks=pytest.mark.proof)])
 @pytest.mark.timeout(300)
-async def test_two_workers_of_each_kind(world: World) -> None:
+async def test_two_workers_of_each_kind(orders_at_once: int, world: World) -> None:
     workers = {kind: [world.worker(kind, fail=1 / 3, hang=1 / 3) for _ in range(2)] for kind in ("order", "shipping")}
     for worker in (*workers["order"], *workers["shipping"]):  # none comes when the work is done
         # Against hanging only: on a machine half as quick as usual, not all four had started after 20 s once.
         await until(lambda worker=worker: "polling" in worker.tail(1000), f"the {worker.name} to be there", at_most=60)
-    orders = await asyncio.gather(*(world.start(f"shared-{number:02}") for number in range(ORDERS)))
+    orders = await asyncio.gather(
+        *(world.start(f"shared-{orders_at_once}-{number:02}") for number in range(orders_at_once))
+    )
     await asyncio.gather(*(order.signal(OrderWorkflow.approve_order) for order in orders))
     async with asyncio.timeout(150):
         results = await asyncio.gather(*(order.result() for order in orders))
-    assert [result.state for result in results] == ["shipped"] * ORDERS
-    for kind, workflow_id in (("order", "order-shared-{:02}"), ("shipping", "ship-shared-{:02}-1")):
-        who = await asyncio.gather(*(who_worked(world, workflow_id.format(number)) for number in range(ORDERS)))
+    assert [result.state for result in results] == ["shipped"] * orders_at_once
+    for kind, workflow_id in (("order", "order-shared-{}-{:02}"), ("shipping", "ship-shared-{}-{:02}-1")):
+        who = await asyncio.gather(
+            *(who_worked(world, workflow_id.format(orders_at_once, number)) for number in range(orders_at_once))
+        )
         assert set().union(*who) == {worker.pid for worker in workers[kind]}
         if kind == "order":  # many an order was in the hands of both
-            assert sum(len(one) == 2 for one in who) > ORDERS / 4
+            assert sum(len(one) == 2 for one in who) > orders_at_once / 4
 
 
 async def who_worked(world: World, workflow_id: str) -> set[int]:

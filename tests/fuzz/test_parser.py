@@ -96,7 +96,7 @@ def nothing_is_written(tmp_path: Path) -> Iterator[None]:
 # --- the models ------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=1000)
+@pytest.mark.search
 @given(ANYTHING)
 def test_any_text_as_an_address_an_id_or_a_reason(text: str) -> None:
     for parse in (parse_address, parse_order_id, parse_reason, lambda text: parse_order("a", "b", text, text)):
@@ -107,7 +107,7 @@ def test_any_text_as_an_address_an_id_or_a_reason(text: str) -> None:
             assert refused.startswith(("address", "id", "reason", "items"))
 
 
-@settings(deadline=None, max_examples=500)
+@pytest.mark.search
 @given(ANYTHING)
 def test_any_text_for_the_record(text: str) -> None:
     told = for_the_record(text)
@@ -174,7 +174,8 @@ def test_a_wrong_command_line(arguments: list[str], names: str) -> None:
     assert "Traceback" not in told.err
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.search
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.sampled_from(["start", "approve", "update-address", "cancel", "status", "list", "tables", "audit", "worker"]),
     st.lists(
@@ -265,7 +266,8 @@ def can_be_a_variable(value: str) -> bool:
     return "\0" not in value and not any("\ud800" <= c < "\udc80" or "\udcff" < c <= "\udfff" for c in value)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.search
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(VARIABLES)), ANYTHING.filter(can_be_a_variable))
 def test_any_variable(name: str, value: str) -> None:
     before = dict(os.environ)

@@ -518,6 +518,11 @@ class AnyOrder(RuleBasedStateMachine):
 # --- what a test calls ------------------------------------------------------------------------------------------------
 
 
+def everyday() -> bool:
+    """Return True in `make test`, False in `make proof`, which draws more plans."""
+    return settings.get_current_profile_name() != "proof"
+
+
 def check_any_order(
     database_url: str, cache: dict[str, int], beginnings: Sequence[str], examples: int, seed: int
 ) -> None:
