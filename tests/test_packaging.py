@@ -30,6 +30,7 @@ LOOPBACK = "127.0.0.1"
 
 # The layout in the README; what tools make (.venv and the like) is in .gitignore.
 TOP_LEVEL = {
+    *("CONTRIBUTING.md", "CHANGELOG.md", ".editorconfig", ".pre-commit-config.yaml"),
     *("README.md", "pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".gitignore"),
     *("order_lifecycle", "migrations", "alembic.ini", "notebooks", "tests", "benchmarks"),
     *("docker-compose.yml", ".env.example", ".ci", ".github"),
