@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +26,7 @@ from temporalio.converter import DataConverter, PayloadConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
+from order_lifecycle.db.store import database_name
 from order_lifecycle.domain import BadInput, Order, OrderResult, Policy, total
 from order_lifecycle.settings import NoServer, Settings, no_database
 from order_lifecycle.workflows.order import (
@@ -58,7 +61,21 @@ class _NothingIsStoredElsewhere(DataConverter):
         return list(payloads)
 
 
-async def connect(settings: Settings | None = None) -> Client:
+_WORKS_FOR = " for "
+
+
+def identity(database_url: str) -> str:
+    """Name this process as a worker, for who looks at its task queue: by process id and machine, as
+    the SDK does, and by the database that it works for."""
+    return f"{os.getpid()}@{socket.gethostname()}{_WORKS_FOR}{database_name(database_url)}"
+
+
+def works_for(identity: str) -> str | None:
+    """Return the `database_name` in a worker's identity, or None if it names none."""
+    return identity.partition(_WORKS_FOR)[2] or None
+
+
+async def connect(settings: Settings | None = None, identity: str | None = None) -> Client:
     """A client of the Temporal server that `settings` name. Raises NoServer, or BadInput.
 
     TLS, an API key and whatever else a company's cluster or Temporal Cloud needs come from
@@ -74,7 +91,9 @@ async def connect(settings: Settings | None = None) -> Client:
     options = _options(settings, settings.temporal_host)
     try:
         async with asyncio.timeout(10):
-            return await Client.connect(**options, data_converter=_NothingIsStoredElsewhere())
+            return await Client.connect(
+                **options, identity=identity, data_converter=_NothingIsStoredElsewhere()
+            )
     except ValueError as error:
         raise _unusable(error) from None
     except (RuntimeError, TimeoutError) as error:
@@ -121,7 +140,7 @@ async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) ->
             settings = Settings().resolved()
             if settings.database_url is None:
                 raise NoServer(no_database(settings.order_lifecycle_home))
-            client = await connect()
+            client = await connect(identity=identity(settings.database_url.get_secret_value()))
             await register_search_attributes(client)
             return client
         except (NoServer, RPCError) as error:

@@ -79,6 +79,14 @@ def connect(database_url: str, pool_size: int = 5) -> Engine:
     )
 
 
+def database_name(database_url: str) -> str:
+    """Name a database as `host:port/database`, without the user and the password."""
+    url = make_url(database_url)
+    host = url.host or ",".join(url.normalized_query.get("host", ("localhost",)))
+    host = f"[{host}]" if ":" in host else host
+    return f"{'127.0.0.1' if host == 'localhost' else host}:{url.port or 5432}/{url.database}"
+
+
 @dataclass(frozen=True)
 class Standing:
     """The state of an order's row, and when the row was last changed."""

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL, Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from order_lifecycle.db.store import connect
+from order_lifecycle.db.store import connect, database_name
 from order_lifecycle.stack import StackError
 from order_lifecycle.stack.migrate import migrate
 
@@ -24,6 +24,19 @@ def test_every_way_to_write_the_address(engine: Engine, scheme: str) -> None:
     with same.connect() as view:
         assert view.scalar(text("SELECT count(*) FROM orders")) == 0
     same.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("postgresql://me:secret@db.example.com:6432/orders?sslmode=require", "db.example.com:6432/orders"),
+        ("postgresql://me:secret@localhost/orders", "127.0.0.1:5432/orders"),
+        ("postgresql://me:secret@[::1]:5433/orders", "[::1]:5433/orders"),
+        ("postgresql:///orders?host=/run/postgresql&password=secret", "/run/postgresql:5432/orders"),
+    ],
+)
+def test_the_name_of_a_database_has_no_secret(url: str, name: str) -> None:
+    assert database_name(url) == name
 
 
 def test_nothing_waits_for_ever(engine: Engine) -> None:

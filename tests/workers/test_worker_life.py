@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import make_url
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 from worker_process import WorkerProcess
 
-from order_lifecycle.client import connect, pollers, start_order
+from order_lifecycle.client import connect, pollers, start_order, works_for
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
@@ -50,6 +51,18 @@ async def test_when_it_says_that_it_polls_the_server_knows(
     client = await connect(settings)
     worker.until_said("polling")
     assert str(worker.process.pid) in [polled.partition("@")[0] for polled in await pollers(client, queue)]
+
+
+async def test_its_identity_tells_its_database_and_no_secret(
+    start_worker: Start, settings: Settings, database_url: str
+) -> None:
+    worker = start_worker("order")
+    worker.until_said("polling")
+    url = make_url(database_url)
+    polled = await pollers(await connect(settings), "order-tq")
+    (identity,) = [one for one in polled if one.startswith(f"{worker.process.pid}@")]
+    assert works_for(identity) == f"127.0.0.1:{url.port}/{url.database}"
+    assert str(url.password) not in identity
 
 
 async def test_it_finishes_what_has_begun(start_worker: Start, settings: Settings) -> None:
