@@ -52,10 +52,7 @@ class Postgres(Server):
     def __init__(self, home: Home, ports: Ports) -> None:
         # SIGINT: the "fast" shutdown, which does not wait for clients. SIGQUIT: not even a
         # checkpoint.
-        super().__init__(
-            home.path / "postgres.log", signal.SIGQUIT if home.ephemeral else signal.SIGINT
-        )
-        self._home = home
+        super().__init__(home, "postgres.log", signal.SIGQUIT if home.ephemeral else signal.SIGINT)
         self._ports = ports
         self._data = home.path / "postgres"
         self._unfinished = home.path / "postgres.new"
@@ -64,7 +61,7 @@ class Postgres(Server):
     @property
     def database_url(self) -> str:
         return (
-            f"postgresql+psycopg2://{USER}:{self._home.password()}@127.0.0.1:{self.port}/{DATABASE}"
+            f"postgresql+psycopg2://{USER}:{self.home.password()}@127.0.0.1:{self.port}/{DATABASE}"
         )
 
     def start(self) -> None:
@@ -78,6 +75,7 @@ class Postgres(Server):
             self._check_data()
             self._start_server()
         else:
+            self.home.keep_record()
             self._start_initdb()
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
@@ -85,9 +83,10 @@ class Postgres(Server):
             self._wait_for_initdb(self._initdb, pause)
             self._initdb = None
             # So that a data folder is a whole one, whenever we were interrupted.
-            self._unfinished.rename(self._data)
+            self.home.move(self._unfinished, self._data)
             self._start_server()
         super().wait_until_ready(pause)
+        self.home.keep_record()
 
     def ready(self) -> bool:
         """Whether it answers. The first time, the database is made."""
@@ -98,12 +97,12 @@ class Postgres(Server):
                 host="127.0.0.1",
                 port=self.port,
                 user=USER,
-                password=self._home.password(),
+                password=self.home.password(),
                 dbname="postgres",
                 connect_timeout=2,
             )
-        except psycopg2.OperationalError:
-            return False
+        except psycopg2.OperationalError as error:
+            return self.seen(" ".join(str(error).split()), _may_pass(str(error)))
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
@@ -115,11 +114,15 @@ class Postgres(Server):
         return True
 
     def _start_server(self) -> None:
-        self.port = self._ports.choose(first=None if self._home.ephemeral else PORT)
+        if self.home.only_ours:
+            # Nobody has the data open. PostgreSQL removes the file that an earlier life left, too,
+            # but not if that life's process ID now belongs to somebody else, as in a container.
+            (self._data / "postmaster.pid").unlink(missing_ok=True)
+        self.port = self._ports.choose(first=None if self.home.ephemeral else PORT)
         settings = {
             "port": str(self.port),
             **SETTINGS,
-            **(THROWAWAY if self._home.ephemeral else {}),
+            **(THROWAWAY if self.home.ephemeral else {}),
         }
         command = [str(self._bin / "postgres"), "-D", str(self._data)]
         for key, value in settings.items():
@@ -132,11 +135,11 @@ class Postgres(Server):
         self._unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
             os.chown(self._unfinished, *_identity(self._data))
-        self._home.password()
+        self.home.password()
         command = [str(self._bin / "initdb"), "-D", str(self._unfinished), "--username", USER]
-        command += ["--pwfile", str(self._home.password_file), "--auth", "scram-sha-256"]
+        command += ["--pwfile", str(self.home.password_file), "--auth", "scram-sha-256"]
         command += ["--no-locale", "--encoding", "UTF8", "--no-instructions"]
-        command += ["--no-sync"] if self._home.ephemeral else []
+        command += ["--no-sync"] if self.home.ephemeral else []
         self._initdb = self._launch([*self._prefix, *command], cwd=Path("/"))
 
     def _wait_for_initdb(
@@ -144,6 +147,7 @@ class Postgres(Server):
     ) -> None:
         give_up = time.monotonic() + READY_AT_MOST
         while initdb.poll() is None:
+            self.seen("initdb still makes the data")
             if time.monotonic() > give_up:
                 raise StackError(
                     f"initdb was not done after {READY_AT_MOST:g} s. "
@@ -154,19 +158,33 @@ class Postgres(Server):
             raise StackError(f"PostgreSQL's initdb failed: {self.how_it_ended()}")
 
     def _check_data(self) -> None:
-        if not self._home.password_file.exists():
+        if not self.home.password_file.exists():
             raise StackError(
-                f"The file {self._home.password_file} is gone: "
+                f"The file {self.home.password_file} is gone: "
                 "without it nobody gets into the database."
             )
         major = importlib.metadata.version(WHEEL).partition(".")[0]
         made_by = (self._data / "PG_VERSION").read_text().strip()
         if made_by != major:
             raise StackError(
-                f"The data in {self._home.path} was made by PostgreSQL {made_by}, "
+                f"The data in {self.home.path} was made by PostgreSQL {made_by}, "
                 f"and PostgreSQL {major}, which is installed, cannot read it. "
                 "Move the folder away, or give another --home."
             )
+
+
+def _may_pass(error: str) -> bool:
+    """Return whether a server that starts may give this answer, and later a better one."""
+    return any(
+        words in error
+        for words in (
+            "Connection refused",
+            "timeout expired",
+            "server closed the connection unexpectedly",
+            "Connection reset by peer",
+            "the database system is",  # starting up, in recovery, shutting down, not accepting …
+        )
+    )
 
 
 def _identity(data: Path) -> tuple[int, int]:

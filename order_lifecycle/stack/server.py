@@ -7,6 +7,7 @@ import errno
 import functools
 import importlib.metadata
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,11 +17,20 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from order_lifecycle.stack.home import Home
 
 # Ten times what a slow machine needs; PostgreSQL may have to recover from a crash first.
 READY_AT_MOST = 60.0  # s
 STOP_AT_MOST = 6.0  # s; less than what process.when_input_ends allows for the whole
 POLL = 0.02  # s
+# How long an error may last that waiting does not mend, such as a password that is refused: while a
+# server starts it may give an answer that it takes back.
+CERTAIN_AFTER = 3.0  # s
+# What connecting to a server gives while it starts.
+MAY_PASS = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EAGAIN)
 
 
 class StackError(Exception):
@@ -36,7 +46,9 @@ class Ports:
     """Free ports of the loopback interface, none of them handed out twice."""
 
     def __init__(self) -> None:
+        """Raises StackError if this machine has no working loopback interface."""
         self._taken: set[int] = set()
+        _check_loopback()
 
     def choose(self, wanted: int | None = None, first: int | None = None, option: str = "") -> int:
         """The port that somebody `wanted`, or else the first free one from `first` on, or else any.
@@ -60,6 +72,21 @@ class Ports:
         return port
 
 
+def _check_loopback() -> None:
+    with socket.socket() as listener, socket.socket() as caller:
+        try:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            caller.settimeout(READY_AT_MOST)
+            caller.connect(listener.getsockname())
+        except OSError as error:
+            raise StackError(
+                f"This machine cannot connect to itself at 127.0.0.1: {error.strerror or error}. "
+                "All servers listen there. Bring up the loopback interface "
+                "(as root: `ip link set lo up`), then try again."
+            ) from error
+
+
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         # As servers do: a port that was just left is free.
@@ -75,6 +102,9 @@ def _is_free(port: int) -> bool:
     return True
 
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
 class Server(ABC):
     """A server of the stack. It runs in the supervisor's session, but in a process group of its
     own: a terminal's Ctrl-C reaches the supervisor alone, which then stops its servers in good
@@ -86,11 +116,15 @@ class Server(ABC):
 
     name: str
 
-    def __init__(self, log: Path, stop_signal: signal.Signals) -> None:
-        """`log`: where its output goes. `stop_signal`: what asks it to end, and what it gets when
-        we are gone."""
-        self.log = log
+    def __init__(self, home: Home, log: str, stop_signal: signal.Signals) -> None:
+        """`log`: the file in `home` that gets its output. `stop_signal`: asks it to end; the kernel
+        sends it when we are gone."""
+        self.home = home
+        self.log = home.path / log
         self.stop_signal = stop_signal
+        # What the last look at it found, and whether waiting can mend that.
+        self.last_seen = "it has just been started"
+        self.may_pass = True
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -99,15 +133,27 @@ class Server(ABC):
 
     @abstractmethod
     def ready(self) -> bool:
-        """Whether it answers now."""
+        """Return whether it answers now. If it does not, call `seen` with the reason."""
+
+    def seen(self, what: str, may_pass: bool = True) -> bool:
+        """Remember why the server is not ready, and return False. `may_pass`: waiting may help."""
+        self.last_seen, self.may_pass = what, may_pass
+        return False
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
-        """Call `pause` until the server is ready. Raises StackError, with the end of its log, if it
-        ends or is not ready after READY_AT_MOST seconds. Somebody else may take a port between our
-        choice and the server's start: then it is started again, with other ports."""
+        """Call `pause` until the server is ready.
+
+        Somebody else may take a port between our choice and the server's start: then it is started
+        again, with other ports. Raises StackError, with what was seen last and the end of the log:
+        if the server ends, if an error lasts for CERTAIN_AFTER seconds that waiting does not mend,
+        or if the server is not ready after READY_AT_MOST seconds.
+        """
         give_up = time.monotonic() + READY_AT_MOST
+        certain = give_up
         starts = 1
         while not (self.ready() and self.alive()):
+            now = time.monotonic()
+            certain = give_up if self.may_pass else min(certain, now + CERTAIN_AFTER)
             if not self.alive():
                 # All of the log: Temporal says this first, and then prints a long stack trace.
                 if starts == 5 or b"address already in use" not in self.log.read_bytes().lower():
@@ -116,9 +162,10 @@ class Server(ABC):
                     )
                 starts += 1
                 self.start()
-            elif time.monotonic() > give_up:
+            elif now > certain:
+                waited = f" after {READY_AT_MOST:g} s" if certain == give_up else ""
                 raise StackError(
-                    f"{self.name} was not ready after {READY_AT_MOST:g} s. "
+                    f"{self.name} runs and is not ready{waited}: {self.last_seen}. "
                     f"The end of its log:\n{self.tail()}"
                 )
             pause()
@@ -136,10 +183,13 @@ class Server(ABC):
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
-        with open(self.log, "rb") as log:
-            log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
-            end = log.read().decode(errors="replace").splitlines()[-lines:]
-            return "\n".join(end) or "(it is empty)"
+        try:
+            with open(self.log, "rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
+                end = _COLOUR.sub("", log.read().decode(errors="replace")).splitlines()[-lines:]
+        except FileNotFoundError:
+            return f"({self.log} is gone)"
+        return "\n".join(end) or "(it is empty)"
 
     def _launch(
         self, command: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None
@@ -162,6 +212,8 @@ class Server(ABC):
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     process_group=0,
+                    umask=0o077,
+                    pass_fds=[self.home.lock_of_servers],
                 )
         except OSError as error:
             raise StackError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
 from order_lifecycle.stack.server import POLL, Ports, Server, StopRequested, stop
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG, Temporal
+
+TELL_EVERY = 5.0  # s, while a server starts
 
 
 class Stack:
@@ -88,13 +91,13 @@ class Stack:
         from order_lifecycle.stack.migrate import migrate
 
         if postgres in self.servers:
-            postgres.wait_until_ready(self._pause)
+            self._wait_for(postgres)
         database_url = (
             given.database_url.get_secret_value() if given.database_url else postgres.database_url
         )
         self._progress(f"Database: {migrate(database_url)}.")
         if temporal in self.servers:
-            temporal.wait_until_ready(self._pause)
+            self._wait_for(temporal)
         ui_url = (
             given.temporal_ui_url if given.temporal_host else f"http://127.0.0.1:{temporal.ui_port}"
         )
@@ -107,6 +110,22 @@ class Stack:
         )
         home.publish(addresses)
         return addresses
+
+    def _wait_for(self, server: Server) -> None:
+        """Wait until the server is ready, and tell from time to time what is missing."""
+        began = told = time.monotonic()
+
+        def pause() -> None:
+            nonlocal told
+            self._pause()
+            now = time.monotonic()
+            if now - told > TELL_EVERY:
+                told = now
+                self._progress(
+                    f"{server.name} is not ready after {now - began:.0f} s: {server.last_seen} …"
+                )
+
+        server.wait_until_ready(pause)
 
     def _pause(self) -> None:
         with suppress(Empty):

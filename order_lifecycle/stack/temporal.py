@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import http.client
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.server import (
+    MAY_PASS,
     Ports,
     Server,
     StackError,
@@ -47,6 +48,7 @@ DYNAMIC_CONFIG = {
 ENVIRONMENT = {"GOGC": "200"}
 # A write-ahead log is as safe as SQLite's default journal, and an order takes 0.29 s with it
 # instead of 0.69 s.
+DATABASE = "temporal.db"
 SQLITE_JOURNAL = "journal_mode=wal"
 SEARCH_ATTRIBUTES = {"OrderState": "Keyword", "OrderTotal": "Double"}
 
@@ -63,14 +65,11 @@ class Temporal(Server):
         ui_path: str | None = None,
         dynamic_config: Mapping[str, str] = DYNAMIC_CONFIG,
     ) -> None:
-        super().__init__(
-            home.path / "temporal.log", signal.SIGKILL if home.ephemeral else signal.SIGTERM
-        )
+        super().__init__(home, "temporal.log", signal.SIGKILL if home.ephemeral else signal.SIGTERM)
         if port is not None and port == ui_port:
             raise StackError(
                 f"Temporal and its Web UI cannot both have port {port}: change --port or --ui-port."
             )
-        self._home = home
         self._ports = ports
         self._wanted = port, ui_port
         self._ui_path = ui_path
@@ -78,7 +77,7 @@ class Temporal(Server):
 
     def start(self) -> None:
         def choose(wanted: int | None, first: int, option: str) -> int:
-            return self._ports.choose(wanted, None if self._home.ephemeral else first, option)
+            return self._ports.choose(wanted, None if self.home.ephemeral else first, option)
 
         self.port = choose(self._wanted[0], PORT, "--port")
         self.ui_port = choose(self._wanted[1], UI_PORT, "--ui-port")
@@ -89,9 +88,10 @@ class Temporal(Server):
         command += ["--ui-disable-news-fetch", "--log-level", "error"]
         if self._ui_path:
             command += ["--ui-public-path", self._ui_path.replace("{port}", str(self.ui_port))]
-        if not self._home.ephemeral:
+        if not self.home.ephemeral:
+            self._prepare_data()
             # Relative: a `?` or `%` in a path means something to SQLite.
-            command += ["--db-filename", "temporal.db"]
+            command += ["--db-filename", DATABASE]
             command += ["--sqlite-pragma", SQLITE_JOURNAL]
         for key, value in self._dynamic_config.items():
             command += ["--dynamic-config-value", f"{key}={value}"]
@@ -99,27 +99,42 @@ class Temporal(Server):
             command += ["--search-attribute", f"{key}={value}"]
         self._launch(
             [*setpriv(*end_with_us(self.stop_signal)), *command],
-            cwd=self._home.path,
+            cwd=self.home.path,
             more=ENVIRONMENT if self._dynamic_config else None,  # or it is to be as shipped
         )
+
+    def _prepare_data(self) -> None:
+        """Let a database that was never ready be made anew: it may lack its tables."""
+        if self.home.never_ready(self.name):
+            for file in self.home.path.glob(f"{DATABASE}*"):
+                file.unlink()
+        if not (self.home.path / DATABASE).exists():
+            self.home.begin(self.name)
+
+    def wait_until_ready(self, pause: Callable[[], object]) -> None:
+        super().wait_until_ready(pause)
+        self.home.finish(self.name)
 
     def ready(self) -> bool:
         # The port opens before the services behind it answer. To know that a workflow does not
         # exist, they all have to. (Not asked through the Web UI: its own connection waits for a
         # second after a first try that fails.)
-        nothing = _status(self._http_port, "/api/v1/namespaces/default/workflows/none")
-        if nothing != http.client.NOT_FOUND:
-            return False
-        return _status(self.ui_port, "/") in (http.client.OK, http.client.PERMANENT_REDIRECT)
+        nothing = "/api/v1/namespaces/default/workflows/none"
+        return self._answers(self._http_port, nothing, http.client.NOT_FOUND) and self._answers(
+            self.ui_port, "/", http.client.OK, http.client.PERMANENT_REDIRECT
+        )
 
-
-def _status(port: int, path: str) -> int:
-    """The status of the answer to GET, or 0 for no answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status
-    except (OSError, http.client.HTTPException):
-        return 0
-    finally:
-        connection.close()
+    def _answers(self, port: int, path: str, *wanted: int) -> bool:
+        """Return whether GET is answered with one of these statuses."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        try:
+            connection.request("GET", path)
+            status = connection.getresponse().status
+        except OSError as error:
+            passes = isinstance(error, TimeoutError) or error.errno in MAY_PASS
+            return self.seen(f"127.0.0.1:{port} says {error.strerror or error}", passes)
+        except http.client.HTTPException as error:
+            return self.seen(f"127.0.0.1:{port} gives no HTTP answer: {error!r}")
+        finally:
+            connection.close()
+        return status in wanted or self.seen(f"127.0.0.1:{port} answers {status} to GET {path}")

@@ -1,0 +1,106 @@
+"""Kill a stack at any moment: the next `up` in the same home works without a hand, and nothing that it acknowledged is
+lost."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lives import ORDINARY_USER, PID_NAMESPACE, USER, Lives, closed_to_others, live
+
+from order_lifecycle.stack.home import Home
+
+ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="only root can become another user, in a namespace of its own")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+
+
+def can_have_a_pid_namespace() -> bool:
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run([*PID_NAMESPACE, "true"], capture_output=True).returncode == 0
+    )
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., Lives]]:
+    """`begin(*before)`: a home of which nothing is left at the end. `before` starts its command."""
+    with ExitStack() as at_the_end:
+
+        def new(*before: str) -> Lives:
+            folder = Path(at_the_end.enter_context(tempfile.TemporaryDirectory()))
+            folder.chmod(0o755)
+            home = folder / "home"
+            home.mkdir()
+            if f"--reuid={USER}" in before:
+                os.chown(home, USER, USER)
+            lives = Lives(home, folder, before)
+            at_the_end.callback(lives.end)
+            return lives
+
+        yield new
+
+
+def as_ordinary_user() -> list[str]:
+    if not can_have_a_pid_namespace():
+        pytest.skip("no pid namespace can be had here")
+    # Python itself may be in a folder that is closed to that user.
+    may_read_all = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"] if closed_to_others() else []
+    return [*PID_NAMESPACE, *ORDINARY_USER, *may_read_all]
+
+
+@needs_root
+def test_a_container_that_is_killed_starts_again(begin: Callable[..., Lives]) -> None:
+    """Its process ids are used again: `postmaster.pid` names a process that is alive, and somebody else's."""
+    lives = begin(*as_ordinary_user())
+    for number in range(4):
+        lives.begin()
+        addresses = lives.addresses()
+        assert addresses
+        lives.check(addresses)
+        lives.write(addresses, f"life-{number}")
+        lives.kill()
+
+
+@linux
+def test_a_home_that_is_killed_at_random_starts_again(begin: Callable[..., Lives]) -> None:
+    live(begin(), 5, random.Random(1))
+
+
+@linux
+@pytest.mark.proof
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", [20261201])
+@pytest.mark.parametrize("who", ["root", "ordinary user in a pid namespace"])
+def test_two_hundred_lives(begin: Callable[..., Lives], who: str, seed: int) -> None:
+    if who != "root" and not ROOT:
+        pytest.skip("only root can become another user, in a namespace of its own")
+    print(f"seed {seed}")
+    live(begin(*([] if who == "root" else as_ordinary_user())), 200, random.Random(seed))
+
+
+def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "stack.json").write_text('{"temporal_host": "127.')
+    (home / "password").touch()
+    (home / "password.new").write_text("half of a passw")
+    (home / "postgres.new").mkdir()
+    (home / "postgres.new" / "PG_VERSION").write_text("18")
+    with_mark = Home(home)
+    with_mark.begin("Temporal")
+    with_mark.close()
+    (home / "temporal.db").touch()  # without a schema
+    (home / "temporal.db-journal").write_text("half of a journal")
+    up(home).addresses()
+    assert not list(home.glob("*.new"))
+    assert not list(home.glob("*.unfinished"))
