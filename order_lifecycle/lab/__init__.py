@@ -1,35 +1,44 @@
 """What notebooks import: servers and workers, tables, pictures, waiting, checks of exercises."""
 
 from order_lifecycle.faults import Faults
-from order_lifecycle.lab.attempts import attempts
 from order_lifecycle.lab.beside import as_shipped, time_skipping
-from order_lifecycle.lab.check import check_cancelled, check_refunds, check_running, check_shipped
-from order_lifecycle.lab.check_deploy import check_build, check_changes, check_patch
-from order_lifecycle.lab.check_failures import check_failed_unpaid, check_retries
-from order_lifecycle.lab.check_first import (
+from order_lifecycle.lab.checks.base import (
+    check_cancelled,
+    check_refunds,
+    check_running,
+    check_shipped,
+)
+from order_lifecycle.lab.checks.nb00_start_here import (
     check_moved,
     check_parts,
     check_pauses,
     check_refused_fields,
 )
-from order_lifecycle.lab.check_money_back import check_cancelled_by_temporal, check_saga
-from order_lifecycle.lab.check_production import check_counted, check_query, check_settings
-from order_lifecycle.lab.check_shipping import check_race, check_tries
-from order_lifecycle.lab.check_testing import check_goes_on, check_test
-from order_lifecycle.lab.check_waiting import check_answers, check_waited
-from order_lifecycle.lab.check_workers import check_killed, check_safe_to_repeat
-from order_lifecycle.lab.check_workflow import check_return
-from order_lifecycle.lab.history import history
+from order_lifecycle.lab.checks.nb04_waiting_for_people import check_answers, check_waited
+from order_lifecycle.lab.checks.nb05_when_things_fail import check_failed_unpaid, check_retries
+from order_lifecycle.lab.checks.nb06_kill_the_worker import check_killed, check_safe_to_repeat
+from order_lifecycle.lab.checks.nb07_shipping import check_race, check_tries
+from order_lifecycle.lab.checks.nb08_money_back import check_cancelled_by_temporal, check_saga
+from order_lifecycle.lab.checks.nb09_parcel_return import check_return
+from order_lifecycle.lab.checks.nb09_testing import check_goes_on, check_test
+from order_lifecycle.lab.checks.nb10_changing_running_code import (
+    check_build,
+    check_changes,
+    check_patch,
+)
+from order_lifecycle.lab.checks.nb11_in_production import check_counted, check_query, check_settings
 from order_lifecycle.lab.lessons import builds, promote, start_lesson_worker
 from order_lifecycle.lab.links import link
-from order_lifecycle.lab.many import throughput
-from order_lifecycle.lab.numbers import metrics
 from order_lifecycle.lab.replaying import goes_on
 from order_lifecycle.lab.source import source
-from order_lifecycle.lab.states import state_diagram
-from order_lifecycle.lab.tables import changes, state_of, table
 from order_lifecycle.lab.testing import quiet, test_server
-from order_lifecycle.lab.timeline import timeline
+from order_lifecycle.lab.views.attempts import attempts
+from order_lifecycle.lab.views.history import history
+from order_lifecycle.lab.views.metrics import metrics
+from order_lifecycle.lab.views.states import state_diagram
+from order_lifecycle.lab.views.tables import changes, state_of, table
+from order_lifecycle.lab.views.throughput import throughput
+from order_lifecycle.lab.views.timeline import timeline
 from order_lifecycle.lab.waiting import LabError, wait_for_state, wait_until, watch
 from order_lifecycle.lab.workers import pending, who
 from order_lifecycle.lab.world import doctor, start_worker, start_workers, up

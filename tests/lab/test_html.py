@@ -10,8 +10,8 @@ from temporalio.client import Client
 from order_lifecycle import jupyter, lab
 from order_lifecycle.client import start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
-from order_lifecycle.lab.check import Check
-from order_lifecycle.lab.pictures import Picture
+from order_lifecycle.lab.checks.base import Check
+from order_lifecycle.lab.views.pictures import Picture
 from order_lifecycle.lab.world import World
 from order_lifecycle.workflows.order import OrderWorkflow
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from order_lifecycle.lab.history import Span
-from order_lifecycle.lab.timeline import _legend
+from order_lifecycle.lab.views.history import Span
+from order_lifecycle.lab.views.timeline import _legend
 
 STEP = Span("charge_payment", "step", 0, 0, 0.2, "ok")
 QUEUED = Span("charge_payment", "step", 0, 1, 1.2, "ok")

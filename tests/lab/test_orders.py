@@ -14,7 +14,7 @@ from starting import Start
 from order_lifecycle import lab
 from order_lifecycle.domain import EventType
 from order_lifecycle.faults import Faults, OutsideError
-from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 

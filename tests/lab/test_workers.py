@@ -24,8 +24,8 @@ from order_lifecycle import lab
 from order_lifecycle.db.store import connect
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, Policy
 from order_lifecycle.faults import Faults, OutsideTimeout
-from order_lifecycle.lab.history import Span
-from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.views.history import Span
+from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 

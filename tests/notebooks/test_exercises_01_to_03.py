@@ -15,8 +15,8 @@ from temporalio.client import WorkflowHandle
 from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderResult, Policy
-from order_lifecycle.lab.check_first import DUTIES, PARTS
-from order_lifecycle.lab.tables import store as lab_store
+from order_lifecycle.lab.checks.nb00_start_here import DUTIES, PARTS
+from order_lifecycle.lab.views.tables import store as lab_store
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 

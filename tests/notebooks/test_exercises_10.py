@@ -8,7 +8,7 @@ from rules import TOP
 from temporalio.client import Client
 
 from order_lifecycle import lab
-from order_lifecycle.lab.check_deploy import CHANGES
+from order_lifecycle.lab.checks.nb10_changing_running_code import CHANGES
 from order_lifecycle.lab.world import World
 from order_lifecycle.lessons.deploy import QUEUE
 

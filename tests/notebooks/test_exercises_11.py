@@ -12,7 +12,7 @@ import pytest
 from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
-from order_lifecycle.lab.check_production import CLOUD
+from order_lifecycle.lab.checks.nb11_in_production import CLOUD
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.settings import Settings

@@ -30,7 +30,7 @@ NO_CONSTANTS = {
     ("order_lifecycle/db/models.py", "_one_of('state', OrderState)"): "made of the names of an Enum",
     ("order_lifecycle/db/models.py", "_one_of('status', PaymentStatus)"): "made of the names of an Enum",
     ("order_lifecycle/db/models.py", "_one_of('type', EventType)"): "made of the names of an Enum",
-    ("order_lifecycle/lab/check_production.py", "query"): "a filter of Temporal's list, which a learner wrote",
+    ("order_lifecycle/lab/checks/nb11_in_production.py", "query"): "a filter of Temporal's list, which a learner wrote",
     ("order_lifecycle/report.py", "query"): "a state is the only part, and it is an OrderState",
     ("order_lifecycle/stack/postgres.py", "f'CREATE DATABASE {DATABASE}'"): "a name, which is a constant there",
     (

@@ -12,8 +12,8 @@ from temporalio.api.history.v1 import ActivityTaskStartedEventAttributes
 from temporalio.testing import ActivityEnvironment
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.lab.check import Check, no_order, row_of
-from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.checks.base import Check, no_order, row_of
+from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
 Activity = Callable[[str, int], object]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
-from order_lifecycle.lab.pictures import BLUE, GROUND, INK, Picture
+from order_lifecycle.lab.views.pictures import BLUE, GROUND, INK, Picture
 from order_lifecycle.lab.waiting import LabError, wait_until
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowHandle
 
-from order_lifecycle.lab.attempts import each_attempt, failed_attempts
-from order_lifecycle.lab.history import Span, in_words, spans
-from order_lifecycle.lab.pictures import BLUE, FAINT, GROUND, INK, ORANGE, PALE, RED, Picture
+from order_lifecycle.lab.views.attempts import each_attempt, failed_attempts
+from order_lifecycle.lab.views.history import Span, in_words, spans
+from order_lifecycle.lab.views.pictures import BLUE, FAINT, GROUND, INK, ORANGE, PALE, RED, Picture
 from order_lifecycle.lab.world import Process
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from order_lifecycle.domain import Address
-from order_lifecycle.lab.check import Check, no_order, row_of
-from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.checks.base import Check, no_order, row_of
+from order_lifecycle.lab.views.tables import store
 
 # --- 00: who does what ---------------------------------------------------------------------------
 

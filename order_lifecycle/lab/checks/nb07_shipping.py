@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from order_lifecycle.lab.check import Check, Outcome, no_order, row_of
-from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.checks.base import Check, Outcome, no_order, row_of
+from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
 Race = Callable[[Coroutine[Any, Any, str], asyncio.Event], Awaitable[str | None]]

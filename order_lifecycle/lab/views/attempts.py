@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from order_lifecycle.lab.history import Span
+from order_lifecycle.lab.views.history import Span
 from order_lifecycle.lab.world import Process
 
 if TYPE_CHECKING:

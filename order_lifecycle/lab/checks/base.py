@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.domain import EventType
-from order_lifecycle.lab.tables import store
+from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 from order_lifecycle.lab.world import Process
 

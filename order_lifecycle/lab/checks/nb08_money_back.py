@@ -10,7 +10,7 @@ from contextlib import suppress
 from temporalio.client import WorkflowExecutionStatus
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.lab.check import Check, Outcome, no_order, row_of
+from order_lifecycle.lab.checks.base import Check, Outcome, no_order, row_of
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
 Step = Callable[[], Awaitable[None]]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from order_lifecycle.lab.check import Check
-from order_lifecycle.lab.timeline import Timeline
+from order_lifecycle.lab.checks.base import Check
+from order_lifecycle.lab.views.timeline import Timeline
 
 DAY = 86400.0  # s
 

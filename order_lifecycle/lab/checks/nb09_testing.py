@@ -9,7 +9,7 @@ from typing import Any
 
 from temporalio.client import WorkflowHistory
 
-from order_lifecycle.lab.check import Check
+from order_lifecycle.lab.checks.base import Check
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 from order_lifecycle.lessons.small_orders import SilenceIsConsent, WalksAway, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow

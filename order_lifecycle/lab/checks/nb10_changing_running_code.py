@@ -18,8 +18,8 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from order_lifecycle.client import connect
-from order_lifecycle.lab.check import Check
-from order_lifecycle.lab.modules import module_of
+from order_lifecycle.lab.checks.base import Check
+from order_lifecycle.lab.checks.temporary_module import module_of
 from order_lifecycle.lab.replaying import what_stops
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own, wait_until
 from order_lifecycle.lessons import deploy

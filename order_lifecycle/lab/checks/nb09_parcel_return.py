@@ -16,9 +16,9 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from order_lifecycle.lab.beside import TimeSkipping, time_skipping
-from order_lifecycle.lab.check import Check
-from order_lifecycle.lab.check_deploy import steps_of
-from order_lifecycle.lab.modules import module_of
+from order_lifecycle.lab.checks.base import Check
+from order_lifecycle.lab.checks.nb10_changing_running_code import steps_of
+from order_lifecycle.lab.checks.temporary_module import module_of
 from order_lifecycle.lab.replaying import what_stops
 from order_lifecycle.lab.waiting import LabError, in_a_loop_of_its_own, wait_until
 from order_lifecycle.lab.world import here

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from order_lifecycle.domain import MOVES, OrderState
-from order_lifecycle.lab.pictures import BLUE, FAINT, GROUND, INK, PALE, Picture
+from order_lifecycle.lab.views.pictures import BLUE, FAINT, GROUND, INK, PALE, Picture
 from order_lifecycle.lab.waiting import LabError
 
 HAPPY = [OrderState.RECEIVED, *(after for _, after in MOVES.values())]

@@ -7,7 +7,7 @@ from typing import Any
 
 from order_lifecycle.domain import Refused
 from order_lifecycle.faults import OutsideError, OutsideTimeout
-from order_lifecycle.lab.check import Check, no_order, row_of
+from order_lifecycle.lab.checks.base import Check, no_order, row_of
 
 Call = Callable[[], str]
 TRIES = 5
