@@ -2,18 +2,10 @@
 
 from order_lifecycle.faults import Faults
 from order_lifecycle.lab.beside import as_shipped, time_skipping
-from order_lifecycle.lab.checks.base import (
-    check_cancelled,
-    check_refunds,
-    check_running,
-    check_shipped,
-)
-from order_lifecycle.lab.checks.nb00_start_here import (
-    check_moved,
-    check_parts,
-    check_pauses,
-    check_refused_fields,
-)
+from order_lifecycle.lab.checks.nb00_start_here import check_parts, check_running
+from order_lifecycle.lab.checks.nb01_first_order import check_refused_fields, check_shipped
+from order_lifecycle.lab.checks.nb02_signals import check_cancelled, check_moved
+from order_lifecycle.lab.checks.nb03_queries_and_tables import check_pauses, check_refunds
 from order_lifecycle.lab.checks.nb04_waiting_for_people import check_answers, check_waited
 from order_lifecycle.lab.checks.nb05_when_things_fail import check_failed_unpaid, check_retries
 from order_lifecycle.lab.checks.nb06_kill_the_worker import check_killed, check_safe_to_repeat

@@ -1,0 +1,91 @@
+"""Check the exercises of notebook 02: a cancel in time, and a customer who moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from order_lifecycle.domain import Address
+from order_lifecycle.lab.checks.base import (
+    BEFORE_THE_REVIEW_ENDS,
+    Check,
+    no_order,
+    reason_of,
+    row_of,
+)
+from order_lifecycle.lab.views.tables import store
+
+
+def check_cancelled(order_id: str, why: str) -> Check:
+    """Was the order cancelled after it had been charged, for this reason, and the money given
+    back?"""
+    order, payment = row_of("orders", order_id), row_of("payments", order_id)
+    wrong = None
+    if order is None:
+        wrong = no_order(order_id, "start it, approve it, and wait until it is charged.")
+    elif order["state"] in ("dispatched", "shipped"):
+        wrong = (
+            f"{order_id} is {order['state']}, and that is too late. "
+            "Hint: `shipping_worker.stop()` first, then a new order."
+        )
+    elif order["state"] in BEFORE_THE_REVIEW_ENDS:
+        wrong = (
+            f"{order_id} waits for its review, and is not charged yet. "
+            "Hint: before you cancel it, send it the signal `approve_order`, "
+            "and `lab.wait_for_state(handle, 'charged')`."
+        )
+    elif order["state"] != "cancelled":
+        wrong = (
+            f"{order_id} is {order['state']}. "
+            "Hint: send it the signal `cancel_order`, and wait for its result."
+        )
+    elif payment is None:
+        wrong = (
+            f"{order_id} was cancelled before it was charged. "
+            "Hint: approve it, and `lab.wait_for_state(handle, 'charged')` first."
+        )
+    elif (said := reason_of(order_id)) != why:
+        wrong = (
+            f"The reason on record is {said!r}, not {why!r}. "
+            "Hint: the signal `cancel_order` takes it as its argument (`handle.cancel()` has none)."
+        )
+    return Check(
+        wrong, f"{order_id} is cancelled, the reason is on record, and the charge is refunded."
+    )
+
+
+def check_moved(order_id: str, to: Sequence[Address]) -> Check:
+    """Was the order's address changed to all of these, one after the other?"""
+    changes = [row for row in store().rows("events", order_id) if row["type"] == "address_changed"]
+    moved = [Address.model_validate(row["payload_json"]) for row in changes]
+    wrong = None
+    if row_of("orders", order_id) is None:
+        wrong = no_order(order_id, f'`await start("{order_id}")`.')
+    elif not moved:
+        wrong = (
+            f"The address of {order_id} has not changed. "
+            "Hint: `await handle.signal(…)` carries no answer, so wait with `lab.wait_until` until "
+            "its event is there; if none comes, was the argument one `Address`?"
+        )
+    elif len(moved) > 1 and moved == list(reversed(to)):
+        wrong = (
+            f"{order_id} goes to {moved[-1].address}: that address arrived last. "
+            "Hint: `await` the first signal before you send the second."
+        )
+    elif moved == list(to[: len(moved)]) and len(moved) < len(to):
+        wrong = (
+            f"{order_id} has moved {len(moved)} time{'s' if len(moved) > 1 else ''}, "
+            f"not {len(to)}. "
+            "Hint: send the next address too, and wait until all the events are there."
+        )
+    elif moved != list(to):
+        wrong = (
+            f"{order_id} has moved to "
+            f"{', then to '.join(address.address for address in moved).rstrip('.')}. "
+            "Hint: it should be "
+            f"{', then '.join(address.address for address in to)}, and nothing else."
+        )
+    return Check(
+        wrong,
+        f"{order_id} goes to {to[-1].address}: "
+        "signals are handled in the order in which they arrive.",
+    )
