@@ -32,7 +32,7 @@ LOOPBACK = "127.0.0.1"
 TOP_LEVEL = {
     *("CONTRIBUTING.md", "CHANGELOG.md", ".editorconfig", ".pre-commit-config.yaml"),
     *("README.md", "pyproject.toml", "constraints.txt", "environment.yml", "Makefile", ".gitignore"),
-    *("order_lifecycle", "migrations", "alembic.ini", "notebooks", "tests", "benchmarks"),
+    *("order_lifecycle", "migrations", "alembic.ini", "notebooks", "tests", "benchmarks", "docs"),
     *("docker-compose.yml", ".env.example", ".ci", ".github"),
 }
 
@@ -310,3 +310,20 @@ def test_the_build_machine_runs_make_test_and_then_make_proof() -> None:
     assert text(".ci/run").rstrip().endswith("\nmake test\nmake proof")
     steps = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]["test"]["steps"]
     assert steps[-1] == {"run": ".ci/run"}
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    pages = [
+        TOP / name
+        for name in subprocess.run(
+            ["git", "ls-files", "*.md"], cwd=TOP, capture_output=True, text=True, check=True
+        ).stdout.split()
+    ]
+    links = {(page, link) for page in pages for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text())}
+    assert len(links) > 30
+    assert [f"{page.name}: {link}" for page, link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_decision_is_in_the_index() -> None:
+    pages = {page.name for page in (TOP / "docs" / "decisions").glob("*.md")} - {"README.md"}
+    assert pages == set(re.findall(r"\]\((\w+\.md)\)", text("docs/decisions/README.md")))

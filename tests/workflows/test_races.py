@@ -8,13 +8,16 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import timedelta
 
 import pytest
 from shop import Handle, Shop, open_shop, until
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.api.update.v1 import UpdateRef, WaitPolicy
+from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest, ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.client import connect as connect_to_temporal
@@ -23,6 +26,7 @@ from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
 DONE = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
+TIMER_FIRED = EventType.EVENT_TYPE_TIMER_FIRED
 HILL, ELSEWHERE = (Address(address="5 Lake Dr.", city=city, state="AL", zipcode="43561") for city in ("Hill", "Temp"))
 
 
@@ -72,6 +76,45 @@ async def test_a_cancel_and_an_approval(shop: Shop, name: str) -> None:
         async with shop.working("order workflows"):
             assert (await order.result()).state is OrderState.CANCELLED
     assert shop.payments(name) == []
+
+
+@pytest.mark.parametrize("by", ["signal", "Update"])
+async def test_an_approval_on_record_beats_a_deadline_that_has_passed(shop: Shop, name: str, by: str) -> None:
+    """No worker ran when the deadline passed, and the approval came after it. Whoever looks next finds both."""
+    policy = shop.policy.model_copy(update={"review_timeout": timedelta(seconds=1)})
+    async with shop.working("order activities", "shipping"):
+        async with shop.working("order workflows"):
+            order = await shop.start(name, policy=policy)
+            await until(lambda: shop.status(order), lambda status: status.waiting_for == "approve_order")
+        await until(
+            lambda: order.fetch_history(), lambda history: TIMER_FIRED in [e.event_type for e in history.events]
+        )
+        if by == "signal":
+            await order.signal(OrderWorkflow.approve_order)
+            async with shop.working("order workflows"):
+                assert (await order.result()).state is OrderState.SHIPPED
+        else:
+            approval = asyncio.create_task(order.execute_update(OrderWorkflow.approve, id=name))
+            await until(lambda: admitted(shop, order, name))
+            async with shop.working("order workflows"):
+                assert (await approval).message == "approved"
+                assert (await order.result()).state is OrderState.SHIPPED
+    assert shop.events(name).count("order_cancelled") == 0
+
+
+async def admitted(shop: Shop, order: Handle, update_id: str) -> bool:
+    """Whether the server has that Update, and waits for a worker to answer it."""
+    update = UpdateRef(workflow_execution=WorkflowExecution(workflow_id=order.id), update_id=update_id)
+    ask = PollWorkflowExecutionUpdateRequest(
+        namespace=shop.client.namespace, update_ref=update, wait_policy=WaitPolicy(lifecycle_stage=1)
+    )
+    try:
+        await shop.client.workflow_service.poll_workflow_execution_update(ask, timeout=timedelta(seconds=1))
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return False
+    return True
 
 
 async def test_a_cancel_and_the_end_of_shipping(shop: Shop, name: str) -> None:
