@@ -7,10 +7,8 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from temporalio.api.common.v1 import Payload
 from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -21,14 +19,13 @@ from temporalio.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from temporalio.contrib.pydantic import PydanticPayloadConverter
-from temporalio.converter import DataConverter, PayloadConverter
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.db.store import database_name
 from order_lifecycle.domain import BadInput, Order, OrderResult, Policy, total
 from order_lifecycle.settings import NoServer, Settings, no_database
+from order_lifecycle.temporal_compat import PlainDataConverter
 from order_lifecycle.workflows.order import (
     ORDER_QUEUE,
     ORDER_STATE,
@@ -40,25 +37,6 @@ from order_lifecycle.workflows.order import (
 SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (ORDER_STATE, ORDER_TOTAL)
 
 _NOT_ALLOWED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED)
-
-
-@dataclass(frozen=True)
-class _NothingIsStoredElsewhere(DataConverter):
-    """What says that it is stored elsewhere is data like any other, which no handler can read: a
-    signal is dropped, an Update refused. The SDK would fail the workflow task, before it looks at
-    what it is for, and try that for ever."""
-
-    payload_converter_class: type[PayloadConverter] = PydanticPayloadConverter
-
-    async def _decode_reference_payload_sequence(
-        self, payloads: Sequence[Payload]
-    ) -> list[Payload]:
-        return list(payloads)
-
-    async def _external_retrieve_payload_sequence(
-        self, payloads: Sequence[Payload]
-    ) -> list[Payload]:
-        return list(payloads)
 
 
 _WORKS_FOR = " for "
@@ -92,7 +70,7 @@ async def connect(settings: Settings | None = None, identity: str | None = None)
     try:
         async with asyncio.timeout(10):
             return await Client.connect(
-                **options, identity=identity, data_converter=_NothingIsStoredElsewhere()
+                **options, identity=identity, data_converter=PlainDataConverter()
             )
     except ValueError as error:
         raise _unusable(error) from None

@@ -25,6 +25,7 @@ from temporalio.runtime import (
 )
 
 from order_lifecycle.domain import BadInput
+from order_lifecycle.temporal_compat import LOG_KEY_OF_ERRORS
 
 # Failures of a step that are part of an order's life. They are told in a line; any other one keeps
 # its traceback. Python's own TimeoutError is such another one.
@@ -113,7 +114,7 @@ def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, An
     context = line.pop("temporal_workflow", {})
     context.pop("attempt", None)  # of the workflow, of which there is one
     context = {**context, **line.pop("temporal_activity", {})}
-    line.pop("__temporal_error_identifier", None)
+    line.pop(LOG_KEY_OF_ERRORS, None)
     if "activity_type" in context:
         context["step"] = context["activity_type"]
     if found := ORDER_OF.fullmatch(str(context.get("workflow_id", ""))):

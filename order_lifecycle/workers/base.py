@@ -26,6 +26,7 @@ from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import BadInput
 from order_lifecycle.faults import STEPS, Faults
 from order_lifecycle.settings import Settings
+from order_lifecycle.temporal_compat import is_activity
 
 # An activity spends its time waiting: for the outside world, then for the database. A hanging call
 # to the outside holds a thread, not a connection, so there are more of the former.
@@ -99,7 +100,7 @@ async def _first_poll(client: Client, task_queue: str, stop: asyncio.Event) -> N
 
 def activity_methods(activities: Activities) -> list[Callable[..., Any]]:
     found = (getattr(activities, name) for name in dir(activities))
-    return [method for method in found if hasattr(method, "__temporal_activity_definition")]
+    return [method for method in found if is_activity(method)]
 
 
 def command(kind: Kind) -> None:

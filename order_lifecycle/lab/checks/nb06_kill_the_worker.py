@@ -15,6 +15,7 @@ from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.lab.checks.base import Check, no_order, row_of
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.temporal_compat import is_activity
 
 Activity = Callable[[str, int], object]
 
@@ -108,7 +109,7 @@ def _points() -> list[int]:
 def _why_no_worker_takes_it(function: object) -> str | None:
     if not callable(function):
         return f"{function!r} is no function. Hint: `def give_points(order_id, points):`."
-    if not hasattr(function, "__temporal_activity_definition"):
+    if not is_activity(function):
         return (
             "A worker would refuse it: it is an ordinary function. "
             "Hint: `@activity.defn`, in the line above `def`."

@@ -23,6 +23,7 @@ from order_lifecycle.lab.replaying import what_stops
 from order_lifecycle.lab.waiting import LabError, in_a_loop_of_its_own, wait_until
 from order_lifecycle.lab.world import here
 from order_lifecycle.lessons.returns import refund
+from order_lifecycle.temporal_compat import is_workflow
 
 NAME = "ParcelReturn"
 AT_MOST = 10.0  # s, for what takes a moment
@@ -76,7 +77,7 @@ def _fault_of(code: str) -> str | None:
     try:
         with module_of(code) as module:
             workflow: Any = getattr(module, NAME, None)
-            if not hasattr(workflow, "__temporal_workflow_definition"):
+            if not is_workflow(workflow):
                 return (
                     f"There is no workflow {NAME} in it. "
                     f"Hint: `@workflow.defn`, in the line above `class {NAME}:`."

@@ -13,6 +13,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
 from order_lifecycle.report import is_running
+from order_lifecycle.temporal_compat import client_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ async def history(handle: WorkflowHandle[Any, Any], *, tasks: bool = False) -> p
 
 async def spans(handle: WorkflowHandle[Any, Any]) -> list[Span]:
     """What happened in an order and in its child workflows, in order."""
-    client = handle._client  # there is no other way to the server that this order is on
+    client = client_of(handle)
     described = await handle.describe()
     found = await _spans(client, handle, described.start_time, 0)
     return sorted(found, key=lambda span: span.queued)
