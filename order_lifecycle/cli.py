@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from order_lifecycle import process
+from order_lifecycle import isolated, process
 from order_lifecycle.domain import (
     Address,
     BadInput,
@@ -493,7 +493,7 @@ def worker(
     kinds = ["order", "shipping"] if name is WorkerName.ALL else [name.value]
     children = [
         subprocess.Popen(
-            [sys.executable, "-m", f"order_lifecycle.workers.{kind}_worker", "--lifeline"],
+            isolated.command(f"order_lifecycle.workers.{kind}_worker", "--lifeline"),
             stdin=subprocess.PIPE,
             start_new_session=True,
         )

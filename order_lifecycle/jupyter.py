@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from order_lifecycle import isolated
+
 PORT = "{port}"  # in a path: the Web UI's own
 
 
 def tile() -> dict[str, Any]:
     """The launcher's tile: an entry point of this package, which jupyter-server-proxy reads."""
     return {
-        "command": [sys.executable, "-m", __name__, PORT, "{base_url}"],
+        "command": isolated.command(__name__, PORT, "{base_url}"),
         "timeout": 20,
         "launcher_entry": {
             "title": "Temporal Web UI",

@@ -31,6 +31,7 @@ from order_lifecycle.domain import (
     Policy,
     plain_text,
 )
+from order_lifecycle.environment import forget_libpq
 
 
 class NoServer(Exception):
@@ -211,12 +212,16 @@ class Settings(BaseSettings):
 
     def resolved(self) -> Settings:
         """These settings, with the addresses that were not given taken from the stack that runs in
-        `order_lifecycle_home`, if one does."""
+        `order_lifecycle_home`, if one does.
+
+        If the database is that stack's, libpq's variables leave the environment of this process."""
         if self.temporal_host and self.database_url:
             return self
         running = running_stack(self.order_lifecycle_home)
         if running is None:
             return self
+        if self.database_url is None:
+            forget_libpq()
         host = self.temporal_host or running.temporal_host
         found = self.model_copy(
             update={

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -17,8 +16,10 @@ from contextlib import chdir, contextmanager
 from typing import IO, TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, ValidationError
 
+from order_lifecycle import isolated
+from order_lifecycle.environment import forget_libpq
 from order_lifecycle.faults import Faults
 from order_lifecycle.jupyter import PORT, proxied_path
 from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
@@ -46,12 +47,12 @@ class Process:
         self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._popen = subprocess.Popen(
-            [sys.executable, "-m", *arguments],
+            isolated.command(*arguments, options=("-X", "utf8", "-u")),
             stdin=subprocess.PIPE,
             stdout=self._out,
             stderr=self._log,
             start_new_session=True,
-            env={**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **self.environment},
         )
         # Popen outlives its last reference for as long as the process runs, and would keep the
         # lifeline with it.
@@ -180,7 +181,9 @@ def up() -> World:
     process = Process(
         "stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline", *through_proxy]
     )
-    addresses = Addresses.model_validate_json(process.first_line(at_most=60))
+    addresses = _addresses(process)
+    if not given.database_url:
+        forget_libpq()
     _world = World(
         **addresses.model_dump(),
         process=process,
@@ -195,6 +198,20 @@ def up() -> World:
     if _world.ui_url:
         os.environ["TEMPORAL_UI_URL"] = _world.ui_url
     return _world
+
+
+def _addresses(process: Process) -> Addresses:
+    line = process.first_line(at_most=60)
+    try:
+        return Addresses.model_validate_json(line)
+    except ValidationError:
+        process.kill()
+        raise LabError(
+            "the servers should say where they are, as one line of JSON, and the first line was "
+            f"{line!r}. Does something in this Python print when it starts "
+            "(sitecustomize.py, a .pth file)? The log of the servers ends with:\n"
+            f"{process.tail()}"
+        ) from None
 
 
 @contextmanager

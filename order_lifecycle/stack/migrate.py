@@ -12,6 +12,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_lifecycle.db.store import connect
+from order_lifecycle.environment import libpq_note
 from order_lifecycle.stack.server import StackError
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
@@ -36,6 +37,8 @@ def migrate(database_url: str) -> str:
         return f"schema migrated from {', '.join(before) or 'nothing'} to {', '.join(newest)}"
     except (SQLAlchemyError, CommandError) as error:
         reason = getattr(error, "orig", None) or error  # without SQLAlchemy's links around it
-        raise StackError(f"The database {engine.url!r} cannot be migrated: {reason}") from error
+        raise StackError(
+            f"The database {engine.url!r} cannot be migrated: {str(reason).strip()}{libpq_note()}"
+        ) from error
     finally:
         engine.dispose()

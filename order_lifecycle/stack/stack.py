@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
+from order_lifecycle.environment import forget_libpq
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
@@ -82,6 +83,7 @@ class Stack:
             self.servers.append(temporal)
         if not given.database_url:
             self.servers.append(postgres)
+            forget_libpq()
         if self.servers:
             self._progress(f"Starting {' and '.join(server.name for server in self.servers)} …")
         for server in self.servers:
