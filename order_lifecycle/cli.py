@@ -1,27 +1,26 @@
 """The command line: `order-lifecycle …` and `python -m order_lifecycle …`.
 
-Exit status: 0; 1 when the system says no (an unknown order, too late, no server); 2 for bad input.
+Exit status: 0; 1 when the system says no (an unknown order, too late, no server) or when standard
+output cannot be written; 2 for bad input; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from order_lifecycle import isolated, process
+from order_lifecycle import isolated, output, process
 from order_lifecycle.domain import (
-    Address,
     BadInput,
     OrderState,
     Verdict,
@@ -31,8 +30,11 @@ from order_lifecycle.domain import (
     parse_reason,
 )
 from order_lifecycle.settings import NoServer, Settings, no_database, usable_home
+from order_lifecycle.visible import visible_lines
 
 if TYPE_CHECKING:
+    from temporalio.service import RPCError
+
     from order_lifecycle.db.store import Store
 
 T = TypeVar("T")
@@ -66,6 +68,14 @@ AsSignal = Annotated[
 
 class No(Exception):
     """The system says no. The message is what the user reads."""
+
+
+class Interrupted(No):
+    """Ctrl-C came while an answer was awaited."""
+
+
+class Unwritten(No):
+    """Standard output does not take the answer. The message says what was done all the same."""
 
 
 # --- the original's commands ---------------------------------------------------------------------
@@ -107,7 +117,8 @@ def start(
         link = f"{ui}/namespaces/{client.namespace}/workflows/{handle.id}"
         answer = {"order_id": order_id, "workflow_id": handle.id, "ui": link if ui else None}
         done = "started and approved" if approve else "started"
-        tell(answer, as_json, f"{done} order {order_id}" + (f": {link}" if ui else ""))
+        text = f"{done} order {order_id}" + (f": {link}" if ui else "")
+        tell(answer, as_json, text, done="the start")
 
     run(main())
 
@@ -180,7 +191,7 @@ def recent_events(store: Store, order_id: str, count: int = 5) -> list[str]:
     except DBAPIError:
         return []
     return [
-        f"{event['ts']:%H:%M:%S}  {event['type']}  {_cell(event['payload_json'])}".rstrip()
+        f"{event['ts']:%H:%M:%S}  {event['type']}  {output.cell(event['payload_json'])}".rstrip()
         for event in events
     ]
 
@@ -195,53 +206,93 @@ def say_to(
         from order_lifecycle.client import connect, workflow_id
 
         handle = (await connect()).get_workflow_handle(workflow_id(order_id))
+        done = f"the {'update-address' if update == 'change_address' else update}"
         if signal:
             await answer_from(handle.signal(signal_name, args=arguments), order_id)
             sent = {"order_id": order_id, "signal": signal_name}
-            tell(sent, as_json, f"sent {signal_name} to order {order_id}")
+            tell(sent, as_json, f"sent {signal_name} to order {order_id}", done=done)
             return
         verdict = await answer_from(
             handle.execute_update(update, args=arguments, result_type=Verdict), order_id
         )
-        tell(verdict.model_dump(mode="json"), as_json, f"order {order_id}: {verdict.message}")
+        text = f"order {order_id}: {verdict.message}"
+        tell(verdict.model_dump(mode="json"), as_json, text, done=done)
 
     run(main())
 
 
 async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
-    """The order's answer. Raises No if it says no, is not there or has ended, or nobody works."""
+    """Return the order's answer.
+
+    Raises No if the order refuses, is not there or has ended, or if no worker answers in time, and
+    Interrupted after Ctrl-C.
+    """
     from temporalio.client import (
         WorkflowUpdateFailedError,
         WorkflowUpdateRPCTimeoutOrCancelledError,
     )
-    from temporalio.service import RPCError, RPCStatusCode
+    from temporalio.service import RPCError
 
-    from order_lifecycle.client import workflow_id
-
+    may_still_happen = (
+        f"What was asked may still be done: `order-lifecycle status {order_id}` shows it"
+    )
     try:
         async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
             return await call
     except WorkflowUpdateFailedError as error:
+        if getattr(error.cause, "type", None) == "AcceptedUpdateCompletedWorkflow":
+            raise _too_late(order_id) from None
         raise No(getattr(error.cause, "message", str(error.cause))) from None
-    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError):
-        raise No(
-            f"order {order_id} did not answer within {ANSWER_WITHIN.total_seconds():g} s: "
-            "is a worker running? `order-lifecycle worker all` starts both. "
-            f"What was asked may still be done: `order-lifecycle status {order_id}` shows it"
-        ) from None
-    except RPCError as error:
-        # A namespace that is not there is NOT_FOUND too, and says so. (The workflow is named as
-        # well, and an order may be called anything.)
-        said = error.message.replace(workflow_id(order_id), "").lower()
-        if error.status is not RPCStatusCode.NOT_FOUND or "namespace" in said:
-            raise
-        if "completed" in said:
-            raise No(
-                f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`"
+    except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, asyncio.CancelledError):
+        # The SDK reports a cancelled call as one that timed out.
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise Interrupted(
+                f"interrupted while order {order_id} was to answer. {may_still_happen}"
             ) from None
         raise No(
-            f"there is no order {order_id}: `order-lifecycle list` shows those that there are"
+            f"order {order_id} did not answer within {ANSWER_WITHIN.total_seconds():g} s: "
+            f"is a worker running? `order-lifecycle worker all` starts both. {may_still_happen}"
         ) from None
+    except RPCError as error:
+        raise await _said_no(error, order_id) from None
+
+
+async def _said_no(error: RPCError, order_id: str) -> Exception:
+    """Return what to raise for `error`.
+
+    The server has several answers to a request that meets the end of an order, and some are those
+    to an order that never was. So the order itself is looked up.
+    """
+    from temporalio.service import RPCError, RPCStatusCode
+
+    from order_lifecycle.client import connect, workflow_id
+
+    # A namespace that is not there is NOT_FOUND too, and says so. (The workflow is named as well,
+    # and an order may be called anything.)
+    said = error.message.replace(workflow_id(order_id), "").lower()
+    met_the_end = (
+        RPCStatusCode.NOT_FOUND,
+        RPCStatusCode.ABORTED,
+        RPCStatusCode.FAILED_PRECONDITION,
+    )
+    if error.status not in met_the_end or "namespace" in said:
+        return error
+    try:
+        description = await (await connect()).get_workflow_handle(workflow_id(order_id)).describe()
+    except RPCError as missing:
+        if missing.status is not RPCStatusCode.NOT_FOUND:
+            return missing
+        return No(
+            f"there is no order {order_id}: `order-lifecycle list` shows those that there are"
+        )
+    if description.close_time is not None:
+        return _too_late(order_id)
+    return No(f"order {order_id} did not take the request: {error.message}. Send it again")
+
+
+def _too_late(order_id: str) -> No:
+    return No(f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`")
 
 
 ANSWER_WITHIN = timedelta(seconds=10)
@@ -278,9 +329,10 @@ def list_orders(
         from order_lifecycle.report import list_orders
 
         found = await list_orders(await connect(), state, limit)
-        rows = [row.model_dump(mode="json") for row in found]
         title = "orders" + (f" that are {state}" if state else "")
-        tell(rows, as_json, lambda: show_table(title, rows))
+        rows = [row.model_dump() for row in found]
+        as_data = [row.model_dump(mode="json") for row in found]
+        tell(as_data, as_json, lambda: show_table(title, rows))
 
     run(main())
 
@@ -306,11 +358,12 @@ def tables(
         parse_order_id(order_id)
     with store_for_reading() as store:
         found = {name.value: store.rows(name, order_id) for name in table or Table}
-    if as_json:
-        tell(found, as_json, "")
-    else:
+
+    def show() -> None:
         for name, rows in found.items():
             show_table(name, rows)
+
+    tell(found, as_json, show)
 
 
 @app.command(
@@ -385,34 +438,8 @@ def store_for_reading() -> Iterator[Store]:
 
 
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    shown = RichTable(title=f"{title} ({len(rows)})", title_justify="left", box=box.SIMPLE_HEAD)
-    # An event's `step` is its type with a number, so it says nothing new to a reader.
-    columns = [column for column in (rows[0] if rows else ()) if column != "step"]
-    for column in columns:
-        long = column in ("items", "address_json", "payload_json")
-        shown.add_column(column, overflow="fold", no_wrap=not long)
-    for row in rows:
-        # As Text, in which [brackets] and :colons: are what they are.
-        shown.add_row(*(Text(_cell(row[column])) for column in columns))
-    Console().print(shown)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, dict):
-        # JSONB keeps no order of the keys; an address reads better in its own.
-        fields = list(Address.model_fields)
-        keys = sorted(value, key=lambda key: fields.index(key) if key in fields else -1)
-        return ", ".join(_cell(value[key]) for key in keys if key != "run_id")
-    if isinstance(value, list):
-        return "; ".join(_cell(part) for part in value)
-    if isinstance(value, datetime):
-        return value.strftime("%H:%M:%S.%f")[:-3]
-    return "" if value is None else str(value)
+    """Show rows to a reader. Raises output.Unwritable."""
+    output.write(output.table(title, rows, output.width()) + "\n")
 
 
 # --- running things ------------------------------------------------------------------------------
@@ -561,24 +588,66 @@ def run(command: Coroutine[Any, Any, None]) -> None:
         process.run(command)
     except RPCError as error:
         raise No(f"Temporal says no: {error.message}") from None
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
 
 
-def tell(answer: Any, as_json: bool, text: str | Callable[[], object]) -> None:
-    if as_json:
-        print(json.dumps(answer, default=str, ensure_ascii=False))
-    elif isinstance(text, str):
-        print(text)
-    else:
-        text()
+def tell(answer: Any, as_json: bool, text: str | Callable[[], object], *, done: str = "") -> None:
+    """Write the answer. `done`: what has changed the order, even if nobody can read the answer.
+
+    Raises Unwritten if standard output does not take it.
+    """
+    try:
+        if as_json:
+            output.write_json(answer)
+        elif isinstance(text, str):
+            output.write(text)
+        else:
+            text()
+    except output.Unwritable as error:
+        if not done:
+            raise
+        raise Unwritten(f"{done} was done ({text}), but {_unwritten(error)}") from None
+
+
+def _unwritten(error: output.Unwritable) -> str:
+    return f"standard output cannot be written: {error.strerror or error}"
 
 
 def main() -> None:
     """The entry point. No traceback for what a user can mend."""
+    output.prepare()
+    sys.exit(_status())
+
+
+def _status() -> int:
+    """Run the command and return the exit status."""
     try:
-        app()
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
-    except (No, NoServer) as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        try:
+            app()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BadInput as error:
+            status = _say(error, 2)
+        except Interrupted as error:
+            status = _say(error, 130)
+        except Unwritten as error:
+            output.let_go()
+            status = _say(error, 1)
+        except (No, NoServer) as error:
+            status = _say(error, 1)
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever reads has read enough, as `head` has
+        output.let_go()
+        return 1
+    except output.Unwritable as error:
+        output.let_go()
+        return _say(_unwritten(error), 1)
+    return status
+
+
+def _say(what: object, status: int) -> int:
+    """Write one line to standard error, and return `status`."""
+    with suppress(OSError):  # it is the last place where something can be said
+        print(visible_lines(str(what)), file=sys.stderr, flush=True)
+    return status

@@ -25,6 +25,7 @@ from order_lifecycle.client import workflow_id
 from order_lifecycle.db.audit import Violation
 from order_lifecycle.db.store import Standing
 from order_lifecycle.domain import OrderState, OrderStatus
+from order_lifecycle.visible import visible
 from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
 
 T = TypeVar("T")
@@ -57,9 +58,8 @@ class Report(BaseModel):
         return self.workflow != "running"
 
     def as_text(self) -> str:
-        return "\n".join(
-            [f"order {self.order_id}: {self.state or self._not_received}", *self._lines()]
-        )
+        first = f"order {self.order_id}: {self.state or self._not_received}"
+        return "\n".join(map(visible, [first, *self._lines()]))
 
     @property
     def _not_received(self) -> str:

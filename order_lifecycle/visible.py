@@ -1,0 +1,43 @@
+"""Text from an order, so that a reader sees every character of it, and none acts on what is around.
+
+Names and addresses are stored as they were written: a right-to-left name may carry marks of
+direction. What is unsafe is to show them, so every place that shows text passes it through here.
+"""
+
+from __future__ import annotations
+
+import re
+
+# Controls (ESC begins a command of the terminal, and so does U+009B), lone surrogates, marks that
+# turn the direction of writing, zero-width characters and fillers, line separators, the byte-order
+# mark, noncharacters, and tags.
+_HIDDEN = (
+    r"\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
+    r"\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
+)
+# Persian, Indic scripts and emoji need the joiners between two characters, never beside ASCII.
+_JOINED = r"[^\x00-\x7f\u200b-\u200f]"
+_UNSAFE = re.compile(
+    rf"[{_HIDDEN}]|(?<!{_JOINED})[\u200c\u200d]|[\u200c\u200d](?!{_JOINED})",
+)
+
+
+def visible(text: str) -> str:
+    r"""Write every hidden character as an escape, such as `\u202e`. The answer is one line."""
+    return _UNSAFE.sub(lambda hidden: hidden[0].encode("unicode_escape").decode(), text)
+
+
+def visible_lines(text: str) -> str:
+    """Do the same for each line of a text of ours, whose line feeds stay."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def visible_json(text: str) -> str:
+    """Do the same for JSON, by JSON's own escapes: what reads it gets the same values."""
+    return _UNSAFE.sub(_json_escape, text)
+
+
+def _json_escape(hidden: re.Match[str]) -> str:
+    units = hidden[0].encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

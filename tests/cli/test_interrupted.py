@@ -1,0 +1,63 @@
+"""Ctrl-C while a command waits for an order that no worker looks after."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+import pytest
+from command_line import Answer
+
+ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
+ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'
+Command = Callable[..., Answer]
+
+
+@pytest.fixture
+def no_worker(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TEMPORAL_HOST", "DATABASE_URL"):
+        monkeypatch.setenv(name, environment[name])
+
+
+@pytest.mark.usefixtures("no_worker")
+@pytest.mark.parametrize("arguments", [["approve"], ["cancel"], ["status", "--watch"]])
+def test_ctrl_c_says_that_the_request_may_still_be_carried_out(inside: Command, arguments: list[str]) -> None:
+    name = f"interrupted-{arguments[0]}"
+    assert inside("start", name, f"pay-{name}", "--items", ITEMS, "--address", ADDRESS).status == 0
+    running = subprocess.Popen(
+        [sys.executable, "-m", "order_lifecycle", arguments[0], name, *arguments[1:]],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        until_it_is_connected(running)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=30)
+    finally:
+        running.kill()
+    assert running.returncode == 130
+    assert err.startswith("interrupted")
+    assert err.count("\n") == 1
+    if arguments[0] != "status":
+        assert f"What was asked may still be done: `order-lifecycle status {name}` shows it" in err
+
+
+def until_it_is_connected(running: subprocess.Popen[str]) -> None:
+    """Wait until it has a connection to Temporal: from then on it waits for the answer."""
+    host, _, port = os.environ["TEMPORAL_HOST"].rpartition(":")
+    give_up = time.monotonic() + 30
+    while True:
+        found: list[Any] = psutil.Process(running.pid).net_connections()
+        if any(each.raddr and each.raddr.port == int(port) and each.status == "ESTABLISHED" for each in found):
+            break
+        assert running.poll() is None
+        assert time.monotonic() < give_up, host
+        time.sleep(0.01)  # between two looks
+    time.sleep(0.5)  # for the request, which nothing outside shows
