@@ -29,6 +29,7 @@ from order_lifecycle.domain import (
     parse_order_id,
     parse_reason,
 )
+from order_lifecycle.given import STANDARD_INPUT, given
 from order_lifecycle.settings import NoServer, Settings, no_database, usable_home
 from order_lifecycle.visible import visible_lines
 
@@ -56,7 +57,8 @@ AddressJson = Annotated[
     str,
     typer.Option(
         "--address",
-        help='JSON: {"address": …, "city": …, "state": …, "zipcode": …}',
+        help='JSON: {"address": …, "city": …}, and if there is one "state", "zipcode", "country" '
+        "(two letters, such as US). Or a file, @address.json, or - for standard input.",
         show_default=False,
     ),
 ]
@@ -88,7 +90,12 @@ def start(
         str, typer.Argument(help="The idempotency key of its payment.", show_default=False)
     ],
     items: Annotated[
-        str, typer.Option(help='JSON: [{"name": …, "qty": …, "price": …}, …]', show_default=False)
+        str,
+        typer.Option(
+            help='JSON: [{"name": …, "qty": …, "price": …}, …]. Or a file, @items.json, or - for '
+            "standard input.",
+            show_default=False,
+        ),
     ],
     address: AddressJson,
     approve: Annotated[
@@ -97,7 +104,12 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Start an order. It then waits for `approve`."""
-    order = parse_order(order_id, payment_id, items, address)
+    if items == address == STANDARD_INPUT:
+        raise BadInput(
+            "--items - and --address -: standard input can be read only once. "
+            "Write one of them into a file, and name it: --address @address.json"
+        )
+    order = parse_order(order_id, payment_id, given("items", items), given("address", address))
 
     async def main() -> None:
         from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -134,7 +146,9 @@ def update_address(
     order_id: OrderId, address: AddressJson, signal: AsSignal = False, as_json: AsJson = False
 ) -> None:
     """Send an order elsewhere. Refused once the carrier has it."""
-    say_to(order_id, "change_address", "update_address", [parse_address(address)], signal, as_json)
+    parse_order_id(order_id)  # before standard input is waited for
+    goes_to = parse_address(given("address", address))
+    say_to(order_id, "change_address", "update_address", [goes_to], signal, as_json)
 
 
 @app.command()

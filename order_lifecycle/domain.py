@@ -8,21 +8,28 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     TypeAdapter,
     ValidationError,
+    model_serializer,
 )
+
+from order_lifecycle.countries import COUNTRIES
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 # --- states, and the steps that lead from one to the next ----------------------------------------
 
@@ -115,14 +122,32 @@ Text = Annotated[
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
 
+DEAREST = Decimal("99999999.99")
+
+
 def _cents(price: Decimal) -> Decimal:
-    # decimal_places lets 5.000 pass. We do not: in half the world that is five thousand.
+    if not 0 <= price <= DEAREST:
+        raise ValueError(f"{shown(price)} is not from 0 to {DEAREST}")
+    cents = abs(price).quantize(Decimal("0.01"), ROUND_HALF_UP)  # abs, because there is a -0
+    # 5.000 is refused too: in half the world that is five thousand.
     if -int(price.as_tuple().exponent) > 2:
-        raise ValueError("Decimal input should have no more than 2 decimal places")
-    return abs(price).quantize(Decimal("0.01"))  # abs, because there is a -0
+        raise ValueError(f"{shown(price)} has more than 2 decimal places: write {cents}")
+    return cents
 
 
-Money = Annotated[Decimal, Field(ge=0, max_digits=10, decimal_places=2), AfterValidator(_cents)]
+Money = Annotated[Decimal, AfterValidator(_cents)]
+
+
+def _country(code: str) -> str:
+    upper = code.upper()
+    if upper == "UK":
+        raise ValueError("ISO 3166 has GB for the United Kingdom: write GB")
+    if upper not in COUNTRIES:
+        raise ValueError(f"{shown(code)} is not a two-letter code of ISO 3166, such as DE or JP")
+    return upper
+
+
+Country = Annotated[Text, AfterValidator(_country)]
 
 
 class _Model(BaseModel):
@@ -136,10 +161,29 @@ class Item(_Model):
 
 
 class Address(_Model):
+    """Where a parcel goes.
+
+    Every place has an `address` (a street, a house, a box) and a `city`. Whether it has a `state`
+    and a `zipcode` depends on the country, so both may be left out; so may the country, which then
+    is the shop's own. There are no rules for single countries.
+    """
+
     address: Text
     city: Text
-    state: Text
-    zipcode: Text
+    state: Text | None = None
+    zipcode: Text | None = None
+    country: Country | None = Field(None, description="ISO 3166-1 alpha-2, such as JP")
+
+    @model_serializer(mode="wrap")
+    def _what_is_there(self, fields: SerializerFunctionWrapHandler) -> dict[str, str]:
+        """Leave out what is not there: an address of before there was a country stays the same."""
+        return {name: value for name, value in fields(self).items() if value is not None}
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        return ((name, value) for name, value in super().__repr_args__() if value is not None)
+
+    def __str__(self) -> str:
+        return ", ".join(self.model_dump().values())
 
 
 def _payable(items: list[Item]) -> list[Item]:
@@ -285,8 +329,8 @@ def parse_reason(reason: str) -> str:
 
 
 def checked(field: str, build: Callable[[], V]) -> V:
-    """What `build` returns; BadInput, with the first field that is wrong, where it raises a
-    ValidationError."""
+    """Return what `build` returns. Raises BadInput, with the first field that is wrong, what was
+    got and what is wanted, where `build` raises ValidationError."""
     try:
         return build()
     except ValidationError as error:
@@ -298,9 +342,66 @@ def checked(field: str, build: Callable[[], V]) -> V:
             else:  # the place in a list, or what somebody called a field of their own
                 where += f"[{part if isinstance(part, int) else ascii(part[:30])}]"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise BadInput(
-            f"{where or 'order'}: {first['msg'].removeprefix('Value error, ')}{more}"
-        ) from None
+        raise BadInput(f"{where or 'order'}: {_wrong(first, where)}{more}") from None
+
+
+ONE_ITEM = '{"name": "apple", "qty": 1, "price": 5.00}'
+ONE_ADDRESS = '{"address": "575 Lake Dr.", "city": "Columbus"}'
+# What each field wants, by the last part of its name; an item and an address also as a whole.
+_ID = "1 to 64 letters, digits, dots, underscores and hyphens, such as abc-001"
+_WANTED = {
+    "id": _ID,
+    "payment_id": _ID,
+    "items": f"a list such as [{ONE_ITEM}]",
+    "items[]": f"an object such as {ONE_ITEM}",
+    "name": 'a text of 1 to 100 characters, such as "apple"',
+    "qty": "a whole number from 1 to 10000, such as 2",
+    "price": f"a number from 0 to {DEAREST}, such as 14.31",
+    "address": f"an object such as {ONE_ADDRESS}",
+    "address.address": 'a text of 1 to 100 characters, such as "575 Lake Dr."',
+    "city": 'a text of 1 to 100 characters, such as "Columbus"',
+    "state": 'a text such as "OH", or to be left out',
+    "zipcode": 'a text such as "43210", or to be left out',
+    "country": 'a two-letter code of ISO 3166 such as "US", or to be left out',
+    "reason": f"a text of at most {REASON_AT_MOST} characters",
+}
+
+
+def _wrong(error: ErrorDetails, where: str) -> str:
+    """Return what is wrong with a field, in a line: what was got, and what is wanted."""
+    # The model of an item or an address is wrong as a whole where its name is the last.
+    names = ("address.address", "items[]") if where != "address" else ()
+    any_item = re.sub(r"\[\d+\]$", "[]", where)
+    known = next((name for name in names if any_item.endswith(name)), where.rpartition(".")[2])
+    wanted = f"; wanted: {_WANTED[known]}" if known in _WANTED else ""
+    if error["type"] == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        return f"it is missing{wanted}"
+    if error["type"] == "extra_forbidden":
+        model = Item if where.startswith("items[") else Address if "address" in where else Order
+        return f"there is no such field; the fields are {', '.join(model.model_fields)}"
+    got = error["input"]
+    length = f" ({len(got)} characters)" if error["type"] == "string_too_long" else ""
+    return f"got {shown(got)}{length}{wanted}"
+
+
+SHOWN_AT_MOST = 40
+
+
+def shown(value: Any) -> str:
+    """Return a value as JSON has it, short, and in characters that can be printed."""
+    if isinstance(value, Decimal):
+        text = str(value)
+    elif isinstance(value, list | dict):
+        text = "a list" if isinstance(value, list) else "an object"
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    if len(text) > SHOWN_AT_MOST:
+        text = f"{text[: SHOWN_AT_MOST - 1]}…"
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def parse_json(field: str, text: str) -> Any:
@@ -316,13 +417,46 @@ def parse_json(field: str, text: str) -> Any:
         raise ValueError(f"{name} is not a number")
 
     def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if len(keys := dict(pairs)) < len(pairs):
-            raise ValueError("a key stands there twice")
-        return keys
+        keys: set[str] = set()
+        for key, _ in pairs:
+            if key in keys:
+                raise ValueError(f"the key {shown(key)} stands there twice")
+            keys.add(key)
+        return dict(pairs)
 
     try:
         return json.loads(
-            text, parse_float=number, parse_constant=no_constant, object_pairs_hook=no_key_twice
+            # Some editors begin every file with a byte-order mark.
+            text.removeprefix("\ufeff"),
+            parse_float=number,
+            parse_constant=no_constant,
+            object_pairs_hook=no_key_twice,
         )
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{field}: not JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        why = f"{_why_not_json(error)}; wanted: {_WANTED[field]}"
+    except RecursionError:
+        why = "it is nested too deeply"
+    except ValueError as error:
+        why = str(error)
+    raise BadInput(f"{field}: not JSON: {why}")
+
+
+def _why_not_json(error: json.JSONDecodeError) -> str:
+    """Return what is wrong, by the mistakes that are made most, else by the place of the error."""
+    rest = error.doc[error.pos :]
+    before = error.doc[: error.pos].rstrip()
+    if not error.doc.strip():
+        return "it is empty"
+    if not rest:
+        return "it ends too early"
+    if rest.startswith("'"):
+        return "JSON has double quotes: \"name\", not 'name'"
+    if rest[0] in "\u201c\u201d\u201e\u2018\u2019\u00ab":
+        return f'JSON has straight quotes: "name", not {rest[0]}'
+    if re.match(r"\s*,\s*[\]}]", rest) or (
+        before.endswith(",") and rest.lstrip().startswith(("]", "}"))
+    ):
+        return "a comma stands before a closing bracket, where nothing follows"
+    if re.fullmatch(r"[\w./~-]+\.json", error.doc.strip()):
+        return f"to read a file, write an @ before its name: {shown('@' + error.doc.strip())}"
+    return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}, {shown(rest[:20])}"

@@ -84,7 +84,7 @@ class Report(BaseModel):
         if status is not None:
             if status.reason:
                 yield f"  reason     {status.reason}"
-            yield f"  address    {', '.join(status.address.model_dump().values())}"
+            yield f"  address    {status.address}"
             yield f"  total      {status.total}"
             if status.shipping_tries:
                 yield f"  shipping   try {status.shipping_tries}"

@@ -72,7 +72,7 @@ def workers(environment: dict[str, str], folder: Path) -> Iterator[tuple[subproc
             start_new_session=True,
         )
     try:
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 90
         while not all(f"polling {kind}-tq" in said.read_text() for kind in ("order", "shipping")):
             assert both.poll() is None, said.read_text()
             assert time.monotonic() < give_up, said.read_text()

@@ -38,7 +38,7 @@ from order_lifecycle.workers.order_worker import ORDER
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'
 START = ["start", "abc-001", "123", "--items", ITEMS, "--address", ADDRESS]
-FIELDS = [*Address.model_fields]
+FIELDS = [name for name in Address.model_fields if name != "country"]
 SURROGATE = "a\udc80b"  # what Python makes of an argument that is not UTF-8
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates and control characters, too

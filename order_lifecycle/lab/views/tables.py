@@ -83,8 +83,8 @@ def _readable(value: Any) -> Any:
         return ", ".join(f"{item['qty']} × {item['name']} at {item['price']}" for item in value)
     if not isinstance(value, dict):
         return value
-    if value.keys() == Address.model_fields.keys():
-        return ", ".join(value[field] for field in Address.model_fields)
+    if {"address", "city"} <= value.keys() <= Address.model_fields.keys():
+        return ", ".join(value[field] for field in Address.model_fields if field in value)
     parts = ((key, _readable(part)) for key, part in value.items() if key != "run_id")
     return ", ".join(
         part if key in ("address", "reason") else f"{key} {part}" for key, part in parts

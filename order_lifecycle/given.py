@@ -1,0 +1,68 @@
+"""What an option of the command line names: itself, a file (`@items.json`), or standard input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from order_lifecycle.domain import BadInput
+
+STANDARD_INPUT = "-"
+LARGEST = 1_000_000  # bytes; the largest order has some 50,000
+
+
+def given(field: str, text: str) -> str:
+    """Return the text that was given. Raises BadInput if it cannot be read."""
+    if text == STANDARD_INPUT:
+        return _decoded(field, "standard input", _standard_input(field))
+    if text.startswith("@"):
+        name = text[1:]
+        return _decoded(field, name, _file(field, name))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Where the locale is ASCII, Python leaves everything else undecoded.
+        with suppress(UnicodeError):
+            return os.fsencode(text).decode()
+    return text
+
+
+def _file(field: str, name: str) -> bytes:
+    if not name:
+        raise BadInput(f"{field}: after the @ there is no name of a file, as in @{field}.json")
+    try:
+        with Path(name).open("rb") as file:
+            return file.read(LARGEST + 1)
+    except IsADirectoryError:
+        why = "it is a folder"
+    except ValueError:
+        why = "no file can have that name"
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise BadInput(f"{field}: the file {name!a} cannot be read: {why}")
+
+
+def _standard_input(field: str) -> bytes:
+    try:
+        if sys.stdin is None:
+            raise OSError("it is closed")
+        return sys.stdin.buffer.read(LARGEST + 1)
+    except OSError as error:
+        why = error.strerror or str(error)
+    raise BadInput(f"{field}: standard input cannot be read: {why}")
+
+
+def _decoded(field: str, where: str, content: bytes) -> str:
+    name = where if where == "standard input" else f"the file {where!a}"
+    if len(content) > LARGEST:
+        raise BadInput(f"{field}: {name} has more than {LARGEST} bytes, which no order needs")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise BadInput(f"{field}: {name} is in UTF-16: save it in UTF-8")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BadInput(
+            f"{field}: {name} is not text in UTF-8 (byte {error.start + 1}): save it in UTF-8"
+        ) from None

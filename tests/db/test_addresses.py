@@ -1,0 +1,41 @@
+"""Addresses of the world in the database: what is not there is not stored, and a parcel goes to the last one."""
+
+from __future__ import annotations
+
+import pytest
+from rig import HERE, an_order, go_on
+from sqlalchemy import Engine
+
+from order_lifecycle.db.audit import audit
+from order_lifecycle.db.store import Store
+from order_lifecycle.domain import Address, OrderState
+
+TOKYO = Address(address="1-1 Chiyoda", city="千代田区", zipcode="100-8111", country="JP")
+DUBLIN = Address(address="12 Main Street", city="Dublin", country="IE")
+
+
+@pytest.mark.parametrize(("first", "last"), [(TOKYO, DUBLIN), (HERE, TOKYO), (DUBLIN, HERE)])
+def test_a_parcel_goes_to_the_last_address_whatever_fields_it_has(
+    store: Store, engine: Engine, first: Address, last: Address
+) -> None:
+    order = an_order().model_copy(update={"address": first})
+    go_on(store, order, OrderState.PACKED)
+    assert store.rows("orders")[0]["address_json"] == first.model_dump()
+    store.change_address(order.id, 1, last)
+    assert store.dispatch(order.id, first) is False
+    assert store.dispatch(order.id, last) is True
+    assert store.address(order.id) == last
+    assert audit(engine) == []
+
+
+def test_an_address_of_before_there_was_a_country_is_still_the_same(store: Store, engine: Engine) -> None:
+    order = an_order()
+    go_on(store, order, OrderState.PACKED)
+    assert store.rows("orders")[0]["address_json"] == {
+        "address": "575 Lake Dr.",
+        "city": "Columbus",
+        "state": "OH",
+        "zipcode": "43210",
+    }
+    assert store.dispatch(order.id, HERE) is True
+    assert audit(engine) == []
