@@ -8,22 +8,25 @@ from logging.config import fileConfig
 
 from alembic import context
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import OperationalError
 
+from order_lifecycle.db import roles
 from order_lifecycle.db.models import Base
 from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Settings, no_database
 
 
-def database_url() -> str:
-    given = context.config.attributes.get("database_url")
-    if given is not None:
-        return str(given)
+def database_urls() -> tuple[str, str | None]:
+    """Return the database's address for the application, and for the owner of the tables if that is another role."""
+    given = context.config.attributes
+    if given.get("database_url") is not None:
+        return given["database_url"], given.get("database_owner_url")
     settings = Settings().resolved()
     if settings.database_url is None:
         raise CommandError(no_database(settings.order_lifecycle_home))
-    return settings.database_url.get_secret_value()
+    owner = settings.database_owner_url
+    return settings.database_url.get_secret_value(), owner and owner.get_secret_value()
 
 
 def take_the_turn(connection: Connection) -> None:
@@ -49,10 +52,11 @@ if context.is_offline_mode():
     with context.begin_transaction():
         context.run_migrations()
 else:
-    url = database_url()
+    url, owner_url = database_urls()
     if "database_url" not in context.config.attributes and context.config.config_file_name:
         fileConfig(context.config.config_file_name, disable_existing_loggers=False)
-    engine = connect(url)
+    engine = connect(owner_url or url)
+    application = make_url(url).username
     try:
         connection = engine.connect()
     except OperationalError as error:
@@ -65,5 +69,7 @@ else:
             context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
             with context.begin_transaction():
                 context.run_migrations()
+                if application and application != engine.url.username:
+                    roles.grant(connection, application)
     finally:
         engine.dispose()

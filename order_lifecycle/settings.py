@@ -54,6 +54,9 @@ class Addresses(BaseModel):
     ui_url: str | None
     # Has the password, which a cell that ends with `lab.up()` must not show.
     database_url: str = Field(repr=False)
+    # The same database for the role that owns its tables. A stack always says it; None: an older
+    # version of this package has started the stack.
+    database_owner_url: str | None = Field(None, repr=False)
     home: str
 
 
@@ -82,6 +85,10 @@ class Settings(BaseSettings):
     )
     database_url: SecretStr | None = Field(
         None, description="postgresql://user:password@host:port/database"
+    )
+    database_owner_url: SecretStr | None = Field(
+        None,
+        description="the role that owns the tables; migrations run as it; not set: DATABASE_URL",
     )
     order_lifecycle_home: Path = Field(
         Path(".order-lifecycle"), description="where `up` keeps its data"
@@ -188,7 +195,7 @@ class Settings(BaseSettings):
             raise ValueError("should be an IP address and a port, such as 127.0.0.1:9464") from None
         return address
 
-    @field_validator("database_url")
+    @field_validator("database_url", "database_owner_url")
     @classmethod
     def _url_of_a_database(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
@@ -228,9 +235,12 @@ class Settings(BaseSettings):
                 "temporal_host": host,
                 "temporal_ui_url": self.temporal_ui_url
                 or (running.ui_url if host == running.temporal_host else None),
-                "database_url": self.database_url or SecretStr(running.database_url),
             }
         )
+        if self.database_url is None:
+            found.database_url = SecretStr(running.database_url)
+            if self.database_owner_url is None and running.database_owner_url:
+                found.database_owner_url = SecretStr(running.database_owner_url)
         if self.temporal_host is None and running.temporal_is_ours:
             found._is_ours()
         return found

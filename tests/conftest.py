@@ -178,7 +178,7 @@ def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Abstract
     def new() -> Iterator[Addresses]:
         with running(None, tmp_path_factory.mktemp("stack")) as supervisor:
             addresses = supervisor.addresses()
-            _administer(addresses, f"CREATE DATABASE {MIGRATED} TEMPLATE {make_url(addresses.database_url).database}")
+            _create(addresses, MIGRATED, template=make_url(addresses.database_url).database or "")
             yield addresses
 
     return new
@@ -194,16 +194,53 @@ def stack(new_stack: Callable[[], AbstractContextManager[Addresses]]) -> Iterato
 
 @pytest.fixture
 def database_url(stack: Addresses) -> Iterator[str]:
-    """An empty, migrated database for one test."""
-    with _database(stack, MIGRATED) as url:
-        yield url
+    """An empty, migrated database for one test, as the application reaches it."""
+    with _database(stack, MIGRATED) as name:
+        yield with_database(stack.database_url, name)
+
+
+@pytest.fixture
+def owner_url(stack: Addresses, database_url: str) -> str:
+    """The same database for the role that owns its tables."""
+    assert stack.database_owner_url
+    return with_database(stack.database_owner_url, make_url(database_url).database)
+
+
+@pytest.fixture(scope="session")
+def superuser_of() -> Callable[[Addresses], str]:
+    """`superuser_of(addresses)`: the database of a stack for the superuser of its server."""
+    return superuser
+
+
+@pytest.fixture(scope="session")
+def admin_url(stack: Addresses) -> str:
+    """The stack's PostgreSQL for its superuser, who may do what is refused to everybody else."""
+    return with_database(superuser(stack), "postgres")
+
+
+@pytest.fixture
+def superuser_url(admin_url: str, database_url: str) -> str:
+    """The test's database for the server's superuser."""
+    return with_database(admin_url, make_url(database_url).database)
 
 
 @pytest.fixture
 def bare_database_url(stack: Addresses) -> Iterator[str]:
-    """A database for one test, without a schema."""
-    with _database(stack, "template0") as url:
-        yield url
+    """A database for one test, without a schema, as its owner reaches it: here one role does everything."""
+    assert stack.database_owner_url
+    with _database(stack, "template0") as name:
+        yield with_database(stack.database_owner_url, name)
+
+
+def with_database(url: str, name: str | None) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def superuser(stack: Addresses) -> str:
+    """The database of a stack for the superuser, whose password only tests and the stack itself read."""
+    password = Path(stack.home, "password.superuser").read_text()
+    url = make_url(stack.database_url).set(username="postgres", password=password)
+    return url.render_as_string(hide_password=False)
 
 
 @pytest.fixture(params=["cached", pytest.param("replayed", marks=pytest.mark.proof)], scope="module")
@@ -237,12 +274,18 @@ def environment(settings: Settings) -> dict[str, str]:
 @contextmanager
 def _database(stack: Addresses, template: str) -> Iterator[str]:
     name = f"test_{uuid.uuid4().hex}"
-    _administer(stack, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield make_url(stack.database_url).set(database=name).render_as_string(hide_password=False)
+    _create(stack, name, template)
+    yield name
     _administer(stack, f"DROP DATABASE {name} WITH (FORCE)")
 
 
+def _create(stack: Addresses, name: str, template: str) -> None:
+    """What the stack's own database allows to whom is no part of a copy."""
+    _administer(stack, f"CREATE DATABASE {name} TEMPLATE {template} OWNER orders_owner")
+    _administer(stack, f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+
+
 def _administer(stack: Addresses, statement: str) -> None:
-    url = make_url(stack.database_url).set(database="postgres")
-    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+    admin = with_database(superuser(stack), "postgres")
+    with create_engine(admin, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
         connection.execute(text(statement))

@@ -261,7 +261,7 @@ def test_docker_runs_what_the_stack_runs(services: dict[str, dict[str, Any]], pi
 # A worker in a container is told by docker-compose.yml where the servers are, and the rules travel with an order. Its
 # metrics would be seen within the container only.
 NOT_FOR_DOCKERS_WORKERS = {
-    *("TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "ORDER_LIFECYCLE_HOME", "METRICS_ADDRESS"),
+    *("TEMPORAL_NAMESPACE", "TEMPORAL_UI_URL", "DATABASE_OWNER_URL", "ORDER_LIFECYCLE_HOME", "METRICS_ADDRESS"),
     *("REVIEW_TIMEOUT_SECONDS", "ORDER_BUDGET_SECONDS"),
     *("ATTEMPT_TIMEOUT_SECONDS", "RETRY_INTERVAL_SECONDS", "SHIPPING_TRIES"),
 }

@@ -39,7 +39,7 @@ def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
     not just any worker. It ends when nothing refers to it any more, so give it a name. Raises
     LabError."""
     here()
-    environment = {BUILD: build} if build else None
+    environment = {"DATABASE_OWNER_URL": "", **({BUILD: build} if build else {})}
     worker = Process(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"], environment)
     wait_until_it_polls(worker)
     return worker

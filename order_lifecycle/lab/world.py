@@ -131,7 +131,7 @@ def _text(file: IO[str]) -> str:
 
 
 # What `up` sets in the environment.
-ADDRESSES = ("TEMPORAL_HOST", "DATABASE_URL", "TEMPORAL_UI_URL", OURS)
+ADDRESSES = ("TEMPORAL_HOST", "DATABASE_URL", "DATABASE_OWNER_URL", "TEMPORAL_UI_URL", OURS)
 
 
 class World(Addresses):
@@ -195,6 +195,8 @@ def up() -> World:
         is_ours(_world.temporal_host)
     os.environ["TEMPORAL_HOST"] = _world.temporal_host
     os.environ["DATABASE_URL"] = _world.database_url
+    if _world.database_owner_url:  # for `alembic` in a cell; workers do not get it (see _begin)
+        os.environ["DATABASE_OWNER_URL"] = _world.database_owner_url
     if _world.ui_url:
         os.environ["TEMPORAL_UI_URL"] = _world.ui_url
     return _world
@@ -295,7 +297,8 @@ def _begin(
         f"--faults-seed={faults.seed}",
     ]
     told.append(f"--always-fail={','.join(sorted(faults.always_fail))}")
-    environment = {"LOG_JSON": "true"}  # so that lab.attempts can read what it says
+    # JSON, so that lab.attempts can read the log. A worker is the application: it owns no tables.
+    environment = {"LOG_JSON": "true", "DATABASE_OWNER_URL": ""}
     if at is not None:
         environment["TEMPORAL_HOST"] = at.temporal_host
     if metrics:

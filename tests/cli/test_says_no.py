@@ -189,9 +189,9 @@ def test_a_schema_that_was_taken_back(inside: Command, bare_database_url: str, m
 
 
 @pytest.fixture
-def stranger(stack: Addresses, database_url: str) -> Iterator[str]:
+def stranger(admin_url: str, database_url: str) -> Iterator[str]:
     """The address of the database for somebody who may read nothing in it."""
-    server = connect(stack.database_url)
+    server = connect(admin_url)
     name = f"stranger_{uuid.uuid4().hex}"
     with server.begin() as tx:
         tx.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD 'a-password'")
@@ -259,10 +259,10 @@ def test_doctor_looks_at_the_rest_where_temporals_own_settings_are_wrong(
 )
 @pytest.mark.usefixtures("servers")
 def test_an_audit_without_temporal_tells_what_the_database_says(
-    inside: Command, database_url: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
+    inside: Command, owner_url: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
 ) -> None:
     monkeypatch.setenv(variable, value)
-    engine = connect(database_url)
+    engine = connect(owner_url)
     Store(engine).receive(parse_order("odd", "p-odd", GOOD["items"], GOOD["address"]), "no-run")
     with engine.begin() as tx:
         tx.exec_driver_sql("DELETE FROM events")

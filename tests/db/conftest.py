@@ -17,23 +17,46 @@ pytest.register_assert_rewrite("rig")
 
 
 @pytest.fixture(scope="session")
-def one_engine(stack: Addresses) -> Iterator[Engine]:
-    server = create_engine(make_url(stack.database_url).set(database="postgres"), isolation_level="AUTOCOMMIT")
+def addresses(stack: Addresses, admin_url: str) -> dict[str, str]:
+    """The database of these tests, for each of the two roles."""
+    server = create_engine(admin_url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
-        connection.execute(text("CREATE DATABASE tests_of_the_store"))
+        connection.execute(text("CREATE DATABASE tests_of_the_store OWNER orders_owner"))
     server.dispose()
-    url = make_url(stack.database_url).set(database="tests_of_the_store").render_as_string(hide_password=False)
-    migrate(url)
-    engine = connect(url, pool_size=20)  # for all that come at once
+    urls = {"application": stack.database_url, "owner": stack.database_owner_url or ""}
+    return {
+        role: make_url(url).set(database="tests_of_the_store").render_as_string(hide_password=False)
+        for role, url in urls.items()
+    }
+
+
+@pytest.fixture(scope="session")
+def one_engine(addresses: dict[str, str]) -> Iterator[Engine]:
+    migrate(addresses["application"], addresses["owner"])
+    engine = connect(addresses["application"], pool_size=20)  # for all that come at once
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def owners_engine(addresses: dict[str, str]) -> Iterator[Engine]:
+    engine = connect(addresses["owner"], pool_size=20)
     yield engine
     engine.dispose()
 
 
 @pytest.fixture
-def engine(one_engine: Engine) -> Engine:
-    with one_engine.begin() as tx:
+def engine(one_engine: Engine, owners_engine: Engine) -> Engine:
+    """An empty database, as the application reaches it."""
+    with owners_engine.begin() as tx:
         tx.execute(text("TRUNCATE orders, payments, events RESTART IDENTITY"))
     return one_engine
+
+
+@pytest.fixture
+def owner(engine: Engine, owners_engine: Engine) -> Engine:
+    """The same for the owner of the tables, who may write more."""
+    return owners_engine
 
 
 @pytest.fixture

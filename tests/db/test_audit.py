@@ -54,8 +54,8 @@ BROKEN: list[tuple[OrderState, str, set[int]]] = [
 
 
 @pytest.fixture
-def unguarded(database_url: str) -> Iterator[Engine]:
-    engine = connect(database_url)
+def unguarded(superuser_url: str) -> Iterator[Engine]:
+    engine = connect(superuser_url)
     with engine.begin() as tx:
         # ON CONFLICT DO NOTHING names no index, so the store works without.
         tx.exec_driver_sql("DROP INDEX payments_one_an_order, events_one_a_step")
@@ -89,11 +89,13 @@ def test_a_clean_database_in_every_state(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("look", "finds"), [(audit, []), (count_by_state, {"charged": 1})])
-def test_an_audit_may_take_longer_than_a_step(store: Store, look: Callable[[Engine], object], finds: object) -> None:
+def test_an_audit_may_take_longer_than_a_step(
+    store: Store, owner: Engine, look: Callable[[Engine], object], finds: object
+) -> None:
     """A big table takes its time. Here it is the lock on one, and a limit of 0.2 s."""
     bring(store, OrderState.CHARGED)
     hasty = create_engine(store.engine.url, connect_args={"options": "-c statement_timeout=200"})
-    with store.engine.begin() as holder, ThreadPoolExecutor(1) as thread:
+    with owner.begin() as holder, ThreadPoolExecutor(1) as thread:
         holder.execute(text("LOCK TABLE orders"))
         looking = thread.submit(look, hasty)
         try:

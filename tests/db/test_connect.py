@@ -73,11 +73,11 @@ def test_the_limits_of_a_connection_are_ours_unless_the_address_says_others(engi
     assert limits(engine.url.update_query_dict(theirs)) == theirs
 
 
-def test_the_options_in_the_address_hold_beside_ours(database_url: str) -> None:
+def test_the_options_in_the_address_hold_beside_ours(owner_url: str) -> None:
     """Such as the choice of a schema."""
 
     def shown(options: str) -> tuple[str, str]:
-        url = make_url(database_url).update_query_dict({"options": options})
+        url = make_url(owner_url).update_query_dict({"options": options})
         engine = connect(url.render_as_string(hide_password=False))
         with engine.begin() as tx:
             tx.execute(text("CREATE SCHEMA IF NOT EXISTS elsewhere"))

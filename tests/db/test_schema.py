@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever writes: here somebody does it by hand, in SQL."""
+"""What the database itself refuses, whoever writes: here the owner of the tables does it by hand, in SQL."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ORDER = "INSERT INTO orders (id, state, items, address_json) VALUES "
 TO = "UPDATE orders SET state = "
 
 
-def by_hand(engine: Engine, statements: str) -> None:
+def by_hand(owner: Engine, statements: str) -> None:
     """In one transaction. Statements are separated by semicolons."""
-    with engine.begin() as tx:
+    with owner.begin() as tx:
         for statement in statements.split(";"):
             tx.exec_driver_sql(statement)
 
@@ -86,55 +86,53 @@ REFUSED: dict[str | None, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("start", REFUSED, ids=str)
-def test_refused(store: Store, engine: Engine, start: str | None) -> None:
+def test_refused(store: Store, owner: Engine, start: str | None) -> None:
     bring(store, start and OrderState(start))
     before = tables(store)
     for statements, constraint in REFUSED[start].items():
         with refused_by(constraint):
-            by_hand(engine, statements)
+            by_hand(owner, statements)
         assert tables(store) == before
 
 
-def test_a_refunded_payment_stays_and_stays_refunded(store: Store, engine: Engine) -> None:
+def test_a_refunded_payment_stays_and_stays_refunded(store: Store, owner: Engine) -> None:
     order = bring(store, OrderState.CHARGED)
     cancel(store, order)
     with refused_by("no_charge_without_an_order"):
-        by_hand(engine, "UPDATE payments SET status = 'charged'")
+        by_hand(owner, "UPDATE payments SET status = 'charged'")
     with refused_by("payments_are_kept"):
-        by_hand(engine, "DELETE FROM payments")
+        by_hand(owner, "DELETE FROM payments")
     assert payments(store, order) == [("refunded", TOTAL)]
 
 
-def test_a_payment_cannot_go_over_to_another_order(store: Store, engine: Engine) -> None:
+def test_a_payment_cannot_go_over_to_another_order(store: Store, owner: Engine) -> None:
     bring(store, OrderState.SHIPPED)
     bring(store, OrderState.APPROVED, "other")
     with refused_by("payments_are_kept"):
-        by_hand(
-            engine, "UPDATE payments SET order_id = 'other'; UPDATE orders SET state = 'charged' WHERE id = 'other'"
-        )
+        by_hand(owner, "UPDATE payments SET order_id = 'other'; UPDATE orders SET state = 'charged' WHERE id = 'other'")
 
 
-def charge_by_hand(engine: Engine, amount: str) -> None:
+def charge_by_hand(owner: Engine, amount: str) -> None:
     step = NOTE + "('abc-001', 'payment_charged', 'payment_charged', '{}')"
-    by_hand(engine, f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', {amount}); {step}")
+    by_hand(owner, f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', {amount}); {step}")
 
 
-def test_an_amount_has_cents_and_nothing_below(store: Store, engine: Engine) -> None:
+def test_an_amount_has_cents_and_nothing_below(store: Store, owner: Engine) -> None:
     """numeric(10,2) rounds what it is given; what counts is that the result is the sum of the items."""
     order = bring(store, OrderState.APPROVED)
     with refused_by("charge_is_the_sum_of_the_items"):
-        charge_by_hand(engine, "20.295")
+        charge_by_hand(owner, "20.295")
     for amount in ("100000000", "'Infinity'", "'1e400'"):
         with pytest.raises(DataError, match=r"overflow|infinite"):
-            charge_by_hand(engine, amount)
-    charge_by_hand(engine, "20.2949999")
+            charge_by_hand(owner, amount)
+    charge_by_hand(owner, "20.2949999")
     assert payments(store, order) == [("charged", Decimal("20.29"))]
 
 
-def test_the_legal_moves_are_those_of_the_domain(engine: Engine) -> None:
+def test_the_legal_moves_are_those_of_the_domain(owner: Engine) -> None:
     ends = {(before, end) for before in BEFORE_DISPATCH for end in (OrderState.CANCELLED, OrderState.FAILED)}
     moved = set()
-    with engine.connect() as tx:
+    with owner.connect() as tx:
         for before, after in product(OrderState, OrderState):
             with tx.begin_nested() as attempt:
                 tx.execute(text(ORDER + "('x', :before, '[1]', '{}')"), {"before": before})
@@ -150,10 +148,10 @@ def test_the_legal_moves_are_those_of_the_domain(engine: Engine) -> None:
     assert moved - stays == {*MOVES.values(), *ends}
 
 
-def test_the_database_knows_the_words_of_the_domain(engine: Engine) -> None:
+def test_the_database_knows_the_words_of_the_domain(owner: Engine) -> None:
     lists = {"orders_state": OrderState, "payments_status": PaymentStatus, "events_type": EventType}
     check = text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name")
-    with engine.connect() as view:
+    with owner.connect() as view:
         for name, known in lists.items():
             words = re.findall("'(.+?)'", view.scalar(check, {"name": f"{name}_is_known"}))
             assert sorted(words) == sorted(known)
@@ -169,9 +167,9 @@ def nobody_waits_at_the_end(*transactions: Connection) -> None:
 
 
 @pytest.mark.parametrize("cancel_first", [True, False])
-def test_a_charge_in_one_and_a_cancel_in_the_other(store: Store, engine: Engine, cancel_first: bool) -> None:
+def test_a_charge_in_one_and_a_cancel_in_the_other(store: Store, owner: Engine, cancel_first: bool) -> None:
     order = bring(store, OrderState.APPROVED)
-    with engine.connect() as one, engine.connect() as two:
+    with owner.connect() as one, owner.connect() as two:
         nobody_waits_at_the_end(one, two)
         for tx, statement in [(two, f"{TO} 'cancelled'"), (one, PAID)][:: 1 if cancel_first else -1]:
             tx.execute(text(statement))
@@ -181,14 +179,14 @@ def test_a_charge_in_one_and_a_cancel_in_the_other(store: Store, engine: Engine,
                 one.commit()
 
         at_once(commit_the_charge, two.commit)
-    by_hand(engine, NOTE + "('abc-001', 'order_cancelled', 'order_cancelled', '{}')")
+    by_hand(owner, NOTE + "('abc-001', 'order_cancelled', 'order_cancelled', '{}')")
     assert state(store, order) == "cancelled"
     assert payments(store, order) == []
 
 
-def test_half_a_charge_in_each(store: Store, engine: Engine) -> None:
+def test_half_a_charge_in_each(store: Store, owner: Engine) -> None:
     order = bring(store, OrderState.APPROVED)
-    with engine.connect() as one, engine.connect() as two:
+    with owner.connect() as one, owner.connect() as two:
         nobody_waits_at_the_end(one, two)
         one.execute(text(PAID))
         two.execute(text(f"{TO} 'charged'"))
@@ -199,9 +197,9 @@ def test_half_a_charge_in_each(store: Store, engine: Engine) -> None:
     assert state(store, order) == "approved"
 
 
-def test_a_cancel_that_looks_at_an_old_view(store: Store, engine: Engine) -> None:
+def test_a_cancel_that_looks_at_an_old_view(store: Store, owner: Engine) -> None:
     order = bring(store, OrderState.APPROVED)
-    with engine.connect().execution_options(isolation_level="REPEATABLE READ") as old:
+    with owner.connect().execution_options(isolation_level="REPEATABLE READ") as old:
         assert old.scalar(text("SELECT count(*) FROM payments")) == 0
         store.charge(order.id, order.payment_id)
         with pytest.raises(OperationalError, match="could not serialize"):

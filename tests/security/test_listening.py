@@ -157,15 +157,17 @@ def test_the_stack_and_the_workers(up: Callable[..., Any], tmp_path: Path) -> No
     assert {address for process in theirs for address in listening(process)} == set()
 
     # The password is on no command line, and on disk for its owner's eyes only.
-    password = make_url(addresses.database_url).password
-    assert password
-    assert [process.cmdline() for process in servers + theirs if password in " ".join(process.cmdline())] == []
-    tells = [path for path in home.rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
-    assert {path.relative_to(home).as_posix() for path in tells} == {"password", "stack.json"}
-    assert {path.stat().st_mode & 0o777 for path in tells} == {0o600}
-    assert {path.stat().st_uid for path in tells} == {os.geteuid()}
+    secrets = {name: (home / name).read_text() for name in ("password", "password.owner", "password.superuser")}
+    assert secrets["password"] == make_url(addresses.database_url).password
+    for name, secret in secrets.items():
+        assert [process.cmdline() for process in servers + theirs if secret in " ".join(process.cmdline())] == []
+        tells = [path for path in home.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+        also = {"stack.json"} if name != "password.superuser" else set()
+        assert {path.relative_to(home).as_posix() for path in tells} == {name} | also
+        assert {path.stat().st_mode & 0o777 for path in tells} == {0o600}
+        assert {path.stat().st_uid for path in tells} == {os.geteuid()}
+        assert [worker.name for worker in workers if secret in worker.tail(1000)] == []
     assert home.stat().st_mode & 0o777 == 0o700
 
     for worker in workers:
-        assert password not in worker.tail(1000)
         worker.stop()

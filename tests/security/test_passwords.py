@@ -36,9 +36,8 @@ PASSWORD = "do-not-tell-anybody"
 
 
 @pytest.fixture
-def admin(stack: Addresses) -> Iterator[Engine]:
-    url = make_url(stack.database_url).set(database="postgres")
-    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+def admin(admin_url: str) -> Iterator[Engine]:
+    engine = create_engine(admin_url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     yield engine
     engine.dispose()
 
@@ -107,9 +106,9 @@ def gone(admin: Engine, database: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def renamed(database_url: str) -> Iterator[None]:
+def renamed(owner_url: str) -> Iterator[None]:
     """A failing statement: the table of the events is not there."""
-    engine = create_engine(database_url, poolclass=NullPool)
+    engine = create_engine(owner_url, poolclass=NullPool)
     with engine.begin() as tx:
         tx.execute(text("ALTER TABLE events RENAME TO no_events"))
     try:
@@ -147,7 +146,7 @@ async def everything(client: Client, handle: WorkflowHandle[Any, Any]) -> str:
 
 @pytest.mark.parametrize("log_json", ["false", "true"])
 async def test_nor_does_a_worker_or_a_history(
-    log_json: str, url: URL, admin: Engine, database_url: str, settings: Settings
+    log_json: str, url: URL, admin: Engine, owner_url: str, settings: Settings
 ) -> None:
     client = await connect(settings)
     environment = {"DATABASE_URL": whole(url), "TEMPORAL_HOST": settings.temporal_host or "", "LOG_JSON": log_json}
@@ -164,7 +163,7 @@ async def test_nor_does_a_worker_or_a_history(
         '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
     )
     # One within the other: between them the order would go on, and wait for its review with nothing left to fail.
-    with renamed(database_url):
+    with renamed(owner_url):
         with gone(admin, url.database):
             handle = await start_order(client, order, Policy())
             told = await until_said("not currently accepting connections", workers, handle)

@@ -32,7 +32,12 @@ NO_CONSTANTS = {
     ("order_lifecycle/db/models.py", "_one_of('type', EventType)"): "made of the names of an Enum",
     ("order_lifecycle/lab/checks/nb11_in_production.py", "query"): "a filter of Temporal's list, which a learner wrote",
     ("order_lifecycle/report.py", "query"): "a state is the only part, and it is an OrderState",
-    ("order_lifecycle/stack/postgres.py", "f'CREATE DATABASE {DATABASE}'"): "a name, which is a constant there",
+    ("order_lifecycle/db/roles.py", "statement"): "made of column names that are constants there, and of quoted names",
+    (
+        "order_lifecycle/stack/postgres_roles.py",
+        "statement",
+    ): "constant names, and what psycopg2 quotes",
+    ("order_lifecycle/stack/postgres_roles.py", "query"): "constants, whose values are given apart",
     (
         "migrations/versions/0001_orders_payments_events.py",
         "f'DROP FUNCTION {function}'",

@@ -48,7 +48,7 @@ def test_a_home_is_kept_private_and_for_one_stack(
 
     first = up(home)
     addresses = first.addresses()
-    sql(addresses.database_url, "CREATE TABLE kept AS SELECT 42 AS answer")
+    sql(addresses.database_owner_url, "CREATE TABLE kept AS SELECT 42 AS answer")
     attributes = "--search-attribute", 'OrderState="received"', "--search-attribute", "OrderTotal=5"
     started = "--type", "any", "--task-queue", "any", "--workflow-id", "kept"
     temporal(addresses, "workflow", "start", *started, *attributes)
@@ -60,16 +60,19 @@ def test_a_home_is_kept_private_and_for_one_stack(
     assert Settings().resolved().temporal_host == addresses.temporal_host
     assert mode(home) == 0o700
     assert mode(home / "postgres") == 0o700
-    assert mode(home / "stack.json") == mode(home / "password") == 0o600
+    passwords = ["password", "password.owner", "password.superuser"]
+    assert {mode(home / name) for name in ["stack.json", *passwords]} == {0o600}
+    assert len({(home / name).read_text() for name in passwords}) == 3
     listening = [c.laddr.ip for p in first.processes() for c in p.net_connections() if c.status == psutil.CONN_LISTEN]
     assert len(listening) >= 3
     assert set(listening) == {"127.0.0.1"}
 
     # Nobody gets in without the password.
-    known = f":{make_url(addresses.database_url).password}@"
-    for attempt in ("@", ":wrong@"):
-        with pytest.raises(OperationalError, match="password"):
-            sql(addresses.database_url.replace(known, attempt), "SELECT 1")
+    for role in ("orders", "orders_owner", "postgres"):
+        for password in ("", "wrong"):
+            url = make_url(addresses.database_url).set(username=role, password=password)
+            with pytest.raises(OperationalError, match="password"):
+                sql(url.render_as_string(hide_password=False), "SELECT 1")
 
     # A second stack is refused.
     second = up(home)
@@ -85,7 +88,7 @@ def test_a_home_is_kept_private_and_for_one_stack(
     again = up(home)
     addresses = again.addresses()
     assert "is the newest" in again.said()
-    assert sql(addresses.database_url, "SELECT answer FROM kept") == 42
+    assert sql(addresses.database_owner_url, "SELECT answer FROM kept") == 42
     assert sql(addresses.database_url, "SHOW fsync") == "on"
     assert "OrderState" in temporal(addresses, "workflow", "describe", "--workflow-id", "kept")
 

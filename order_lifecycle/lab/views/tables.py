@@ -13,6 +13,7 @@ from order_lifecycle.lab.world import here
 
 if TYPE_CHECKING:
     import pandas as pd
+    from sqlalchemy import Engine
 
 TABLES = ("orders", "payments", "events")
 # What is another at every run, or says nothing to a reader: an event's `step` is its type, with a
@@ -70,6 +71,12 @@ def state_of(order_id: str) -> str | None:
 def store() -> Store:
     """The store of this notebook's database."""
     return _store(here().database_url)
+
+
+def owner() -> Engine:
+    """An engine for the role that owns the tables, where a check makes or empties one."""
+    world = here()
+    return _store(world.database_owner_url or world.database_url).engine
 
 
 @cache
