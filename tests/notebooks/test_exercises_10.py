@@ -88,7 +88,8 @@ async def test_the_build_of_an_order(world: World) -> None:
     assert "There is no workflow" in str(lab.check_build("never-bought", "1"))
 
     workers = {
-        build: lab.start_lesson_worker(f"deploy.{code}", build) for build, code in (("1", "first"), ("2", "second"))
+        build: lab.start_lesson_worker(f"deploy.{code}", build)
+        for build, code in (("1", "v1_initial"), ("2", "v2_breaking"))
     }
     await lab.promote(client, "2")
     await buy("too-early")

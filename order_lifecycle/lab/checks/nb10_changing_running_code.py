@@ -23,7 +23,7 @@ from order_lifecycle.lab.checks.temporary_module import module_of
 from order_lifecycle.lab.replaying import what_stops
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own, wait_until
 from order_lifecycle.lessons import deploy
-from order_lifecycle.lessons.deploy import first
+from order_lifecycle.lessons.deploy import v1_initial
 
 REVIEW = "        await workflow.wait_condition("
 CHARGE = (
@@ -38,7 +38,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Change:
-    """What somebody would like to change in `lessons/deploy/first.py`."""
+    """What somebody would like to change in `lessons/deploy/v1_initial.py`."""
 
     what: str
     old: str
@@ -97,7 +97,7 @@ def check_changes(answer: Any) -> Check:
 
 
 async def _changes_that_stop_orders() -> set[str]:
-    history = await _life(first.SmallOrder)
+    history = await _life(v1_initial.SmallOrder)
     stop = set()
     for letter, change in CHANGES.items():
         with _with_change(change.old, change.new) as workflow:
@@ -121,7 +121,7 @@ def check_patch(lines: Any) -> Check:
 
 
 async def _fault_of(lines: str) -> str | None:
-    old = await _life(first.SmallOrder)
+    old = await _life(v1_initial.SmallOrder)
     try:
         with _with_change(SHIP, lines + SHIP) as workflow:
             life = await _life(workflow)  # first: an error in the lines is told more clearly by it
@@ -236,9 +236,8 @@ def steps_of(history: WorkflowHistory) -> list[str]:
 
 @contextmanager
 def _with_change(old: str, new: str) -> Iterator[type]:
-    """The workflow of `first`, with that change made in a copy of its source, as a developer would
-    make it."""
-    source = inspect.getsource(first)
+    """Give the workflow of `v1_initial` with that change made in a copy of its source."""
+    source = inspect.getsource(v1_initial)
     assert source.count(old) == 1
     with module_of(source.replace(old, new)) as module:
         yield module.SmallOrder

@@ -1,8 +1,9 @@
 """A small order, and the same order after its code has changed: each module is what a deployment
 would bring.
 
-`first` is what runs today. `second` does one thing more. `patched` does it for new orders only, and
-`deprecated` is what `patched` becomes when the orders of `first` have ended.
+`v1_initial` is what runs today. `v2_breaking` does one thing more. `v2_patched` does it for new
+orders only. `v3_patch_deprecated` is what `v2_patched` becomes when the orders of `v1_initial` have
+ended.
 """
 
 from __future__ import annotations
