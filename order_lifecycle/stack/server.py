@@ -102,6 +102,13 @@ def _is_free(port: int) -> bool:
     return True
 
 
+# What a server gets of our environment.
+_HANDED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH")
+# What every server gets, whatever our environment says. Temporal ends at once if it finds neither
+# the user in /etc/passwd nor USER and HOME. HOME is a folder without configuration files.
+_FIXED = {"LC_ALL": "C", "TZ": "UTC", "USER": "order-lifecycle"}
+# The names of users, for a user ID that has none (see user.py).
+_NSS_WRAPPER = ("NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP", "LD_PRELOAD")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -199,7 +206,7 @@ class Server(ABC):
         # works.
         environment = {
             name: os.environ[name]
-            for name in ("PATH", "TMPDIR", "LD_LIBRARY_PATH")
+            for name in _HANDED_ON + (_NSS_WRAPPER if _NSS_WRAPPER[0] in os.environ else ())
             if name in os.environ
         }
         try:
@@ -207,7 +214,7 @@ class Server(ABC):
                 self._process = subprocess.Popen(
                     command,
                     cwd=cwd,
-                    env={**environment, "LC_ALL": "C", "TZ": "UTC", **(more or {})},
+                    env={**environment, **_FIXED, "HOME": str(self.home.path), **(more or {})},
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

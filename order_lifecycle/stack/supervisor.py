@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -41,7 +42,7 @@ def up(
     """
     began = time.monotonic()
     process.end_without_collecting()
-    with _stop_requests(lifeline) as stop_requests:
+    with _stop_requests(lifeline) as stop_requests, _files_for_us_alone():
         stack = Stack(
             home,
             temporal_port=temporal_port,
@@ -75,6 +76,16 @@ def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
         if dead := stack.died():
             _tell(f"{dead.name} ended by itself, so the rest is stopped too: {dead.how_it_ended()}")
             return 1
+
+
+@contextmanager
+def _files_for_us_alone() -> Iterator[None]:
+    """Let what is made be for its owner, and usable by its owner, whatever the umask says."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 @contextmanager

@@ -230,6 +230,6 @@ def test_a_server_is_handed_nothing_that_its_user_has_set(server: str, up: Calla
     it = up(None, environment={**os.environ, **ALL, **OF_TEMPORAL, "GODEBUG": "x", "LD_AUDIT": "", "MALLOC_X": "1"})
     it.addresses()
     (found,) = [p for p in it.processes() if p.name() == server and p.cmdline()[1:2] in (["server"], ["-D"])]
-    handed_on = {"PATH", "TMPDIR", "LD_LIBRARY_PATH", "LC_ALL", "TZ", "GOGC"}
+    handed_on = {"PATH", "TMPDIR", "LD_LIBRARY_PATH", "LC_ALL", "TZ", "USER", "HOME", "GOGC"}
     of_postgres = {"PGDATA", "PG_GRANDPARENT_PID"}
     assert set(found.environ()) <= handed_on | of_postgres
