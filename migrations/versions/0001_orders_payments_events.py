@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from order_lifecycle.db.consent import require_consent
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -138,6 +140,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    require_consent(op, "orders", "payments", "events")
     for table in ("events", "payments", "orders"):
         op.drop_table(table)
     for function in (

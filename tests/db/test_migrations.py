@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,19 @@ from order_lifecycle.db.store import connect
 from order_lifecycle.stack.migrate import migrate
 
 TOP = Path(__file__).parents[2]
+
+
+TWO_ORDERS = json.dumps(
+    [
+        {
+            "id": name,
+            "state": "received",
+            "items": [{"name": "apple", "qty": 1, "price": "5.00"}],
+            "address_json": {"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"},
+        }
+        for name in ("one", "two")
+    ]
+)
 
 
 def alembic(arguments: str, folder: Path = TOP, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -109,6 +123,29 @@ def test_up_down_and_up_again_as_a_user_does_it(bare: Engine, engine: Engine, ba
     command.upgrade(config(bare_database_url), "head")
     assert shape(bare) == shape(engine)
     assert functions_and_triggers(bare) == functions_and_triggers(engine)
+
+
+def test_a_downgrade_that_would_delete_orders_asks_first(own: Engine, owner_url: str) -> None:
+    with own.begin() as tx:
+        tx.execute(
+            text(
+                "INSERT INTO orders (id, state, items, address_json) SELECT * FROM json_to_recordset(:rows) AS "
+                "r (id text, state text, items jsonb, address_json jsonb)"
+            ),
+            {"rows": TWO_ORDERS},
+        )
+    refused = alembic("downgrade base", DATABASE_URL=owner_url)
+    assert refused.returncode != 0
+    assert "this would delete every row: 2 of orders, 0 of payments, 0 of events" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    with pytest.raises(CommandError, match="alembic -x delete-orders=yes"):
+        command.downgrade(config(owner_url), "base")
+    with pytest.raises(CommandError, match="this script would delete every row of orders"):
+        command.downgrade(config("", StringIO()), "head:base", sql=True)
+    assert found(own, "SELECT count(*) FROM orders") == [(2,)]
+    meant = alembic("-x delete-orders=yes downgrade base", DATABASE_URL=owner_url)
+    assert meant.returncode == 0, meant.stderr
+    assert found(own, "SELECT to_regclass('orders')") == [(None,)]
 
 
 def test_the_script_for_a_database_that_somebody_else_migrates(bare: Engine, engine: Engine) -> None:
