@@ -12,8 +12,8 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.db import roles
+from order_lifecycle.db.connection import TAKE_YOUR_TIME, connect
 from order_lifecycle.db.models import Base
-from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Settings, no_database
 
 
@@ -30,9 +30,10 @@ def database_urls() -> tuple[str, str | None]:
 
 
 def take_the_turn(connection: Connection) -> None:
-    """Two at once take turns, and the second finds the work done. The lock goes with the connection. (It is asked for
-    again and again, because who waits in the driver hears no Ctrl-C.)"""
-    lock = text("SELECT pg_try_advisory_lock(hashtext('order_lifecycle.migrate'))")
+    """Two at once take turns, and the second finds the work done. The lock goes with the transaction, since a pooler
+    gives the connection to others after it. (It is asked for again and again, because who waits in the driver hears no
+    Ctrl-C.)"""
+    lock = text("SELECT pg_try_advisory_xact_lock(hashtext('order_lifecycle.migrate'))")
     told = False
     while not connection.scalar(lock):
         if not told:
@@ -62,10 +63,9 @@ else:
     except OperationalError as error:
         raise CommandError(f"the database {engine.url!r} does not answer: {error.orig}") from error
     try:
-        with connection:
-            connection.execute(text("SET statement_timeout = 0"))  # a migration may take longer than an order's step
+        with connection, connection.begin():
+            connection.execute(TAKE_YOUR_TIME)
             take_the_turn(connection)
-            connection.commit()
             context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
             with context.begin_transaction():
                 context.run_migrations()

@@ -22,7 +22,7 @@ from temporalio.common import (
 from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle.db.store import database_name
+from order_lifecycle.db.connection import database_name
 from order_lifecycle.domain import BadInput, Order, OrderResult, Policy, total
 from order_lifecycle.settings import NoServer, Settings, no_database
 from order_lifecycle.temporal_compat import PlainDataConverter

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
+from order_lifecycle.db.connection import TAKE_YOUR_TIME
+
 INVARIANTS: dict[int, str] = {
     1: "an order is charged at most once, for exactly the sum of its items",
     2: "a cancelled or failed order has no charge that is not refunded",
@@ -19,9 +21,6 @@ INVARIANTS: dict[int, str] = {
     6: "nothing changes after a terminal state, except the record of a late signal",
     7: "Temporal's view of an order and its row agree",
 }
-
-# For this transaction. What looks at all rows may take longer than a step.
-_TAKE_YOUR_TIME = text("SET LOCAL statement_timeout = 0")
 
 _CHARGED_ONCE = """
     SELECT o.id AS order_id,
@@ -167,7 +166,7 @@ class Violation:
 def audit(engine: Engine) -> list[Violation]:
     """Every violation of the invariants 1 to 6 in one consistent view of this database."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as view:
-        view.execute(_TAKE_YOUR_TIME)
+        view.execute(TAKE_YOUR_TIME)
         return [
             Violation(number, row.order_id, row.detail)
             for number, query in QUERIES.items()
@@ -178,7 +177,7 @@ def audit(engine: Engine) -> list[Violation]:
 def count_by_state(engine: Engine) -> dict[str, int]:
     """How many orders there are in each state."""
     with engine.connect() as view:
-        view.execute(_TAKE_YOUR_TIME)
+        view.execute(TAKE_YOUR_TIME)
         counted = view.execute(
             text("SELECT state, count(*) AS n FROM orders GROUP BY state ORDER BY state")
         )

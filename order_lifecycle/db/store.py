@@ -21,15 +21,15 @@ from sqlalchemy import (
     Engine,
     Numeric,
     cast,
-    create_engine,
     func,
     literal,
-    make_url,
     select,
     update,
 )
 from sqlalchemy.dialects.postgresql import insert
 
+from order_lifecycle.db.connection import TAKE_YOUR_TIME
+from order_lifecycle.db.connection import connect as connect
 from order_lifecycle.db.models import Base, EventRow, OrderRow, PaymentRow
 from order_lifecycle.domain import (
     BEFORE_DISPATCH,
@@ -43,48 +43,6 @@ from order_lifecycle.domain import (
     PaymentStatus,
     Refused,
 )
-
-# For the driver. A network that drops everything without a word is given up after about 10 s: by
-# tcp_user_timeout (ms) if it does not take what is sent, by the keepalives (s) if no answer comes.
-_LIMITS: dict[str, int] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-}
-
-
-def connect(database_url: str, pool_size: int = 5) -> Engine:
-    """An engine for `postgresql://…`. Nothing is sent until it is first used.
-
-    `pool_size`: at most so many connections. A new one has 5 s, so has a statement, and whoever
-    finds none free waits for 5 s: an activity that waits for longer is better retried. What the URL
-    says itself (`?connect_timeout=30&options=-csearch_path%3Dorders`) wins over our own limits.
-    """
-    url = make_url(database_url).set(drivername="postgresql+psycopg2")
-    theirs = url.normalized_query
-    # Of an option that is given twice, PostgreSQL takes the last.
-    options = " ".join(["-c statement_timeout=5000", *theirs.get("options", ())])
-    limits = {name: limit for name, limit in _LIMITS.items() if name not in theirs}
-    return create_engine(
-        url,
-        pool_size=pool_size,
-        max_overflow=0,
-        pool_timeout=5,
-        # So that the first query after a restart of PostgreSQL finds a living connection.
-        pool_pre_ping=True,
-        hide_parameters=True,  # an error message names no customer's address
-        connect_args={**limits, "options": options},
-    )
-
-
-def database_name(database_url: str) -> str:
-    """Name a database as `host:port/database`, without the user and the password."""
-    url = make_url(database_url)
-    host = url.host or ",".join(url.normalized_query.get("host", ("localhost",)))
-    host = f"[{host}]" if ":" in host else host
-    return f"{'127.0.0.1' if host == 'localhost' else host}:{url.port or 5432}/{url.database}"
 
 
 @dataclass(frozen=True)
@@ -252,6 +210,7 @@ class Store:
         """Where every order stands, by its id."""
         query = select(OrderRow.id, OrderRow.state, OrderRow.updated_at)
         with self.engine.connect() as tx:
+            tx.execute(TAKE_YOUR_TIME)
             return {
                 row.id: Standing(OrderState(row.state), row.updated_at) for row in tx.execute(query)
             }
@@ -265,6 +224,7 @@ class Store:
         if order_id is not None:
             query = query.where(rows["id" if name == "orders" else "order_id"] == order_id)
         with self.engine.connect() as tx:
+            tx.execute(TAKE_YOUR_TIME)
             return [dict(row) for row in tx.execute(query).mappings()]
 
 

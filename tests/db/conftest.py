@@ -33,14 +33,14 @@ def addresses(stack: Addresses, admin_url: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def one_engine(addresses: dict[str, str]) -> Iterator[Engine]:
     migrate(addresses["application"], addresses["owner"])
-    engine = connect(addresses["application"], pool_size=20)  # for all that come at once
+    engine = connect(addresses["application"], pool_size=20, patient=True)  # for all that come at once, and wait
     yield engine
     engine.dispose()
 
 
 @pytest.fixture(scope="session")
 def owners_engine(addresses: dict[str, str]) -> Iterator[Engine]:
-    engine = connect(addresses["owner"], pool_size=20)
+    engine = connect(addresses["owner"], pool_size=20, patient=True)
     yield engine
     engine.dispose()
 

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 import traceback
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, Engine, make_url, text
+from rig import RUN, TOTAL, an_order, bring
+from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from order_lifecycle.db.store import connect, database_name
+from order_lifecycle.db import connection
+from order_lifecycle.db.connection import connect, database_name
+from order_lifecycle.db.store import Store
+from order_lifecycle.domain import Address, OrderState
 from order_lifecycle.stack import StackError
 from order_lifecycle.stack.migrate import migrate
 
 PASSWORD = "do-not-tell"
+
+
+@pytest.fixture
+def engine(engine: Engine) -> Iterator[Engine]:
+    """As a worker's."""
+    ours = connect(engine.url.render_as_string(hide_password=False))
+    yield ours
+    ours.dispose()
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
@@ -165,3 +181,113 @@ def test_no_error_tells_a_customers_address(engine: Engine) -> None:
     with engine.connect() as tx, pytest.raises(DBAPIError) as error:
         tx.execute(text("SELECT 1 / 0, :street"), {"street": "575 Lake Dr."})
     assert "575 Lake Dr." not in str(error.value)
+
+
+# --- whatever the environment and the server say ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("PGCLIENTENCODING", "LATIN1"),
+        ("PGCLIENTENCODING", "no such encoding"),
+        ("PGDATESTYLE", "German"),
+        ("PGTZ", "Asia/Tokyo"),
+        ("PGOPTIONS", "-c timezone=Asia/Tokyo -c datestyle=German -c client_encoding=latin1"),
+        ("PGOPTIONS", "-c search_path=nowhere -c statement_timeout=1"),
+    ],
+)
+def test_no_variable_changes_what_data_means(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    ours = connect(engine.url.render_as_string(hide_password=False))
+    tokyo = Address(address="千代田区", city="東京", state="東京都", zipcode="100-0001")
+    store = Store(ours)
+    store.receive(an_order("far").model_copy(update={"address": tokyo}), RUN)
+    assert store.address("far") == tokyo
+    (row,) = store.rows("orders")
+    assert row["created_at"].utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - row["created_at"]) < timedelta(minutes=5)
+    ours.dispose()
+
+
+def test_the_zone_of_the_servers_configuration_does_not_show(database_url: str, owner_url: str) -> None:
+    admin = create_engine(owner_url, isolation_level="AUTOCOMMIT")
+    with admin.connect() as server:
+        server.execute(text(f"ALTER DATABASE {admin.url.database} SET timezone TO 'Europe/Berlin'"))
+    admin.dispose()
+    ours = connect(database_url)
+    with ours.connect() as view:
+        assert view.scalar(text("SHOW timezone")) == "UTC"
+    ours.dispose()
+
+
+def test_a_parameter_that_the_server_does_not_know_costs_only_that_one(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an older PostgreSQL, or one on a system that cannot do it."""
+    monkeypatch.setitem(connection._CONNECTION, "client_connection_check_intervals", "2s")
+    ours = connect(database_url)
+    with ours.connect() as view:
+        assert view.scalar(text("SHOW statement_timeout")) == "5s"
+        assert view.scalar(text("SHOW lock_timeout")) == "500ms"
+    ours.dispose()
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "words"),
+    [
+        ("-csearch_path=a -c lock_timeout=7s", {"search_path": "a", "lock_timeout": "7s"}, []),
+        (r"-c search_path=a,\ b --statement-timeout=0", {"search_path": "a, b", "statement_timeout": "0"}, []),
+        ("endpoint=ep-cool -c TimeZone=CET", {"timezone": "CET"}, ["endpoint=ep-cool"]),
+        ("", {}, []),
+    ],
+)
+def test_options_in_postgresqls_notation(options: str, settings: dict[str, str], words: list[str]) -> None:
+    assert connection._read(options) == (settings, words)
+
+
+def test_a_lock_is_not_waited_for_longer_than_an_attempt(engine: Engine, one_engine: Engine) -> None:
+    store = Store(engine)
+    order = bring(store, OrderState.APPROVED)
+    with one_engine.begin() as holder:
+        holder.execute(text("SELECT FROM orders FOR UPDATE"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            store.charge(order.id, order.payment_id)
+    assert store.charge(order.id, order.payment_id) == TOTAL
+
+
+# --- a client that does nothing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("lock_timeout", "500ms"),
+        ("idle_in_transaction_session_timeout", "500ms"),
+        ("tcp_keepalives_idle", "5"),
+        ("tcp_keepalives_interval", "2"),
+        ("tcp_keepalives_count", "3"),
+        ("tcp_user_timeout", "10000"),
+        ("client_connection_check_interval", "2s"),
+    ],
+)
+def test_the_server_does_not_wait_for_us_for_ever(engine: Engine, setting: str, value: str) -> None:
+    with engine.connect() as view:
+        assert view.scalar(text(f"SHOW {setting}")) == value
+
+
+def test_a_client_that_is_frozen_in_a_transaction_lets_the_row_go(store: Store, engine: Engine) -> None:
+    order = bring(store, OrderState.APPROVED)
+    with engine.connect() as frozen:
+        frozen.execute(text("SELECT FROM orders FOR UPDATE"))
+        give_up = time.monotonic() + 30
+        while store.rows("payments") == []:
+            assert time.monotonic() < give_up, "still locked"
+            with suppress(OperationalError):
+                store.charge(order.id, order.payment_id)
+        with pytest.raises(DBAPIError, match=r"idle-in-transaction timeout|closed the connection") as cut:
+            frozen.execute(text("SELECT 1"))
+        assert cut.value.connection_invalidated  # so that the pool makes a new one
+    assert store.charge(order.id, order.payment_id) == TOTAL

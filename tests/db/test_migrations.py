@@ -67,7 +67,7 @@ def own(owner_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def bare(bare_database_url: str) -> Iterator[Engine]:
-    engine = connect(bare_database_url)
+    engine = connect(bare_database_url, patient=True)
     yield engine
     engine.dispose()
 

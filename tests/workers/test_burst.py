@@ -33,7 +33,7 @@ async def test_burst(
 
     async def live(number: int) -> OrderState:
         order = parse_order(
-            f"burst-{number}",
+            f"burst-{many}-{number}",
             f"p-{number}",
             '[{"name": "apple", "qty": 1, "price": 5}]',
             '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',

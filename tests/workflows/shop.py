@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import insert, text
+from sqlalchemy import NullPool, create_engine, insert, text
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
@@ -186,7 +186,7 @@ class Shop:
     @contextmanager
     def place_taken(self, step: str, order_id: str = "abc-001") -> Iterator[None]:
         """Meanwhile somebody else holds the place of that event, so that its writer waits."""
-        with self.store.engine.connect() as somebody_else:
+        with create_engine(self.store.engine.url, poolclass=NullPool).connect() as somebody_else:
             event = {"order_id": order_id, "type": step.split("#")[0], "step": step, "payload_json": {}}
             somebody_else.execute(insert(EventRow).values(**event))
             yield

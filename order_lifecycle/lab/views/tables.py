@@ -81,7 +81,7 @@ def owner() -> Engine:
 
 @cache
 def _store(database_url: str) -> Store:
-    return Store(connect(database_url, pool_size=2))
+    return Store(connect(database_url, pool_size=2, patient=True))
 
 
 def _readable(value: Any) -> Any:

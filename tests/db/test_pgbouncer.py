@@ -1,0 +1,147 @@
+"""DATABASE_URL may be a pooler in transaction mode, where a connection is shared by whoever has a transaction."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
+import pytest
+from pooler import pgbouncer
+from rig import STEPS, TOTAL, an_order, bring
+from sqlalchemy import Engine, make_url, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from order_lifecycle.db.audit import audit
+from order_lifecycle.db.connection import connect
+from order_lifecycle.db.store import Store
+from order_lifecycle.domain import OrderState
+from order_lifecycle.stack.migrate import migrate
+
+
+@pytest.fixture
+def pooled_url(database_url: str) -> Iterator[str]:
+    with pgbouncer(database_url) as url:
+        yield url
+
+
+@pytest.fixture
+def pooled(pooled_url: str) -> Iterator[Engine]:
+    engine = connect(pooled_url)
+    yield engine
+    engine.dispose()
+
+
+def shown(engine: Engine, setting: str) -> object:
+    with engine.connect() as view:
+        return view.scalar(text(f"SHOW {setting}"))
+
+
+def test_the_pooler_refuses_what_we_ask_for_at_the_start(pooled_url: str) -> None:
+    """Else these tests prove nothing."""
+    with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter: options"):
+        psycopg2.connect(pooled_url, options="-c statement_timeout=5s")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("statement_timeout", "5s"),
+        ("lock_timeout", "500ms"),
+        ("idle_in_transaction_session_timeout", "500ms"),
+        ("timezone", "UTC"),
+        ("client_encoding", "UTF8"),
+    ],
+)
+def test_the_limits_hold(pooled: Engine, setting: str, value: str) -> None:
+    assert shown(pooled, setting) == value
+
+
+def test_the_limits_do_not_leak_to_others(pooled: Engine, pooled_url: str) -> None:
+    """Our transactions and a stranger's take turns on the one connection that there is."""
+    with pgbouncer(pooled_url, connections=1) as narrow:
+        ours = connect(narrow)
+        assert shown(ours, "statement_timeout") == "5s"
+        stranger = psycopg2.connect(narrow)
+        with stranger.cursor() as cursor:
+            cursor.execute("SELECT current_setting('statement_timeout'), current_setting('lock_timeout')")
+            assert cursor.fetchone() == ("0", "0")
+        stranger.close()
+        assert shown(ours, "statement_timeout") == "5s"
+        ours.dispose()
+
+
+def test_a_statement_that_takes_too_long_is_ended(pooled_url: str) -> None:
+    hasty = make_url(pooled_url).update_query_dict({"options": "-c statement_timeout=200ms"})
+    engine = connect(hasty.render_as_string(hide_password=False))
+    with engine.connect() as tx, pytest.raises(OperationalError, match="statement timeout"):
+        tx.execute(text("SELECT pg_sleep(60)"))
+    assert shown(engine, "statement_timeout") == "200ms"
+    engine.dispose()
+
+
+def test_a_lock_is_not_waited_for_longer_than_an_attempt(pooled: Engine, pooled_url: str) -> None:
+    store = Store(pooled)
+    order = bring(store, OrderState.APPROVED)
+    patient = connect(pooled_url, patient=True)
+    with patient.begin() as holder:
+        holder.execute(text("SELECT FROM orders FOR UPDATE"))
+        with pytest.raises(OperationalError, match="lock timeout"):
+            store.charge(order.id, order.payment_id)
+    assert store.charge(order.id, order.payment_id) == TOTAL
+    patient.dispose()
+
+
+def test_a_client_that_does_nothing_in_a_transaction_holds_no_lock(pooled: Engine) -> None:
+    store = Store(pooled)
+    order = bring(store, OrderState.APPROVED)
+    with pooled.connect() as idle:
+        idle.execute(text("SELECT FROM orders FOR UPDATE"))
+        give_up = time.monotonic() + 30
+        while True:
+            try:
+                assert store.charge(order.id, order.payment_id) == TOTAL
+                break
+            except OperationalError:
+                assert time.monotonic() < give_up
+        with pytest.raises(DBAPIError):
+            idle.execute(text("SELECT 1"))
+    assert store.rows("payments")[0]["status"] == "charged"  # by a connection that works
+
+
+def test_an_order_lives_and_the_audit_sees_it(pooled: Engine) -> None:
+    store = Store(pooled)
+
+    def live(number: int) -> None:
+        order = an_order(f"pooled-{number}")
+        for step in STEPS.values():
+            step(store, order)
+
+    with ThreadPoolExecutor(5) as threads:  # more than the pooler has connections
+        list(threads.map(live, range(10)))
+    assert [row["state"] for row in store.rows("orders")] == ["shipped"] * 10
+    assert audit(pooled) == []
+
+
+def test_migrations(bare_database_url: str) -> None:
+    """Two processes at once, on connections that are not theirs alone."""
+    with pgbouncer(bare_database_url, connections=2) as url:
+        migrates = [
+            sys.executable,
+            "-c",
+            "import sys; from order_lifecycle.stack.migrate import *; migrate(sys.argv[1])",
+        ]
+        both = [subprocess.Popen([*migrates, url]) for _ in range(2)]
+        assert [one.wait(90) for one in both] == [0, 0]
+        engine = connect(url)
+        bring(Store(engine), OrderState.SHIPPED)
+        assert audit(engine) == []
+        # Nothing is left behind on the connections that others get next.
+        with engine.connect() as view:
+            assert view.scalar(text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")) == 0
+        assert shown(engine, "statement_timeout") == "5s"
+        assert migrate(url).endswith("is the newest")
+        engine.dispose()
