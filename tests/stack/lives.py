@@ -99,21 +99,19 @@ class Lives:
     def kill(self, chance: random.Random | None = None) -> list[str]:
         """Kill all of it at once, or whatever `chance` decides; return the names of what was killed."""
         assert self.process
-        victims = [psutil.Process(self.process.pid)]
-        victims += victims[0].children(recursive=True)
+        first = psutil.Process(self.process.pid)
+        everything = [first, *first.children(recursive=True)]
+        # The supervisor, and what has put it into its namespace. The servers end by themselves.
+        wanted = everything[: 2 if self._before else 1]
+        victims = everything
         if chance is not None and chance.random() < 0.5:
-            victims = chance.sample(victims, chance.randint(1, len(victims)))
-        names = []
-        for victim in victims:
-            try:
-                names.append(victim.name())
-                victim.send_signal(signal.SIGKILL)
-            except psutil.NoSuchProcess:
-                continue  # its parent's death has ended it
-        try:
-            self.process.wait(3)
-        except subprocess.TimeoutExpired:  # it lives on without a client's process of PostgreSQL's, say
-            return [*names, *self.kill()]
+            victims = chance.sample(everything, chance.randint(1, len(everything)))
+        names = [_kill(victim) for victim in victims]
+        if psutil.wait_procs(wanted, timeout=3)[1]:
+            # It lives on without a process of PostgreSQL's, say.
+            names += [_kill(process) for process in everything]
+            assert psutil.wait_procs(wanted, timeout=60)[1] == []
+        self.process.wait(60)
         assert self.process.stdout
         self.process.stdout.close()
         return names
@@ -123,6 +121,16 @@ class Lives:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(60)
+
+
+def _kill(victim: psutil.Process) -> str:
+    """Return its name."""
+    try:
+        name = victim.name()
+        victim.send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:
+        return "gone"  # its parent's death has ended it
+    return str(name)
 
 
 INSERT = text(
