@@ -18,6 +18,7 @@ from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.db.trouble import NO_TABLES, trouble
 from order_lifecycle.domain import BadInput
 from order_lifecycle.settings import NoServer, Settings, no_database
+from order_lifecycle.stack.migrate import schema_trouble
 from order_lifecycle.workflows.order import ORDER_QUEUE
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE
 
@@ -103,6 +104,8 @@ def _database(settings: Settings) -> Finding:
         engine.dispose()
     if schema is None:  # everything was downgraded
         return finding(False, f"{engine.url} {NO_TABLES}")
+    if wrong := schema_trouble([schema]):
+        return finding(False, f"{engine.url} {wrong}")
     return finding(True, f"{server} at {engine.url}, schema {schema}")
 
 

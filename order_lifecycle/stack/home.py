@@ -31,6 +31,7 @@ PREFIX = "order-lifecycle-"
 # nothing about a copy of the folder.
 EPHEMERAL = "ephemeral"
 SERVERS_LOCK = "servers.lock"
+ROOM_FOR_A_FILE = 16 * 2**20  # bytes; PostgreSQL makes its write-ahead log in files of this size
 LOCK_AT_MOST = 1.0  # s; a command that looks for a running stack holds the lock for a moment
 # How long the servers of a stack that was killed may take to end, after each way to ask them.
 LEFTOVERS_AT_MOST = 6.0  # s
@@ -151,6 +152,19 @@ class Home:
             return os.path.samestat(os.stat(self.path / STACK_FILE), os.fstat(self._lock))
         except OSError:
             return False
+
+    def disk_is_full(self) -> bool:
+        """Return whether the disk has no room for the next file of PostgreSQL's log."""
+        about = os.fstatvfs(self._lock)
+        return about.f_bavail * about.f_frsize < ROOM_FOR_A_FILE
+
+    @property
+    def full(self) -> str:
+        """Return the sentence for a full disk."""
+        return (
+            f"the disk that holds {self.path} is full. Free some space there; "
+            "what was acknowledged is kept, and orders go on afterwards"
+        )
 
     def close(self) -> None:
         if not self.ephemeral:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from pathlib import Path
 
 from alembic import command
@@ -17,6 +19,30 @@ from order_lifecycle.environment import libpq_note
 from order_lifecycle.stack.server import StackError
 
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+
+def schema_trouble(found: Collection[str]) -> str | None:
+    """Return what is wrong with a database whose schema has these versions, and the way out.
+
+    None if it is the newest one, or one that the next migration starts from.
+    """
+    if not MIGRATIONS.exists():
+        return None  # this package was installed without them, so nobody can tell
+    script = ScriptDirectory(str(MIGRATIONS))
+    known = {revision.revision for revision in script.walk_revisions()}
+    unknown = sorted(set(found) - known)
+    if not unknown:
+        return None
+    newest = max(known)
+    if all(re.fullmatch(r"\d{4}", version) and version > newest for version in unknown):
+        return (
+            f"was migrated by a newer version of this project (schema {', '.join(unknown)}; this "
+            f"one knows those up to {newest}): update this project, or use another database"
+        )
+    return (
+        f"is another project's: its alembic_version says {', '.join(unknown)}, which this one does "
+        "not know. Give this project a database of its own"
+    )
 
 
 def migrate(database_url: str, owner_url: str | None = None) -> str:
@@ -35,6 +61,8 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
         newest = ScriptDirectory.from_config(config).get_heads()
         with engine.connect() as connection:
             before = MigrationContext.configure(connection).get_current_heads()
+        if trouble := schema_trouble(before):
+            raise StackError(f"The database {engine.url!r} {trouble}.")
         same_role = engine.url.username == make_url(database_url).username
         if set(before) == set(newest) and same_role:
             return f"schema {', '.join(before)} is the newest"

@@ -102,6 +102,8 @@ def _is_free(port: int) -> bool:
     return True
 
 
+# What PostgreSQL and Temporal's SQLite say of a full disk, or of a quota that is used up.
+_FULL = re.compile("No space left on device|database or disk is full|Disk quota exceeded")
 # What a server gets of our environment.
 _HANDED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH")
 # What every server gets, whatever our environment says. Temporal ends at once if it finds neither
@@ -160,7 +162,10 @@ class Server(ABC):
         starts = 1
         while not (self.ready() and self.alive()):
             now = time.monotonic()
-            certain = give_up if self.may_pass else min(certain, now + CERTAIN_AFTER)
+            if not self.may_pass or self.met_a_full_disk():
+                certain = min(certain, now + CERTAIN_AFTER)
+            else:
+                certain = give_up
             if not self.alive():
                 # All of the log: Temporal says this first, and then prints a long stack trace.
                 if starts == 5 or b"address already in use" not in self.log.read_bytes().lower():
@@ -171,6 +176,8 @@ class Server(ABC):
                 self.start()
             elif now > certain:
                 waited = f" after {READY_AT_MOST:g} s" if certain == give_up else ""
+                if self.met_a_full_disk():
+                    raise StackError(f"{self.name} is not ready{waited}: {self.home.full}.")
                 raise StackError(
                     f"{self.name} runs and is not ready{waited}: {self.last_seen}. "
                     f"The end of its log:\n{self.tail()}"
@@ -186,7 +193,13 @@ class Server(ABC):
         how = (
             f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
         )
+        if self.met_a_full_disk():
+            return f"{how}; {self.home.full}. Then start again."
         return f"{how}; the end of its log:\n{self.tail()}"
+
+    def met_a_full_disk(self) -> bool:
+        """Return whether the disk is full, or was when the server last complained."""
+        return _FULL.search(self.tail()) is not None or self.home.disk_is_full()
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""

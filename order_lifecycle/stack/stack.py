@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
@@ -13,7 +14,7 @@ from order_lifecycle.environment import forget_libpq
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import POLL, Ports, Server, StopRequested, stop
+from order_lifecycle.stack.server import POLL, Ports, Server, StackError, StopRequested, stop
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG, Temporal
 
 TELL_EVERY = 5.0  # s, while a server starts
@@ -55,7 +56,13 @@ class Stack:
 
     def __enter__(self) -> Addresses:
         with ExitStack() as cleanup:
-            addresses = self._start(cleanup)
+            try:
+                addresses = self._start(cleanup)
+            except OSError as error:
+                raise StackError(
+                    f"The stack cannot start in {self._home or tempfile.gettempdir()}: {error}. "
+                    "Is there space on the disk, and may this user write there?"
+                ) from error
             self._cleanup = cleanup.pop_all()
         return addresses
 
@@ -73,7 +80,7 @@ class Stack:
 
     def _start(self, cleanup: ExitStack) -> Addresses:
         given = self._settings
-        home = Home(self._home)
+        self.home = home = Home(self._home)
         cleanup.callback(home.close)
         ports = Ports()
         temporal = Temporal(home, ports, *self._temporal, self._dynamic_config)

@@ -69,10 +69,20 @@ def up(
 
 
 def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
+    full = False
     while True:
         with suppress(Empty):
             _tell(f"Stopping: {stop_requests.get(timeout=WATCH)}.")
             return 0
+        if not stack.home.exists():
+            _tell(
+                f"The folder {stack.home.path} was removed while the stack ran, and its data with "
+                "it. So the servers are stopped. `order-lifecycle up` makes a new, empty one."
+            )
+            return 1
+        if stack.home.disk_is_full() != full:
+            full = not full
+            _tell(f"Attention: {stack.home.full}." if full else "There is space on the disk again.")
         if dead := stack.died():
             _tell(f"{dead.name} ended by itself, so the rest is stopped too: {dead.how_it_ended()}")
             return 1
