@@ -39,6 +39,9 @@ def _one_of(column: str, values: type[StrEnum]) -> str:
 
 
 class OrderRow(Base):
+    """Only its state and its address change, by triggers (see the second migration), and the
+    address only until the carrier has the parcel."""
+
     __tablename__ = "orders"
     __table_args__ = (
         CheckConstraint(_one_of("state", OrderState), name="orders_state_is_known"),
@@ -85,6 +88,9 @@ class EventRow(Base):
     __tablename__ = "events"
     __table_args__ = (
         CheckConstraint(_one_of("type", EventType), name="events_type_is_known"),
+        CheckConstraint(
+            "step = type OR starts_with(step, type || '#')", name="events_step_is_of_its_type"
+        ),
         Index("events_one_a_step", "order_id", "step", unique=True),
         Index("events_by_order", "order_id", "id"),
     )
