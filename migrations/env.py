@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from order_lifecycle.db import roles
 from order_lifecycle.db.connection import TAKE_YOUR_TIME, connect
 from order_lifecycle.db.models import Base
+from order_lifecycle.db.url import for_people
 from order_lifecycle.settings import Settings, no_database
 
 
@@ -61,7 +62,7 @@ else:
     try:
         connection = engine.connect()
     except OperationalError as error:
-        raise CommandError(f"the database {engine.url!r} does not answer: {error.orig}") from error
+        raise CommandError(f"the database {for_people(engine.url)} does not answer: {error.orig}") from error
     try:
         with connection, connection.begin():
             connection.execute(TAKE_YOUR_TIME)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -92,14 +93,50 @@ def _options(settings: Settings, host: str) -> ClientConnectConfig:
     server is ours, which knows of no key and no encryption. Raises BadInput."""
     options = ClientConnectConfig()
     if not settings.ours:
+        variables = {
+            name: value for name, value in os.environ.items() if name.startswith("TEMPORAL_")
+        }
+        for name, value in variables.items():
+            _check(name, value)
         try:
-            options = ClientConfig.load_client_connect_config()
+            # Given apart: of the whole environment, one variable of anybody that is not text would
+            # end this process, with its value on the screen.
+            options = ClientConfig.load_client_connect_config(override_env_vars=variables)
         except (RuntimeError, OSError) as error:
             raise _unusable(error) from None
+        _check("the api_key in temporal.toml", options.get("api_key") or "")
     options["target_host"] = host
     if "temporal_namespace" in settings.model_fields_set or not options.get("namespace"):
         options["namespace"] = settings.temporal_namespace
     return options
+
+
+# A key, a token or a certificate. A server takes headers of 16 KiB or less.
+_SENT_AS_A_HEADER = re.compile("TEMPORAL_API_KEY|TEMPORAL_GRPC_META_.*|.*api_key.*")
+_LONGEST_HEADER = 8192
+
+
+def _check(name: str, value: str) -> None:
+    """Raise BadInput if the SDK could not use that value, or would print it in its own error.
+
+    The error names the variable. It has nothing of the value, which may be a secret.
+    """
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{name}: it is not text in UTF-8. Set it again, as plain text") from None
+    if not _SENT_AS_A_HEADER.fullmatch(name):
+        return
+    if not (value.isascii() and value.isprintable()):
+        raise BadInput(
+            f"{name}: it has a line break or another character that a header cannot have. "
+            "Set it again: one line of letters, digits and punctuation marks"
+        )
+    if len(value) > _LONGEST_HEADER:
+        raise BadInput(
+            f"{name}: it has {len(value)} characters, and {_LONGEST_HEADER} is the most that a "
+            "server takes. Is it the content of another file?"
+        )
 
 
 def _unusable(error: Exception) -> BadInput:

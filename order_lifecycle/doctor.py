@@ -16,6 +16,7 @@ from temporalio.service import RPCError
 from order_lifecycle.client import connect, how_to_add, missing_search_attributes, pollers
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.db.trouble import NO_TABLES, trouble
+from order_lifecycle.db.url import for_people
 from order_lifecycle.domain import BadInput
 from order_lifecycle.settings import NoServer, Settings, no_database
 from order_lifecycle.stack.migrate import schema_trouble
@@ -93,20 +94,21 @@ def _database(settings: Settings) -> Finding:
 
     if settings.database_url is None:
         return finding(False, no_database(settings.order_lifecycle_home))
+    where = for_people(settings.database_url.get_secret_value())
     engine = connect_to_database(settings.database_url.get_secret_value())
     try:
         with engine.connect() as connection:
             server = connection.scalar(text("SHOW server_version"))
             schema = connection.scalar(text("SELECT version_num FROM alembic_version"))
     except (OperationalError, ProgrammingError) as error:
-        return finding(False, f"{engine.url} {trouble(error)}")
+        return finding(False, f"{where} {trouble(error)}")
     finally:
         engine.dispose()
     if schema is None:  # everything was downgraded
-        return finding(False, f"{engine.url} {NO_TABLES}")
+        return finding(False, f"{where} {NO_TABLES}")
     if wrong := schema_trouble([schema]):
-        return finding(False, f"{engine.url} {wrong}")
-    return finding(True, f"{server} at {engine.url}, schema {schema}")
+        return finding(False, f"{where} {wrong}")
+    return finding(True, f"{server} at {where}, schema {schema}")
 
 
 async def _server(client: Client, settings: Settings) -> tuple[bool, str]:

@@ -268,8 +268,25 @@ def _check_url(url: str) -> None:
             "should be postgresql://user:password@host:port/database, "
             "with @ : / ? # in a password written as %40 %3A %2F %3F %23"
         )
-    if "password" in parse_qs(parts.query, keep_blank_values=True):
-        raise ValueError("the password belongs before the @, where it is not shown to anybody")
+    for name in parse_qs(parts.query, keep_blank_values=True):
+        if name.lower() == "password":
+            raise ValueError("the password belongs before the @, where it is not shown to anybody")
+        if not _is_an_option(name):  # which may be a part of the password, so it is not named
+            raise ValueError(
+                "has an option after the ? that PostgreSQL does not know. "
+                "If the ? belongs to the password, write it as %3F"
+            )
+
+
+def _is_an_option(name: str) -> bool:
+    """Return whether libpq knows an option of that name."""
+    from psycopg2 import ProgrammingError  # here: few addresses have options
+    from psycopg2.extensions import parse_dsn
+
+    try:
+        return bool(re.fullmatch("[a-z_]+", name) and parse_dsn(f"{name}=1"))
+    except ProgrammingError:
+        return False
 
 
 def usable_home(home: Path) -> Path:

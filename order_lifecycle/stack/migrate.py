@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_lifecycle.db.store import connect
+from order_lifecycle.db.url import for_people
 from order_lifecycle.environment import libpq_note
 from order_lifecycle.stack.server import StackError
 
@@ -62,7 +63,7 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
         with engine.connect() as connection:
             before = MigrationContext.configure(connection).get_current_heads()
         if trouble := schema_trouble(before):
-            raise StackError(f"The database {engine.url!r} {trouble}.")
+            raise StackError(f"The database {for_people(engine.url)} {trouble}.")
         same_role = engine.url.username == make_url(database_url).username
         if set(before) == set(newest) and same_role:
             return f"schema {', '.join(before)} is the newest"
@@ -73,7 +74,8 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
     except (SQLAlchemyError, CommandError) as error:
         reason = getattr(error, "orig", None) or error  # without SQLAlchemy's links around it
         raise StackError(
-            f"The database {engine.url!r} cannot be migrated: {str(reason).strip()}{libpq_note()}"
+            f"The database {for_people(engine.url)} cannot be migrated: "
+            f"{str(reason).strip()}{libpq_note()}"
         ) from error
     finally:
         engine.dispose()

@@ -125,10 +125,10 @@ def _stop_requests(lifeline: bool) -> Iterator[SimpleQueue[str]]:
 
 
 def _for_people(addresses: Addresses, stack: Stack) -> str:
-    from sqlalchemy import make_url  # loaded already, for the migrations
+    from order_lifecycle.db.url import for_people  # loaded already, for the migrations
 
     ours = {server.name for server in stack.servers}
-    database = make_url(addresses.database_url).render_as_string(hide_password=True)
+    database = for_people(addresses.database_url)
     password = f"the password is in {addresses.home}/password"
     access = password if Postgres.name in ours else "from DATABASE_URL"
     kept = "removed at the end" if stack.ephemeral else "kept"

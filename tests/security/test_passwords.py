@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from temporalio.client import Client, WorkflowHandle
 
 from order_lifecycle import cli
 from order_lifecycle.client import connect, start_order
-from order_lifecycle.domain import OrderState, Policy, parse_order
+from order_lifecycle.db.url import for_people
+from order_lifecycle.domain import BadInput, OrderState, Policy, parse_order
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.workflows.order import OrderWorkflow
@@ -68,6 +70,11 @@ WRONG: dict[str, dict[str, Any]] = {
     "no such user": {"username": "nobody"},
     "no such database": {"database": "nothing"},
     "no such option": {"query": {"no_such_option": "1"}},
+    "a password as an option": {"query": {"Password": PASSWORD}},
+    "the password of a key": {"port": 1, "query": {"sslpassword": PASSWORD, "sslmode": "prefer"}},
+    "a file of passwords": {"port": 1, "query": {"passfile": f"/{PASSWORD}"}},
+    "options": {"port": 1, "query": {"options": f"-c my.secret={PASSWORD}"}},
+    "an option that is a part of the password": {"query": {PASSWORD: "1"}},
     "right": {},
 }
 
@@ -85,6 +92,79 @@ def test_no_command_tells_it(
         told = "".join(capfd.readouterr())
         assert told
         assert PASSWORD not in told + "".join(traceback.format_exception(end.value))
+
+
+SPELLINGS = [
+    f"?password={PASSWORD}",
+    f"?Password={PASSWORD}",
+    f"?PASSWORD={PASSWORD}",
+    f"?%70assword={PASSWORD}",
+    f"?sslmode=prefer&password={PASSWORD}",
+    f"?sslpassword={PASSWORD}",
+    f"?SSLPASSWORD={PASSWORD}",
+    f"?passfile={PASSWORD}",
+    f"?sslkey={PASSWORD}",
+    f"?oauth_client_secret={PASSWORD}",
+    f"?options=-cmy.secret%3D{PASSWORD}",
+    f"?{PASSWORD}=1",
+    f"?{PASSWORD}",
+    f"?sslmode=prefer&{PASSWORD}=",
+    f"#{PASSWORD}",
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_no_spelling_of_an_option_shows_it(spelling: str) -> None:
+    """It is refused without its text, or left out where the address is shown."""
+    address = f"postgresql://me:{PASSWORD}@localhost/orders{spelling}"
+    try:
+        settings = Settings(database_url=SecretStr(address))
+        shown = for_people(settings.database_url.get_secret_value()) if settings.database_url else ""
+        assert shown.startswith("postgresql://me:***@localhost/orders")
+    except BadInput as error:
+        shown = str(error)
+    assert PASSWORD not in shown
+
+
+def test_an_option_that_is_harmless_is_shown() -> None:
+    assert for_people(f"postgresql://me:{PASSWORD}@localhost/orders?sslmode=require&sslkey=x") == (
+        "postgresql://me:***@localhost/orders?sslmode=require"
+    )
+
+
+def test_an_address_is_shown_by_one_function() -> None:
+    """Whoever shows an address in another way shows its options."""
+    other_ways = re.compile(r"engine\.url[!}]|\{\w*url!r\}|hide_password=True")
+    files = [*(TOP / "order_lifecycle").rglob("*.py"), *(TOP / "migrations").rglob("*.py")]
+    found = {str(file.relative_to(TOP)) for file in files if other_ways.search(file.read_text())}
+    assert found == {"order_lifecycle/db/url.py"}
+
+
+KEYS: dict[str, dict[bytes, bytes]] = {
+    "no UTF-8": {b"TEMPORAL_API_KEY": PASSWORD.encode() + b"\xff"},
+    "a line break": {b"TEMPORAL_API_KEY": PASSWORD.encode() + b"\nmore"},
+    "a line break at the end": {b"TEMPORAL_API_KEY": PASSWORD.encode() + b"\n"},
+    "not ASCII": {b"TEMPORAL_API_KEY": PASSWORD.encode() + "é".encode()},
+    "too long": {b"TEMPORAL_API_KEY": PASSWORD.encode() * 1000},
+    "a header, no UTF-8": {b"TEMPORAL_GRPC_META_AUTHORIZATION": PASSWORD.encode() + b"\xff"},
+    "a header with a line break": {b"TEMPORAL_GRPC_META_AUTHORIZATION": PASSWORD.encode() + b"\n"},
+    "a certificate, no UTF-8": {b"TEMPORAL_TLS_CLIENT_KEY_DATA": PASSWORD.encode() + b"\xff"},
+}
+
+
+@pytest.mark.parametrize("wrong", KEYS)
+@pytest.mark.parametrize("arguments", [["status", "abc-001"], ["worker", "order"]], ids=["status", "worker"])
+def test_a_key_that_cannot_be_sent_is_named_and_not_shown(
+    wrong: str, arguments: list[str], environment: dict[str, str]
+) -> None:
+    theirs = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()} | KEYS[wrong]
+    command = [sys.executable, "-m", "order_lifecycle", *arguments]
+    answer = subprocess.run(command, env=theirs, capture_output=True, timeout=60)
+    told = answer.stdout + answer.stderr
+    assert answer.returncode == 2, told
+    assert next(iter(KEYS[wrong])) in told
+    assert PASSWORD.encode() not in told
+    assert b"Traceback" not in told
 
 
 # --- workers, whose database goes away and comes back ----------------------------------------------------------------
