@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from temporalio.client import WorkflowHandle
 
 from order_lifecycle.client import namespace
+from order_lifecycle.lab.markup import link_to
 from order_lifecycle.lab.world import here
 from order_lifecycle.settings import Settings
+from order_lifecycle.visible import visible
 
 
 class Link:
@@ -21,17 +24,17 @@ class Link:
 
     def __repr__(self) -> str:
         url = self.url or "set TEMPORAL_UI_URL to where the Web UI of your server is"
-        return f"{self.text}: {url}"
+        return visible(f"{self.text}: {url}")
 
     def _repr_html_(self) -> str | None:
         url = self.path or self.url
-        return f'<a href="{url}" target="_blank" rel="noopener">{self.text}</a>' if url else None
+        return link_to(url, self.text) if url else None
 
 
 def link(handle: WorkflowHandle[Any, Any] | None = None) -> Link:
     """A link to a workflow in Temporal's Web UI, or to the list of all of them."""
     world = here()
-    page = f"/namespaces/{namespace(Settings())}/workflows"
-    page += f"/{handle.id}" if handle else ""
+    page = f"/namespaces/{quote(namespace(Settings()), safe='')}/workflows"
+    page += f"/{quote(handle.id, safe='')}" if handle else ""
     text = f"{handle.id if handle else 'all workflows'} in the Temporal Web UI"
     return Link(world.ui_url and world.ui_url + page, text, world.ui_path and world.ui_path + page)

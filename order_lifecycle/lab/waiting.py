@@ -18,6 +18,7 @@ from temporalio.service import RPCError
 
 from order_lifecycle.domain import TERMINAL, OrderState, OrderStatus
 from order_lifecycle.report import nobody_answers
+from order_lifecycle.visible import visible
 from order_lifecycle.workflows.order import OrderWorkflow
 
 T = TypeVar("T")
@@ -237,7 +238,7 @@ class _Cell:
         self._shown: Any = None
 
     def show(self, words: str) -> None:
-        text = {"text/plain": words}
+        text = {"text/plain": visible(words)}
         if self._shown is None:
             from IPython.display import display
 

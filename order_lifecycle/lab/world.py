@@ -22,6 +22,7 @@ from order_lifecycle import isolated
 from order_lifecycle.environment import forget_libpq
 from order_lifecycle.faults import Faults
 from order_lifecycle.jupyter import PORT, proxied_path
+from order_lifecycle.lab.markup import show_frames_as_text
 from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
 from order_lifecycle.process import end_without_collecting
 from order_lifecycle.settings import OURS, Addresses, Settings
@@ -165,6 +166,7 @@ def up() -> World:
     """
     global _world
     wake_for_signals()
+    show_frames_as_text()
     if _world is not None and _world.alive:
         return _world
     end_without_collecting()

@@ -26,11 +26,11 @@ def screenshot(page: Page, name: str) -> None:
         page.screenshot(path=Path(folder, f"{name}.png"))
 
 
-def open_notebook(page: Page, lab: Lab) -> None:
-    page.goto(f"{lab.url}lab/tree/{NAME}")
+def open_notebook(page: Page, lab: Lab, name: str = NAME) -> None:
+    page.goto(f"{lab.url}lab/tree/{name}")
     expect(page.locator(".jp-Notebook")).to_be_visible()
     deadline = time.monotonic() + 60
-    while not lab.has_a_kernel(NAME):
+    while not lab.has_a_kernel(name):
         assert time.monotonic() < deadline, "the notebook has no kernel"
         page.wait_for_timeout(100)  # ms
 

@@ -28,10 +28,11 @@ def test_a_picture_says_its_alt_text_in_html_too() -> None:
 
 def test_what_a_check_says_is_no_markup() -> None:
     check = Check(f"The reason is {HOSTILE}, it costs $5 and $6, order_id. Hint: `order_id = '*'`, `_`.", "")
-    assert check._repr_markdown_() == (
-        "✗ Not yet. The reason is \\<img src=x onerror=alert(1)\\>\"'&, it costs \\$5 and \\$6, order\\_id. "
-        "Hint: `order_id = '*'`, `_`."
+    assert check._repr_html_() == (
+        f'<div class="mathjax_ignore"><p>✗ Not yet. The reason is {AS_TEXT}&quot;&#x27;&amp;, it costs $5 and $6, '
+        "order_id. Hint: <code>order_id = &#x27;*&#x27;</code>, <code>_</code>.</p></div>"
     )
+    assert not hasattr(check, "_repr_markdown_")
 
 
 async def test_a_hostile_order(world: World, client: Client) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, NamedTuple
 
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.domain import EventType
+from order_lifecycle.lab.markup import sentence
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.visible import visible_lines
 
 BEFORE_THE_REVIEW_ENDS = ("received", "validated", "awaiting_review")
 
@@ -21,14 +22,11 @@ class Check:
         self.text = f"✓ Right. {right}" if wrong is None else f"✗ Not yet. {wrong}"
 
     def __repr__(self) -> str:
-        return self.text
+        return visible_lines(self.text)
 
-    def _repr_markdown_(self) -> str:
-        """The same words: JupyterLab breaks the lines of plain text in the middle of a word."""
-        parts = re.split(r"(`[^`]*`)", self.text)
-        plain = [re.sub(r"([\\*_<>\[\]$#|~])", r"\\\1", part) for part in parts[::2]]
-        code = [*parts[1::2], ""]
-        return "".join(part for pair in zip(plain, code, strict=True) for part in pair)
+    def _repr_html_(self) -> str:
+        """Return the same words: JupyterLab breaks plain text in the middle of a word."""
+        return sentence(self.text)
 
 
 class Outcome(NamedTuple):

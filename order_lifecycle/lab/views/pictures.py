@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from html import escape
 from typing import Any
+
+from order_lifecycle.lab.markup import as_html
+from order_lifecycle.visible import visible
 
 # Pictures have a light ground of their own, so that they read the same in a light and in a dark
 # theme.
@@ -18,7 +20,7 @@ class Picture:
     def __init__(self, mime: str, data: str | bytes, alt: str) -> None:
         self.mime = mime
         self.data = data
-        self.alt = alt
+        self.alt = visible(alt)
 
     def __repr__(self) -> str:
         return self.alt
@@ -33,4 +35,4 @@ class Picture:
         """JupyterLab shows this, and with it the alt text; with a picture alone it does not."""
         data = self.data.encode() if isinstance(self.data, str) else self.data
         source = f"data:{self.mime};base64,{b64encode(data).decode()}"
-        return f'<img alt="{escape(self.alt)}" src="{source}">'
+        return f'<img alt="{as_html(self.alt)}" src="{source}">'

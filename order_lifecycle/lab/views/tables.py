@@ -10,6 +10,7 @@ from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import Address
 from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.lab.world import here
+from order_lifecycle.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ def table(name: str, order_id: str | None = None, *, raw: bool = False) -> pd.Da
         if column not in LEFT_OUT and (name, column) != ("events", "id")
     ]
     return pd.DataFrame(
-        [{column: _readable(row[column]) for column in kept} for row in rows], columns=kept
+        [{column: _shown(row[column]) for column in kept} for row in rows], columns=kept
     )
 
 
@@ -82,6 +83,12 @@ def owner() -> Engine:
 @cache
 def _store(database_url: str) -> Store:
     return Store(connect(database_url, pool_size=2, patient=True))
+
+
+def _shown(value: Any) -> Any:
+    """A value as a cell: text with every hidden character as an escape."""
+    readable = _readable(value)
+    return visible(readable) if isinstance(readable, str) else readable
 
 
 def _readable(value: Any) -> Any:

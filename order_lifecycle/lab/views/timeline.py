@@ -12,6 +12,7 @@ from order_lifecycle.lab.views.attempts import each_attempt, failed_attempts
 from order_lifecycle.lab.views.history import Span, in_words, spans
 from order_lifecycle.lab.views.pictures import BLUE, FAINT, GROUND, INK, ORANGE, PALE, RED, Picture
 from order_lifecycle.lab.world import Process
+from order_lifecycle.visible import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,12 @@ class Timeline(Picture):
     def __init__(self, title: str, found: list[Span]) -> None:
         self.spans = found
         alt = f"Timeline of {title}: " + "; ".join(in_words(found)) + "."
-        super().__init__("image/png", _draw(title, found), alt)
+        from matplotlib import rc_context
+
+        # Nobody's id is mathematics, as matplotlib takes what stands between two dollars.
+        with rc_context({"text.parse_math": False}):
+            picture = _draw(visible(title), found)
+        super().__init__("image/png", picture, alt)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -84,7 +90,7 @@ def _draw(title: str, found: list[Span]) -> bytes:
     axes = figure.add_subplot(facecolor=GROUND)
     for span in found:
         _draw_span(axes, span, rows.index(_row(span)), unit)
-    names = ["    " * depth + name for _, depth, name in rows]
+    names = ["    " * depth + visible(name) for _, depth, name in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=9, color=INK)
     for label in axes.get_yticklabels():
         label.set_horizontalalignment("left")
