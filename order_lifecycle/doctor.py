@@ -13,13 +13,20 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from order_lifecycle.client import connect, how_to_add, missing_search_attributes, pollers
+from order_lifecycle.client import (
+    connect,
+    how_to_add,
+    missing_search_attributes,
+    pollers,
+    works_for,
+)
+from order_lifecycle.db.connection import database_name
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.db.trouble import NO_TABLES, trouble
 from order_lifecycle.db.url import for_people
 from order_lifecycle.domain import BadInput
 from order_lifecycle.settings import NoServer, Settings, no_database
-from order_lifecycle.stack.migrate import schema_trouble
+from order_lifecycle.stack.migrate import older_schema, schema_trouble
 from order_lifecycle.workflows.order import ORDER_QUEUE
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE
 
@@ -60,7 +67,9 @@ async def examine() -> list[Finding]:
     if not attributes.ok:
         found.append(attributes)
     for queue, kind in ((ORDER_QUEUE, "order"), (SHIPPING_QUEUE, "shipping")):
-        found.append(await _asked(f"{kind} worker", client, _workers(client, queue, kind)))
+        found.append(
+            await _asked(f"{kind} worker", client, _workers(client, queue, kind, settings))
+        )
     return found
 
 
@@ -99,16 +108,16 @@ def _database(settings: Settings) -> Finding:
     try:
         with engine.connect() as connection:
             server = connection.scalar(text("SHOW server_version"))
-            schema = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            schema = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
     except (OperationalError, ProgrammingError) as error:
         return finding(False, f"{where} {trouble(error)}")
     finally:
         engine.dispose()
-    if schema is None:  # everything was downgraded
+    if not schema:  # everything was downgraded
         return finding(False, f"{where} {NO_TABLES}")
-    if wrong := schema_trouble([schema]):
+    if wrong := schema_trouble(schema) or older_schema(schema):
         return finding(False, f"{where} {wrong}")
-    return finding(True, f"{server} at {where}, schema {schema}")
+    return finding(True, f"{server} at {where}, schema {', '.join(schema)}")
 
 
 async def _server(client: Client, settings: Settings) -> tuple[bool, str]:
@@ -127,7 +136,20 @@ async def _search_attributes(client: Client) -> tuple[bool, str]:
     )
 
 
-async def _workers(client: Client, queue: str, kind: str) -> tuple[bool, str]:
-    if polled := await pollers(client, queue):
+async def _workers(client: Client, queue: str, kind: str, settings: Settings) -> tuple[bool, str]:
+    url = settings.database_url
+    ours = database_name(url.get_secret_value()) if url else None
+    polled = [works_for(identity) for identity in await pollers(client, queue)]
+    strangers = sorted({name for name in polled if name is not None and name != ours})
+    own = sum(name not in strangers for name in polled)
+    start = f"start one with `order-lifecycle worker {kind}`"
+    if strangers and ours:
+        works = f"{own} polled {queue} in the last minutes" if own else f"none is ours: {start}"
+        return False, (
+            f"{works}; {len(polled) - own} polled {queue} for another database "
+            f"({', '.join(strangers)}, not {ours}), and an order that such a worker takes goes "
+            "there. Stop it, or give each database a TEMPORAL_NAMESPACE of its own"
+        )
+    if polled:
         return True, f"{len(polled)} polled {queue} in the last minutes"
-    return False, f"none polls {queue}: start one with `order-lifecycle worker {kind}`"
+    return False, f"none polls {queue}: {start}"

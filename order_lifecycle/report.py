@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 from temporalio.api.enums.v1 import PendingActivityState
+from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import (
@@ -31,6 +32,7 @@ from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkf
 T = TypeVar("T")
 U = TypeVar("U")
 
+LONGEST_FAILURE = 300  # characters, of what is shown of it
 # How long a worker has to answer a query before we say that none does.
 QUERY_WITHIN = timedelta(seconds=5)
 
@@ -172,8 +174,27 @@ def _pending(activity: PendingActivityInfo) -> Pending:
         step=activity.activity_type.name,
         attempt=activity.attempt,
         running=is_running(activity),
-        last_failure=activity.last_failure.message or None,
+        last_failure=_innermost(activity.last_failure),
     )
+
+
+def _innermost(failure: Failure) -> str | None:
+    """Return the first line of the innermost cause that has a message.
+
+    The outer ones say what Temporal makes of it: "Activity task failed", or that the failure was
+    too large to be kept.
+    """
+    said = None
+    while True:
+        lines = failure.message.strip().splitlines()
+        said = lines[0] if lines else said
+        if not failure.HasField("cause"):
+            return said and _short(said)
+        failure = failure.cause
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= LONGEST_FAILURE else f"{line[: LONGEST_FAILURE - 1]}…"
 
 
 class Listed(BaseModel):

@@ -144,6 +144,11 @@ class Settings(BaseSettings):
             super().__init__(**values)
         except UnicodeDecodeError:
             raise BadInput(".env: it is not a text file in UTF-8") from None
+        except OSError as error:
+            raise BadInput(
+                f".env: it cannot be read ({error.strerror or error}). Let this user read "
+                f"{Path('.env').absolute()}, move it away, or work in another folder"
+            ) from None
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = "_".join(str(part) for part in first["loc"]).upper()

@@ -19,6 +19,7 @@ from order_lifecycle.db.url import for_people
 from order_lifecycle.environment import libpq_note
 from order_lifecycle.stack.server import StackError
 
+DUPLICATE_TABLE = "42P07"
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
@@ -43,6 +44,19 @@ def schema_trouble(found: Collection[str]) -> str | None:
     return (
         f"is another project's: its alembic_version says {', '.join(unknown)}, which this one does "
         "not know. Give this project a database of its own"
+    )
+
+
+def older_schema(found: Collection[str]) -> str | None:
+    """Return what is wrong with a schema of ours that is not the newest, and the way out."""
+    if not MIGRATIONS.exists():
+        return None
+    newest = ScriptDirectory(str(MIGRATIONS)).get_heads()
+    if set(found) == set(newest):
+        return None
+    return (
+        f"has the schema {', '.join(found)}, and the newest is {', '.join(newest)}: "
+        "run `alembic upgrade head`"
     )
 
 
@@ -73,6 +87,12 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
         return f"schema migrated from {', '.join(before) or 'nothing'} to {', '.join(newest)}"
     except (SQLAlchemyError, CommandError) as error:
         reason = getattr(error, "orig", None) or error  # without SQLAlchemy's links around it
+        if getattr(reason, "pgcode", None) == DUPLICATE_TABLE:
+            raise StackError(
+                f"The database {for_people(engine.url)} is another project's: it has a table of a name of "
+                f"ours that we did not make ({str(reason).strip()}). Give this project a database "
+                "of its own."
+            ) from error
         raise StackError(
             f"The database {for_people(engine.url)} cannot be migrated: "
             f"{str(reason).strip()}{libpq_note()}"

@@ -20,7 +20,7 @@ NAME = "payloads.ipynb"
 
 SHOW = f"""
 import pandas as pd
-from IPython.display import Math, display
+from IPython.display import HTML, Math, display
 from order_lifecycle.lab.checks.base import Check
 from order_lifecycle.lab.links import Link
 from order_lifecycle.lab.markup import show_frames_as_text
@@ -28,11 +28,16 @@ from order_lifecycle.lab.views.pictures import Picture
 show_frames_as_text()
 pd.set_option("display.max_colwidth", None)
 PAYLOADS = {PAYLOADS!r}
-for text in PAYLOADS:
-    display(Check(f"The reason on record is {{text}}. Hint: `cancel_order`.", ""))
-    display(Link("http://127.0.0.1:1/" + text, text))
-    display(Link(text, text))
-    display(Picture("image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg'/>", text))
+SVG = "<svg xmlns='http://www.w3.org/2000/svg'/>"
+# JupyterLab shows no more than fifty outputs of a cell, so all of a kind are one.
+for kind in (
+    lambda text: Check(f"The reason on record is {{text}}. Hint: `cancel_order`.", "")._repr_html_(),
+    lambda text: Link("http://127.0.0.1:1/" + text, text)._repr_html_(),
+    lambda text: Link(text, text)._repr_html_(),
+    lambda text: Picture("image/svg+xml", SVG, text)._repr_mimebundle_()[0]["text/html"],
+):
+    display(HTML("".join(map(kind, PAYLOADS))))
+display(Check(PAYLOADS[3], ""), Link("http://127.0.0.1:1/", PAYLOADS[3]), Picture("image/svg+xml", SVG, PAYLOADS[3]))
 display(pd.DataFrame({{"name": PAYLOADS}}))
 display(pd.DataFrame({{"name": PAYLOADS}}).head(99))
 display(Math("z"))
@@ -47,7 +52,7 @@ def test_hostile_text_runs_nothing_in_jupyterlab(page: Page, lab: Lab) -> None:
     open_notebook(page, lab, NAME)
     page.locator(".jp-CodeCell .jp-InputArea-editor").first.click()
     page.keyboard.press("Shift+Enter")
-    shown = page.locator(".jp-OutputArea").first
+    shown = page.locator(".jp-CodeCell .jp-Cell-outputArea").first
     expect(shown.get_by_text("all are shown")).to_be_visible(timeout=60_000)  # ms
     # The formula of ours is the last to be set, and the only one.
     expect(shown.locator("mjx-container")).to_have_count(1, timeout=60_000)  # ms

@@ -292,6 +292,28 @@ def test_a_file_of_settings_that_is_no_text(content: bytes, tmp_path: Path) -> N
     assert told.err == ".env: it is not a text file in UTF-8\n"
 
 
+def test_a_file_of_settings_that_cannot_be_read() -> None:
+    """As one that belongs to somebody else; root may read all but this one."""
+    with ExitStack() as clean_up:
+        Path(".env").symlink_to("/proc/self/mem")
+        clean_up.callback(Path(".env").unlink)
+        told = [answer(main, "status", "abc-001"), answer(lambda: command(ORDER))]
+    for each in told:
+        assert (each.status, each.out) == (2, "")
+        assert each.err.startswith(".env: it cannot be read (")
+        assert "move it away" in each.err
+        assert each.err.count("\n") == 1
+
+
+def test_a_folder_called_env_is_somebodys_virtual_environment() -> None:
+    with ExitStack() as clean_up:
+        Path(".env").mkdir()
+        clean_up.callback(Path(".env").rmdir)
+        told = answer(main, "status", "abc-001")
+    assert told.status == 1
+    assert "Start one with `order-lifecycle up`" in told.err
+
+
 # --- a server that is there, and says no -----------------------------------------------------------------------------
 
 
