@@ -89,9 +89,9 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
         reason = getattr(error, "orig", None) or error  # without SQLAlchemy's links around it
         if getattr(reason, "pgcode", None) == DUPLICATE_TABLE:
             raise StackError(
-                f"The database {for_people(engine.url)} is another project's: it has a table of a name of "
-                f"ours that we did not make ({str(reason).strip()}). Give this project a database "
-                "of its own."
+                f"The database {for_people(engine.url)} is another project's: it has a table of a "
+                f"name of ours that we did not make ({str(reason).strip()}). Give this project a "
+                "database of its own."
             ) from error
         raise StackError(
             f"The database {for_people(engine.url)} cannot be migrated: "
