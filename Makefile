@@ -87,9 +87,41 @@ find_python() { # sets $$python to the interpreter itself, not a shim or another
 }
 endef
 
+# The settings of whoever runs this are for other installations (`user = true`, a target folder, other constraints), so
+# pip and uv are told only how packages are reached: an index, a proxy, a folder of wheels. And no module of PYTHONPATH
+# is taken for an installed one.
+define ONLY_THE_NETWORK
+for variable in $${!PYTHON@} UV_CONSTRAINT UV_OVERRIDE UV_BUILD_CONSTRAINT UV_SYSTEM_PYTHON UV_BREAK_SYSTEM_PACKAGES \
+    UV_NO_BINARY UV_NO_BINARY_PACKAGE UV_ONLY_BINARY UV_EXCLUDE_NEWER UV_RESOLUTION UV_PRERELEASE UV_REQUIRE_HASHES \
+    UV_NO_BUILD UV_NO_DEPS UV_TARGET UV_PREFIX UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY; do
+    unset "$$variable"
+done
+keep_what_pip_needs() { # $$1: a Python that has pip
+    local network variable
+    network=$$("$$1" -m pip config list 2>/dev/null | "$$1" -c '
+import ast, shlex, sys
+KEEP = "index-url extra-index-url no-index find-links trusted-host proxy cert client-cert timeout retries".split()
+KEEP += "default-timeout keyring-provider cache-dir".split()
+RANK = ["global", "install", ":env:"]  # the last one wins
+found = {}
+for line in sys.stdin:
+    section, _, rest = line.strip().partition(".")
+    name, _, value = rest.partition("=")
+    if section in RANK and name in KEEP:
+        found[RANK.index(section), name] = ast.literal_eval(value)
+for (_, name), value in sorted(found.items()):
+    print("export PIP_%s=%s" % (name.upper().replace("-", "_"), shlex.quote(value)))
+') || true
+    for variable in $${!PIP_@}; do unset "$$variable"; done
+    eval "$$network"
+    export PIP_CONFIG_FILE=/dev/null
+}
+endef
+
 # pip's own words go to .venv/install.log and are shown when it fails; the terminal has one line for every 20 packages.
 define SETUP
 $(FIND_PYTHON)
+$(ONLY_THE_NETWORK)
 ready=.venv/.ready # written last, with the folder that the scripts in .venv are made for
 here() { [ "$$(cat $$ready 2>/dev/null || true)" = "$$PWD" ]; }
 wanted() { [ -z "$$NAMED_PYTHON" ] || [ "$$(version "$$NAMED_PYTHON")" = "$$(version .venv/bin/python)" ]; }
@@ -97,6 +129,19 @@ wanted() { [ -z "$$NAMED_PYTHON" ] || [ "$$(version "$$NAMED_PYTHON")" = "$$(ver
 if [ -x .venv/bin/python ] && here && wanted &&
     [ $$ready -nt pyproject.toml ] && [ $$ready -nt constraints.txt ]; then
     echo ".venv is up to date"
+    exit 0
+fi
+without_news() { # a pinned JupyterLab need not ask whether it may look for news and updates
+    mkdir -p .venv/share/jupyter/lab/settings
+    echo '{"@jupyterlab/apputils-extension:notification": {"checkForUpdates": false, "fetchNews": "false"}}' \
+        >.venv/share/jupyter/lab/settings/overrides.json
+}
+# Installed by hand, without a network perhaps; or only the dates of files have changed.
+if [ -x .venv/bin/python ] && { [ ! -e $$ready ] || here; } && wanted && new_enough .venv/bin/python &&
+    .venv/bin/python .ci/is_complete.py >/dev/null 2>&1; then
+    without_news
+    echo "$$PWD" >$$ready
+    echo ".venv is complete"
     exit 0
 fi
 
@@ -134,6 +179,7 @@ what=(--constraint constraints.txt --editable '.[dev]')
 if [ -n "$$uv" ]; then
     uv pip install --python .venv/bin/python "$${what[@]}" >.venv/install.log 2>&1
 else
+    keep_what_pip_needs .venv/bin/python
     .venv/bin/python -m pip --disable-pip-version-check --no-input install --progress-bar off "$${what[@]}" 2>&1 |
         tee .venv/install.log | progress
 fi || {
@@ -141,10 +187,7 @@ fi || {
     fail "the installation failed; the whole of what was said is in .venv/install.log"
 }
 
-# A pinned JupyterLab need not ask whether it may look for news and updates.
-mkdir -p .venv/share/jupyter/lab/settings
-echo '{"@jupyterlab/apputils-extension:notification": {"checkForUpdates": false, "fetchNews": "false"}}' \
-    >.venv/share/jupyter/lab/settings/overrides.json
+without_news
 echo "$$PWD" >$$ready
 echo "Ready: $$(.venv/bin/python --version) in .venv"
 endef
@@ -159,6 +202,15 @@ elif [ "$$(uname)" != Darwin ] && [ -z "$${DISPLAY:-}$${WAYLAND_DISPLAY:-}" ]; t
     options="$$options --no-browser"
 fi
 [ ! -e notebooks/00_start_here.ipynb ] || options="$$options --LabApp.default_url=/lab/tree/00_start_here.ipynb"
+home=$${HOME:-}
+usable() { [ -n "$$home" ] && mkdir -p "$$home" 2>/dev/null && [ -w "$$home" ]; }
+closed() { [ -e "$$home/$$1" ] && ! [ -w "$$home/$$1" ]; }
+if ! usable || closed .jupyter || closed .ipython || closed .local || closed .local/share ||
+    closed .local/share/jupyter; then
+    echo "The home folder ($${home:-HOME is not set}) may not be written, so Jupyter keeps its own files in .venv/home"
+    mkdir -p .venv/home
+    export HOME="$$PWD/.venv/home"
+fi
 echo "Starting JupyterLab on notebooks/ (Ctrl-C stops it)"
 exec $(IN_VENV) JUPYTER_PREFER_ENV_PATH=1 .venv/bin/jupyter-lab --log-level=WARN $$options $(LAB_ARGS) notebooks
 endef

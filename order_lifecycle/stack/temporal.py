@@ -131,10 +131,12 @@ class Temporal(Server):
             connection.request("GET", path)
             status = connection.getresponse().status
         except OSError as error:
-            passes = isinstance(error, TimeoutError) or error.errno in MAY_PASS
+            passes = isinstance(error, (TimeoutError, ConnectionError)) or error.errno in MAY_PASS
             return self.seen(f"127.0.0.1:{port} says {error.strerror or error}", passes)
         except http.client.HTTPException as error:
-            return self.seen(f"127.0.0.1:{port} gives no HTTP answer: {error!r}")
+            return self.seen(f"127.0.0.1:{port} gives no HTTP answer: {error!r}", may_pass=False)
         finally:
             connection.close()
-        return status in wanted or self.seen(f"127.0.0.1:{port} answers {status} to GET {path}")
+        passes = status not in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
+        said = f"127.0.0.1:{port} answers {status} to GET {path}"
+        return status in wanted or self.seen(said, passes)
