@@ -11,9 +11,11 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from io import StringIO
+from typing import Any, TextIO
 
 import structlog
+from structlog.typing import ExcInfo
 from temporalio import activity, workflow
 from temporalio.runtime import (
     LogForwardingConfig,
@@ -26,6 +28,7 @@ from temporalio.runtime import (
 
 from order_lifecycle.domain import BadInput
 from order_lifecycle.temporal_compat import LOG_KEY_OF_ERRORS
+from order_lifecycle.visible import visible, visible_lines
 
 # Failures of a step that are part of an order's life. They are told in a line; any other one keeps
 # its traceback. Python's own TimeoutError is such another one.
@@ -60,19 +63,20 @@ def configure(as_json: bool, metrics_address: str | None = None) -> None:
         structlog.stdlib.ExtraAdder(),
         _tell_in_our_words,
     ]
-    last = (
+    last: list[Any] = (
         [
             structlog.processors.ExceptionRenderer(TRACEBACK_AS_JSON),
             structlog.processors.JSONRenderer(),
         ]
         if as_json
         else [
+            _visible,
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
                 pad_event_to=0,
                 sort_keys=False,
-                exception_formatter=structlog.dev.plain_traceback,
-            )
+                exception_formatter=_traceback,
+            ),
         ]
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -104,6 +108,19 @@ def configure(as_json: bool, metrics_address: str | None = None) -> None:
         raise BadInput(
             f"METRICS_ADDRESS: nothing can be served at {metrics_address} ({error})"
         ) from None
+
+
+def _visible(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:
+    """Write hidden characters as escapes: what a customer wrote must not act on a terminal. (JSON
+    has escapes of its own.)"""
+    return {name: visible(text) if isinstance(text, str) else text for name, text in line.items()}
+
+
+def _traceback(into: TextIO, failure: ExcInfo) -> None:
+    """Write a traceback, in whose last line anything may stand."""
+    plain = StringIO()
+    structlog.dev.plain_traceback(plain, failure)
+    into.write(visible_lines(plain.getvalue()))
 
 
 def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, Any]:

@@ -77,3 +77,18 @@ async def test_a_database_that_refuses_is_named_by_status(
     assert "refused" in line.lower()
     assert "Failure exceeds size limit" not in told
     assert "a-password" not in told
+
+
+def test_a_report_shows_what_is_hidden_as_escapes() -> None:
+    pending = report.Pending(step="charge", attempt=2, running=False, last_failure="no\u202e\x1b[2J")
+    shown = report.Report(
+        order_id="abc-001",
+        workflow="running",
+        state="approved",
+        status=None,
+        pending=[pending],
+        events=["late_signal  \u2066cancel\nforged line"],
+    ).as_text()
+    assert r"last failure: no\u202e\x1b[2J" in shown
+    assert r"\u2066cancel\nforged line" in shown
+    assert {"\u202e", "\x1b", "\u2066"}.isdisjoint(shown)

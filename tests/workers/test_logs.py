@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -47,3 +49,34 @@ async def test_each_line_names_its_order(
 
 def lines(said: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in said.splitlines()]
+
+
+# What a customer or a foreign client wrote, on its way into a log: the message, a field, an error.
+SAY = r"""
+import logging, sys
+from order_lifecycle import logs
+logs.configure(as_json=sys.argv[1] == "json")
+log = logging.getLogger("somebody")
+written = "x\u202e\x1b[2J\x9b31m\nFAKE order moved"
+log.warning("cancelled: %s", written, extra={"workflow_id": written})
+try:
+    raise ValueError(written)
+except ValueError:
+    log.exception("it broke")
+"""
+
+
+@pytest.mark.parametrize("form", ["lines", "json"])
+def test_nothing_that_is_logged_acts_on_a_terminal_or_forges_a_line(form: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", SAY, form], capture_output=True, text=True, check=True, timeout=60
+    ).stderr
+    assert not {"\u202e", "\x1b", "\x9b"} & set(told)
+    assert r"\u202e" in told
+    assert told.count("FAKE") >= 3
+    if form == "json":
+        assert [line["event"].partition(":")[0] for line in lines(told)] == ["cancelled", "it broke"]
+    else:
+        first = told.splitlines()[0]
+        assert r"x\u202e\x1b[2J\x9b31m\nFAKE order moved" in first
+        assert "workflow_id=" in first
