@@ -391,7 +391,7 @@ def audit(as_json: AsJson = False) -> None:
     from order_lifecycle.client import connect
     from order_lifecycle.db.audit import INVARIANTS, Violation, count_by_state
     from order_lifecycle.db.audit import audit as audit_database
-    from order_lifecycle.db.trouble import trouble
+    from order_lifecycle.db.trouble import in_words
     from order_lifecycle.report import compare_with_temporal
 
     async def main() -> None:
@@ -404,7 +404,7 @@ def audit(as_json: AsJson = False) -> None:
             except (NoServer, BadInput, RPCError) as error:
                 not_asked[7] = str(error)
             except OperationalError as error:
-                not_asked[7] = f"the database {trouble(error)}"
+                not_asked[7] = in_words(error)
         of = {n: sum(violation.invariant == n for violation in violations) for n in INVARIANTS}
         by_state = ", ".join(f"{n} {state}" for state, n in counts.items())
         lines = [f"{sum(counts.values())} orders: {by_state}"]
@@ -437,7 +437,7 @@ def store_for_reading() -> Iterator[Store]:
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
     from order_lifecycle.db.store import Store, connect
-    from order_lifecycle.db.trouble import trouble
+    from order_lifecycle.db.trouble import in_words
 
     settings = Settings().resolved()
     if settings.database_url is None:
@@ -446,7 +446,7 @@ def store_for_reading() -> Iterator[Store]:
     try:
         yield Store(engine)
     except (OperationalError, ProgrammingError) as error:
-        raise No(f"the database {trouble(error)}") from None
+        raise No(in_words(error)) from None
     finally:
         engine.dispose()
 

@@ -24,7 +24,9 @@ from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.db.connection import database_name
+from order_lifecycle.db.trouble import why_unusable
 from order_lifecycle.domain import BadInput, Order, OrderResult, Policy, total
+from order_lifecycle.failures import ShortFailures
 from order_lifecycle.settings import NoServer, Settings, no_database
 from order_lifecycle.temporal_compat import PlainDataConverter
 from order_lifecycle.workflows.order import (
@@ -71,7 +73,9 @@ async def connect(settings: Settings | None = None, identity: str | None = None)
     try:
         async with asyncio.timeout(10):
             return await Client.connect(
-                **options, identity=identity, data_converter=PlainDataConverter()
+                **options,
+                identity=identity,
+                data_converter=PlainDataConverter(failure_converter_class=ShortFailures),
             )
     except ValueError as error:
         raise _unusable(error) from None
@@ -148,14 +152,17 @@ def _unusable(error: Exception) -> BadInput:
 
 async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) -> Client | None:
     """Like `connect`, but wait until there is a server to connect to, with the namespace, and a
-    database to use, and say so once. None if `stop` is set before."""
+    database that can serve orders, and say once what is missing. None if `stop` is set before."""
     said = ""
     while not stop.is_set():
         try:
             settings = Settings().resolved()
             if settings.database_url is None:
                 raise NoServer(no_database(settings.order_lifecycle_home))
-            client = await connect(identity=identity(settings.database_url.get_secret_value()))
+            database_url = settings.database_url.get_secret_value()
+            if why := await asyncio.to_thread(why_unusable, database_url):
+                raise NoServer(why)
+            client = await connect(identity=identity(database_url))
             await register_search_attributes(client)
             return client
         except (NoServer, RPCError) as error:

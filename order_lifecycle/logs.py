@@ -26,23 +26,15 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from order_lifecycle.db.trouble import is_known
 from order_lifecycle.domain import BadInput
+from order_lifecycle.failures import plain_words
 from order_lifecycle.temporal_compat import LOG_KEY_OF_ERRORS
 from order_lifecycle.visible import visible, visible_lines
 
-# Failures of a step that are part of an order's life. They are told in a line; any other one keeps
-# its traceback. Python's own TimeoutError is such another one.
-EXPECTED = frozenset(
-    {
-        "Refused",
-        "AnotherRun",
-        "OutsideError",
-        "OutsideTimeout",
-        "AddressChanged",
-        "OperationalError",
-        "sqlalchemy.exc.TimeoutError",  # no connection to the database was free in time
-    }
-)
+# Failures of a step that are part of an order's life. They are told in a line, as are troubles of
+# the database's (see db/trouble.py); any other one keeps its traceback.
+EXPECTED = frozenset({"Refused", "AnotherRun", "OutsideError", "OutsideTimeout", "AddressChanged"})
 
 WANTED = ("order", "workflow_id", "step", "attempt", "before", "after")
 
@@ -142,10 +134,10 @@ def _tell_in_our_words(_: object, __: str, line: dict[str, Any]) -> dict[str, An
     failure = line["_record"].exc_info
     if failure and failure[0] is not None:
         kind = failure[0].__name__
-        if {kind, f"{failure[0].__module__}.{kind}"} & EXPECTED:
+        if kind in EXPECTED or is_known(failure[1]):
             line.pop("exc_info", None)
             line["_record"].exc_info = None
-            line["error"] = f"{kind}: {str(failure[1]).partition(chr(10))[0]}"
+            line["error"] = f"{kind}: {plain_words(failure[1])}"
     if failure and activity.in_activity():  # how long the attempt took that failed
         line["took"] = round((datetime.now(UTC) - activity.info().started_time).total_seconds(), 3)
     return line

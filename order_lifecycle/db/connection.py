@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 
 # For the driver. A network that drops everything without a word is given up after about 10 s: by
 # tcp_user_timeout (ms) if it does not take what is sent, by the keepalives (s) if no answer comes.
@@ -115,10 +115,17 @@ def connect(database_url: str, pool_size: int = 5, patient: bool = False) -> Eng
             name: value for name, value in settings.items() if are[name] != value
         }
 
+    @event.listens_for(engine, "handle_error")
+    def name_the_server(context: ExceptionContext) -> None:
+        if context.sqlalchemy_exception is not None:
+            setattr(context.sqlalchemy_exception, SERVER, server_address(database_url))
+
     event.listen(engine, "begin", _set_what_is_missing)
     return engine
 
 
+# An attribute of each error of these engines: PostgreSQL's own words name no server.
+SERVER = "order_lifecycle_server"
 _MISSING = "settings for each transaction"
 
 
@@ -151,9 +158,14 @@ def _options(settings: dict[str, str]) -> Iterable[str]:
         yield "-c " + re.sub(r"([\s\\])", r"\\\1", f"{name}={value}")
 
 
-def database_name(database_url: str) -> str:
-    """Name a database as `host:port/database`, without the user and the password."""
+def server_address(database_url: str) -> str:
+    """Name a server as `host:port`, or by the folder of its socket."""
     url = make_url(database_url)
     host = url.host or ",".join(url.normalized_query.get("host", ("localhost",)))
     host = f"[{host}]" if ":" in host else host
-    return f"{'127.0.0.1' if host == 'localhost' else host}:{url.port or 5432}/{url.database}"
+    return f"{'127.0.0.1' if host == 'localhost' else host}:{url.port or 5432}"
+
+
+def database_name(database_url: str) -> str:
+    """Name a database as `host:port/database`, without the user and the password."""
+    return f"{server_address(database_url)}/{make_url(database_url).database}"

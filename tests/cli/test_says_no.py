@@ -157,7 +157,7 @@ def test_nothing_answers(inside: Command, monkeypatch: pytest.MonkeyPatch) -> No
     assert "MISSING  PostgreSQL: " in told.out
     tables = inside("tables")
     assert tables.status == 1
-    assert "the database does not answer" in tables.err
+    assert "PostgreSQL at 127.0.0.1:1 refuses the connection" in tables.err
     assert "a-password" not in told.out + told.err + tables.err
 
 
@@ -171,7 +171,7 @@ def test_doctor_with_nothing(inside: Command) -> None:
 
 def test_no_tables(inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", bare_database_url)
-    assert inside("tables").refuses("the database has no such tables yet: run `alembic upgrade head`")
+    assert "has no such tables yet: run `alembic upgrade head`" in inside("tables").err
     assert "has no such tables yet: run `alembic upgrade head`" in inside("doctor").out
 
 
@@ -203,7 +203,7 @@ def stranger(admin_url: str, database_url: str) -> Iterator[str]:
 
 def test_no_permission(inside: Command, stranger: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", stranger)
-    assert inside("tables").refuses("the database says no: permission denied for table orders")
+    assert "says no: permission denied for table orders" in inside("tables").err
     assert "says no: permission denied for table alembic_version" in inside("doctor").out
 
 
@@ -265,6 +265,7 @@ def test_an_audit_without_temporal_tells_what_the_database_says(
     engine = connect(owner_url)
     Store(engine).receive(parse_order("odd", "p-odd", GOOD["items"], GOOD["address"]), "no-run")
     with engine.begin() as tx:
+        tx.exec_driver_sql("ALTER TABLE events DISABLE TRIGGER USER")
         tx.exec_driver_sql("DELETE FROM events")
     engine.dispose()
     told = inside("audit")

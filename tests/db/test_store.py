@@ -57,8 +57,8 @@ def test_events_come_in_the_order_in_which_they_happened(store: Store, engine: E
         slow.execute(text("SELECT now()"))  # its transaction begins before those of the others
         store.validate(order)
         slow.execute(
-            text("INSERT INTO events (order_id, type, step, payload_json) VALUES (:id, 'late_signal', 'x', '{}')"),
-            {"id": order.id},
+            text("INSERT INTO events (order_id, type, step, payload_json) VALUES (:id, 'late_signal', :step, '{}')"),
+            {"id": order.id, "step": "late_signal#1"},
         )
     assert events(store, order)[-1] == "late_signal"
 

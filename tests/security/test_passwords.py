@@ -247,7 +247,7 @@ async def test_nor_does_a_worker_or_a_history(
         with gone(admin, url.database):
             handle = await start_order(client, order, Policy())
             told = await until_said("not currently accepting connections", workers, handle)
-        told += await until_said("UndefinedTable", workers, handle)
+        told += await until_said("has no such tables yet", workers, handle)
     await handle.signal(OrderWorkflow.approve_order)
     assert (await handle.result()).state is OrderState.SHIPPED
     for worker in workers:

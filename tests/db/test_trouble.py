@@ -1,0 +1,181 @@
+"""What is said of each trouble that a real PostgreSQL can have: one line, which names it and has no secret."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pooler import pgbouncer
+from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy.exc import SQLAlchemyError
+
+from order_lifecycle.db.connection import connect
+from order_lifecycle.db.trouble import in_words, is_known, why_unusable
+
+SECRET = "do-not-tell"
+
+
+def told(url: str, statement: str = "SELECT 1") -> str:
+    """What is said when that statement fails, or the connection for it."""
+    engine = connect(url)
+    try:
+        with pytest.raises(SQLAlchemyError) as error, engine.connect() as tx:
+            tx.exec_driver_sql(statement)
+    finally:
+        engine.dispose()
+    assert is_known(error.value)
+    words = in_words(error.value)
+    assert "\n" not in words
+    assert str(make_url(url).password) not in words
+    return words
+
+
+def changed(url: str, **parts: Any) -> str:
+    return make_url(url).set(**parts).render_as_string(hide_password=False)
+
+
+def with_query(url: str, **query: str) -> str:
+    return make_url(url).update_query_dict(query).render_as_string(hide_password=False)
+
+
+def administer(url: str, statement: str) -> None:
+    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as server:
+        server.execute(text(statement))
+
+
+CONNECTIONS: dict[str, tuple[Callable[[str], str], str]] = {
+    "nobody listens": (lambda url: changed(url, port=1), "PostgreSQL at 127.0.0.1:1 refuses the connection."),
+    "nobody listens at a name": (
+        lambda url: changed(url, host="localhost", port=1),
+        "PostgreSQL at 127.0.0.1:1 refuses the connection.",
+    ),
+    "no such socket": (
+        lambda url: "postgresql://me:secret@/orders?host=/nowhere",
+        "PostgreSQL at /nowhere:",
+    ),
+    "no such host": (
+        lambda url: changed(url, host="nowhere.invalid"),
+        'cannot be found: could not translate host name "nowhere.invalid"',
+    ),
+    "a wrong password": (
+        lambda url: changed(url, password=SECRET),
+        'lets nobody in like this: password authentication failed for user "orders".',
+    ),
+    "no such user": (
+        lambda url: changed(url, username="nobody-here", password=SECRET),
+        'lets nobody in like this: password authentication failed for user "nobody-here".',
+    ),
+    "no such database": (
+        lambda url: changed(url, database="nothing"),
+        'has no such database: database "nothing" does not exist.',
+    ),
+    "no encryption": (lambda url: with_query(url, sslmode="require"), "makes no encrypted connection: server does not"),
+    "a setting that there is not": (
+        lambda url: with_query(url, options="-c no_such_setting=1"),
+        'unrecognized configuration parameter "no_such_setting"',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONNECTIONS)
+def test_a_connection_that_cannot_be_made(database_url: str, name: str) -> None:
+    change, says = CONNECTIONS[name]
+    assert says in told(change(database_url))
+
+
+def test_a_server_that_accepts_and_does_not_answer(database_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = with_query(changed(database_url, port=silent.getsockname()[1]), connect_timeout="2")
+        assert told(url).endswith("does not answer in time")
+
+
+def test_no_connection_is_free(database_url: str, owner_url: str) -> None:
+    administer(owner_url, f"ALTER DATABASE {make_url(owner_url).database} CONNECTION LIMIT 0")
+    assert "has no connection free: too many connections for database" in told(database_url)
+
+
+STATEMENTS = {
+    "CREATE TABLE mine ()": "says no: permission denied for schema public. Has `alembic upgrade head`",
+    "DELETE FROM events": "says no: permission denied for table events",
+    "SET TRANSACTION READ ONLY; UPDATE orders SET state = state": "is read-only: cannot execute UPDATE in a read-only",
+    "SET LOCAL statement_timeout = 10; SELECT pg_sleep(60)": "has ended a statement: canceling statement due to st",
+    "SELECT FROM nowhere": "has no such tables yet: run `alembic upgrade head`",
+    "SELECT nothing FROM orders": 'has tables of another version: column "nothing" does not exist',
+    "SELECT pg_terminate_backend(pg_backend_pid())": "has ended the connection",
+    # What a full disk, or a server without memory, raises.
+    "DO $$ BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END $$": "has no space left on its disk: could",
+    "DO $$ BEGIN RAISE 'out of memory' USING ERRCODE = '53200'; END $$": "has no memory left: out of memory",
+    "DO $$ BEGIN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END $$": "has ended one of two transactions that",
+}
+
+
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_statement_that_fails(database_url: str, statement: str) -> None:
+    words = told(database_url, statement)
+    assert words.startswith(f"PostgreSQL at 127.0.0.1:{make_url(database_url).port} ")
+    assert STATEMENTS[statement] in words
+
+
+def test_a_row_that_somebody_else_has_locked(database_url: str, owner_url: str) -> None:
+    patient = connect(owner_url, patient=True)
+    with patient.begin() as holder:
+        holder.execute(text("LOCK TABLE orders"))
+        assert "keeps a row locked for another transaction: canceling" in told(database_url, "SELECT FROM orders")
+    patient.dispose()
+
+
+def test_a_mistake_of_our_own_is_not_a_trouble_of_the_servers(database_url: str) -> None:
+    engine = connect(database_url)
+    with engine.connect() as tx, pytest.raises(SQLAlchemyError) as error:
+        tx.exec_driver_sql("SELEC 1")
+    assert not is_known(error.value)
+    engine.dispose()
+
+
+# --- PgBouncer's own troubles ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pooled_url(database_url: str) -> Iterator[str]:
+    with pgbouncer(database_url, clients=1) as url:
+        yield url
+
+
+def test_a_pooler_that_is_full(pooled_url: str) -> None:
+    first = connect(pooled_url)
+    with first.connect():
+        assert "has no connection free: no more connections allowed (max_client_conn)" in told(pooled_url)
+    first.dispose()
+
+
+def test_a_pooler_that_does_not_know_the_password(pooled_url: str) -> None:
+    assert "lets nobody in like this: " in told(changed(pooled_url, password=SECRET))
+
+
+# --- before the first order ------------------------------------------------------------------------------------------
+
+
+def test_a_migrated_database_is_usable(database_url: str) -> None:
+    assert why_unusable(database_url) is None
+
+
+def test_a_database_without_tables_is_not(bare_database_url: str) -> None:
+    why = why_unusable(bare_database_url)
+    assert why
+    assert why.endswith("has no such tables yet: run `alembic upgrade head`")
+
+
+def test_a_database_of_another_project_is_not(bare_database_url: str) -> None:
+    administer(bare_database_url, "CREATE TABLE things (id int)")
+    why = why_unusable(bare_database_url)
+    assert why
+    assert "It has others, such as things: is DATABASE_URL right?" in why
+
+
+def test_a_database_of_another_version_is_not(owner_url: str, database_url: str) -> None:
+    administer(owner_url, "ALTER TABLE payments RENAME COLUMN amount TO sum")
+    why = why_unusable(database_url)
+    assert why
+    assert "has tables of another version: column payments.amount does not exist" in why

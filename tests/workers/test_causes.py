@@ -1,0 +1,97 @@
+"""What is said of a database that workers cannot use: before they take an order, and when a step of one fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from sqlalchemy import NullPool, create_engine, make_url, text
+from worker_process import WorkerProcess
+
+from order_lifecycle.client import connect, pollers, start_order
+from order_lifecycle.domain import Policy, parse_order
+from order_lifecycle.report import look_at
+from order_lifecycle.settings import Settings
+from order_lifecycle.stack.migrate import migrate
+
+Start = Callable[..., WorkerProcess]
+
+
+def administer(url: str, statement: str) -> None:
+    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as server:
+        server.execute(text(statement))
+
+
+def test_a_worker_that_cannot_reach_its_database_says_so_and_takes_no_order(
+    start_worker: Start, environment: dict[str, str]
+) -> None:
+    url = make_url(environment["DATABASE_URL"]).set(port=1).render_as_string(hide_password=False)
+    worker = start_worker("order", environment=environment | {"DATABASE_URL": url})
+    worker.until_said("waiting: PostgreSQL at 127.0.0.1:1 refuses the connection")
+    assert worker.end() == 0
+    assert "polling" not in worker.said()
+    assert worker.said().count("waiting: ") == 1
+
+
+async def test_a_worker_waits_for_the_tables_and_then_polls(
+    start_worker: Start, environment: dict[str, str], settings: Settings, bare_database_url: str
+) -> None:
+    worker = start_worker("order", environment=environment | {"DATABASE_URL": bare_database_url})
+    worker.until_said("has no such tables yet: run `alembic upgrade head`")
+    polled = await pollers(await connect(settings), "order-tq")
+    assert not [one for one in polled if one.startswith(f"{worker.process.pid}@")]
+    await asyncio.to_thread(migrate, bare_database_url)
+    worker.until_said("polling")
+
+
+def test_a_worker_of_another_projects_database_says_so(
+    start_worker: Start, environment: dict[str, str], bare_database_url: str
+) -> None:
+    administer(bare_database_url, "CREATE TABLE things (id int)")
+    worker = start_worker("order", environment=environment | {"DATABASE_URL": bare_database_url})
+    worker.until_said("It has others, such as things: is DATABASE_URL right?")
+
+
+@pytest.mark.parametrize(
+    ("damage", "cause"),
+    [
+        ("ALTER TABLE orders RENAME TO gone", "has no such tables yet: run `alembic upgrade head`"),
+        ("REVOKE ALL ON orders, events FROM orders", "says no: permission denied for table orders"),
+        ("ALTER DATABASE {name} SET default_transaction_read_only = on", "is read-only: cannot execute INSERT"),
+        ("ALTER DATABASE {name} CONNECTION LIMIT 0", "has no connection free: too many connections for database"),
+    ],
+)
+async def test_the_status_of_an_order_names_the_cause(
+    start_worker: Start, settings: Settings, owner_url: str, superuser_url: str, damage: str, cause: str
+) -> None:
+    """However often the step was tried: Temporal keeps the last failure of each, if it is short."""
+    name = str(make_url(owner_url).database)
+    worker = start_worker("order")
+    worker.until_said("polling")
+    administer(owner_url, damage.format(name=name))
+    administer(  # as after a restart of the server
+        superuser_url,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    client = await connect(settings)
+    order = parse_order(
+        f"cause-{name}",
+        f"p-{name}",
+        '[{"name": "apple", "qty": 1, "price": 5}]',
+        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
+    )
+    handle = await start_order(client, order, Policy())
+    try:
+        async with asyncio.timeout(60):
+            while True:
+                failures = [pending.last_failure or "" for pending in (await look_at(client, order.id)).pending]
+                if any(cause in failure for failure in failures):
+                    break
+                await asyncio.sleep(0.1)  # between two looks
+    finally:
+        await handle.terminate()
+    assert f"PostgreSQL at 127.0.0.1:{make_url(owner_url).port} {cause}" in failures[0]
+    assert cause in worker.said()
+    assert "Traceback" not in worker.said()
