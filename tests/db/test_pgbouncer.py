@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import psycopg2
 import pytest
@@ -15,11 +17,16 @@ from rig import STEPS, TOTAL, an_order, bring
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from order_lifecycle.client import connect as connect_to_temporal
+from order_lifecycle.client import start_order
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.connection import connect
 from order_lifecycle.db.store import Store
-from order_lifecycle.domain import OrderState
+from order_lifecycle.domain import OrderState, Policy
+from order_lifecycle.lab.world import Process
+from order_lifecycle.settings import Settings
 from order_lifecycle.stack.migrate import migrate
+from order_lifecycle.workflows.order import OrderWorkflow
 
 
 @pytest.fixture
@@ -124,6 +131,26 @@ def test_an_order_lives_and_the_audit_sees_it(pooled: Engine) -> None:
         list(threads.map(live, range(10)))
     assert [row["state"] for row in store.rows("orders")] == ["shipped"] * 10
     assert audit(pooled) == []
+
+
+async def test_two_workers_ship_an_order_through_it(pooled_url: str, settings: Settings) -> None:
+    assert settings.temporal_host
+    environment = {"DATABASE_URL": pooled_url, "TEMPORAL_HOST": settings.temporal_host}
+    workers = [
+        Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline"], environment)
+        for kind in ("order", "shipping")
+    ]
+    order = an_order(f"pooled-{make_url(pooled_url).database}")
+    handle = await start_order(await connect_to_temporal(settings), order, Policy(budget=timedelta(minutes=5)))
+    await handle.signal(OrderWorkflow.approve_order)
+    async with asyncio.timeout(90):
+        assert (await handle.result()).state is OrderState.SHIPPED
+    for worker in workers:
+        worker.stop()
+        assert "Traceback" not in worker.log()
+    engine = connect(pooled_url)
+    assert audit(engine) == []
+    engine.dispose()
 
 
 def test_migrations(bare_database_url: str) -> None:
