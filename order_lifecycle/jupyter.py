@@ -21,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from order_lifecycle import isolated
+from order_lifecycle.visible import visible
 
 PORT = "{port}"  # in a path: the Web UI's own
 
@@ -108,7 +109,7 @@ def page(found: list[WebUI]) -> str:
         by_itself = f'<meta http-equiv="refresh" content="0; url={html.escape(found[0].path)}">'
     if found:
         links = "".join(
-            f'<li><a href="{html.escape(ui.path)}">{html.escape(ui.notebook)}</a></li>'
+            f'<li><a href="{html.escape(ui.path)}">{html.escape(visible(ui.notebook))}</a></li>'
             for ui in found
         )
         text = f"<p>Each notebook has a Temporal server of its own:</p><ul>{links}</ul>"

@@ -30,6 +30,7 @@ from order_lifecycle.domain import (
     BadInput,
     Policy,
     plain_text,
+    shown,
 )
 from order_lifecycle.environment import forget_libpq
 
@@ -152,7 +153,12 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = "_".join(str(part) for part in first["loc"]).upper()
-            what = first["msg"].removeprefix("Value error, ")
+            if first["type"] == "value_error":  # ours, and silent on what may be a secret
+                what = first["msg"].removeprefix("Value error, ")
+            else:
+                wanted = first["msg"].removeprefix("Input should be ")
+                usual = type(self).model_fields[str(first["loc"][0])].default
+                what = f"got {shown(first['input'])}; wanted: {wanted}, such as {usual}"
             raise BadInput(f"{name} (in the environment or in .env): {what}") from None
         if self.temporal_host in os.environ.get(OURS, "").split():
             self._is_ours()

@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 
 from order_lifecycle.domain import TERMINAL, OrderState, OrderStatus
 from order_lifecycle.report import nobody_answers
-from order_lifecycle.visible import visible
+from order_lifecycle.visible import visible, visible_lines
 from order_lifecycle.workflows.order import OrderWorkflow
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class LabError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What Jupyter shows of it: the message, and not the inside of the lab."""
-        return [f"LabError: {self}"]
+        return [f"LabError: {visible_lines(str(self))}"]
 
 
 async def wait_until(

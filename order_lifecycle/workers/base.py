@@ -19,7 +19,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from order_lifecycle import logs, process
+from order_lifecycle import logs, output, process
 from order_lifecycle.activities.outside import Activities
 from order_lifecycle.client import connect_when_there, pollers
 from order_lifecycle.db.store import Store, connect
@@ -105,6 +105,7 @@ def activity_methods(activities: Activities) -> list[Callable[..., Any]]:
 
 def command(kind: Kind) -> None:
     """The command line of `python -m order_lifecycle.workers.…`."""
+    output.prepare()
     try:
         told = Settings()
     except BadInput as error:
@@ -151,7 +152,11 @@ def command(kind: Kind) -> None:
             raise SystemExit(_bad_input(error)) from None
 
     main.__doc__ = f"Run a worker for the task queue {kind.task_queue}, until Ctrl-C or SIGTERM."
-    typer.run(main)
+    try:
+        typer.run(main)
+    except output.Unwritable as error:
+        output.let_go()
+        raise SystemExit(_unwritten(error)) from None
 
 
 def _share(value: float) -> float:
@@ -159,6 +164,11 @@ def _share(value: float) -> float:
     if isnan(value):
         raise typer.BadParameter("it is not a number")
     return value
+
+
+def _unwritten(error: output.Unwritable) -> int:
+    print(f"standard output cannot be written: {error.strerror or error}", file=sys.stderr)
+    return 1
 
 
 def _bad_input(error: BadInput) -> int:

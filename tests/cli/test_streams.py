@@ -113,10 +113,10 @@ def test_json_of_hidden_characters_is_safe_in_a_terminal_and_the_same_data(rows:
     assert told.json()["orders"][0]["items"][0]["name"] == "苹果 \u202eelppa"
 
 
-def into(target: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def into(target: str, *arguments: str, module: str = "order_lifecycle") -> subprocess.CompletedProcess[str]:
     """A command whose standard output is `target`, in a shell's words."""
     return subprocess.run(
-        ["sh", "-c", f'"$@" {target}', "sh", *COMMAND, *arguments],
+        ["sh", "-c", f'"$@" {target}', "sh", sys.executable, "-m", module, *arguments],
         stderr=subprocess.PIPE,
         text=True,
         timeout=60,
@@ -132,6 +132,14 @@ FULL = ["> /dev/full", ">&-"]
 @pytest.mark.parametrize("arguments", [["tables"], ["tables", "--json"], ["doctor"], ["--help"], ["list", "--help"]])
 def test_an_answer_that_cannot_be_written(target: str, arguments: list[str]) -> None:
     told = into(target, *arguments)
+    assert told.returncode == 1
+    assert told.stderr.startswith("standard output cannot be written: ")
+    assert told.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("target", FULL)
+def test_the_help_of_a_worker_that_cannot_be_written(target: str) -> None:
+    told = into(target, "--help", module="order_lifecycle.workers.order_worker")
     assert told.returncode == 1
     assert told.stderr.startswith("standard output cannot be written: ")
     assert told.stderr.count("\n") == 1

@@ -261,6 +261,21 @@ def test_a_variable_that_makes_no_sense(name: str, value: str, monkeypatch: pyte
         assert "Traceback" not in told.err
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("ORDER_BUDGET_SECONDS", "1 hour", 'got "1 hour"; wanted: a valid number'),
+        ("SHIPPING_TRIES", "0", 'got "0"; wanted: greater than or equal to 1, such as 3'),
+        ("LOG_JSON", "maybe", 'got "maybe"; wanted: a valid boolean'),
+    ],
+)
+def test_a_variable_says_what_was_got_and_what_is_wanted(
+    name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert says in (refusal(Settings) or "")
+
+
 def can_be_a_variable(value: str) -> bool:
     """Bytes that are no UTF-8 can; a NUL and any other half of a surrogate pair cannot."""
     return "\0" not in value and not any("\ud800" <= c < "\udc80" or "\udcff" < c <= "\udfff" for c in value)
