@@ -7,7 +7,7 @@ A table gives way to a narrow terminal in this order. Nothing in it is cut witho
 3. The columns of `LEAVING` go, the first one first; a line below the table names them.
 4. If ids, states and money still do not fit, each row becomes a block with a line for each field.
 
-A pipe or a file has no width: it gets one line a row, with everything, whatever COLUMNS says.
+A pipe or a file has no width: it gets one line a row, and every cell whole, whatever COLUMNS says.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def cell(value: Any) -> str:
     if isinstance(value, list):
         return "; ".join(map(cell, value))
     if isinstance(value, datetime):
-        return value.isoformat(" ", "milliseconds")
+        return value.isoformat(" ")
     return "" if value is None else str(value)
 
 

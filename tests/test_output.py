@@ -46,7 +46,7 @@ def test_a_list_keeps_ids_states_and_totals_at_any_width(orders: list[tuple[str,
     shown = output.table("orders", [listed(*order) for order in orders], width)
     for order in orders:
         assert all(re.search(rf"(?<!\S){re.escape(value)}(?!\S)", shown) for value in order), shown
-    assert no_wider(shown, width, [order_id for order_id, _, _ in orders] + [str(NOW)[:23] + "+00:00"])
+    assert no_wider(shown, width, [order_id for order_id, _, _ in orders] + [str(NOW)])
 
 
 @settings(deadline=None, max_examples=300)
@@ -90,7 +90,7 @@ def test_a_pipe_gets_one_line_a_row_with_everything(order_id: str, state: str, t
     heading, names, _, row = output.table("orders", [listed(order_id, state, total)]).split("\n")
     assert heading == "orders (1)"
     assert names.split() == ["order_id", "state", "total", "workflow", "started"]
-    assert row.split() == [order_id, state, total, "running", "2026-12-01", "10:20:30.456+00:00"]
+    assert row.split() == [order_id, state, total, "running", "2026-12-01", "10:20:30.456789+00:00"]
 
 
 def test_columns_go_in_a_decided_order_and_are_named() -> None:
@@ -105,7 +105,7 @@ def test_columns_go_in_a_decided_order_and_are_named() -> None:
         "state     awaiting_review",
         "total     129999.00",
         "workflow  running",
-        "started   2026-12-01 10:20:30.456+00:00",
+        "started   2026-12-01 10:20:30.456789+00:00",
     ]
 
 
