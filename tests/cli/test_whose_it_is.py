@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from alembic.script import ScriptDirectory
 from command_line import Answer
 from sqlalchemy import make_url
 from temporalio import workflow
+from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -91,11 +94,18 @@ def test_a_database_with_tables_of_our_names_that_we_did_not_make(bare_database_
 
 
 async def test_a_worker_that_polls_our_queue_for_another_database(
-    inside: Command, settings: Settings, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    inside: Command, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two stacks whose workers meet at one Temporal: half of the orders would go to the other database."""
     for name in ("TEMPORAL_HOST", "DATABASE_URL"):
         monkeypatch.setenv(name, environment[name])
+    # In a namespace of its own: Temporal remembers the pollers of other tests for minutes.
+    namespace = f"workers-{uuid.uuid4().hex}"
+    request = RegisterNamespaceRequest(namespace=namespace)
+    request.workflow_execution_retention_period.FromTimedelta(timedelta(days=1))
+    await (await Client.connect(environment["TEMPORAL_HOST"])).workflow_service.register_namespace(request)
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", namespace)
+    settings = Settings()
     theirs = "postgresql://orders:secret@10.1.2.3:5999/theirs"
     ours = database_name(environment["DATABASE_URL"])
     stranger = await connect_to_temporal(settings, identity=identity(theirs))
