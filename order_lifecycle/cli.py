@@ -598,12 +598,36 @@ def run(command: Coroutine[Any, Any, None]) -> None:
     """Raises No if Temporal does: no such namespace, no permission, the connection is lost."""
     from temporalio.service import RPCError
 
+    _say_nothing_of_retries()
     try:
         process.run(command)
     except RPCError as error:
-        raise No(f"Temporal says no: {error.message}") from None
+        raise No(_of_temporal(error.message)) from None
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
+
+
+def _say_nothing_of_retries() -> None:
+    """Keep the warnings of the SDK's core off the terminal: the command's own answer says what went
+    wrong, in the end."""
+    from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+
+    errors = TelemetryFilter(core_level="ERROR", other_level="ERROR")
+    with suppress(RuntimeError):  # in a notebook's kernel, where a client was made before
+        Runtime.set_default(
+            Runtime(telemetry=TelemetryConfig(logging=LoggingConfig(filter=errors)))
+        )
+
+
+def _of_temporal(message: str) -> str:
+    """Say why Temporal says no. A server that cannot write its data names no cause itself."""
+    from order_lifecycle.settings import running_stack
+    from order_lifecycle.stack.home import disk_is_full, says_that_it_is_full
+
+    home = Settings().order_lifecycle_home
+    if running_stack(home) and disk_is_full(home):
+        return f"Temporal cannot write its data ({message}): {says_that_it_is_full(home)}"
+    return f"Temporal says no: {message}"
 
 
 def tell(answer: Any, as_json: bool, text: str | Callable[[], object], *, done: str = "") -> None:

@@ -147,24 +147,18 @@ class Home:
         return file.read_text()
 
     def exists(self) -> bool:
-        """Return whether the folder is still the one that was locked."""
-        try:
-            return os.path.samestat(os.stat(self.path / STACK_FILE), os.fstat(self._lock))
-        except OSError:
-            return False
+        """Return whether the folder is still there. (Not every file system gives a file the same
+        number twice, so the numbers are not compared.)"""
+        return (self.path / STACK_FILE).exists() and os.fstat(self._lock).st_nlink > 0
 
     def disk_is_full(self) -> bool:
         """Return whether the disk has no room for the next file of PostgreSQL's log."""
-        about = os.fstatvfs(self._lock)
-        return about.f_bavail * about.f_frsize < ROOM_FOR_A_FILE
+        return disk_is_full(self._lock)
 
     @property
     def full(self) -> str:
         """Return the sentence for a full disk."""
-        return (
-            f"the disk that holds {self.path} is full. Free some space there; "
-            "what was acknowledged is kept, and orders go on afterwards"
-        )
+        return says_that_it_is_full(self.path)
 
     def close(self) -> None:
         if not self.ephemeral:
@@ -173,6 +167,20 @@ class Home:
             _remove(self.path)
         os.close(self.lock_of_servers)
         os.close(self._lock)
+
+
+def disk_is_full(where: Path | int) -> bool:
+    """Return whether the disk of that file has no room for the next file of PostgreSQL's log."""
+    about = os.statvfs(where)
+    return about.f_bavail * about.f_frsize < ROOM_FOR_A_FILE
+
+
+def says_that_it_is_full(folder: Path) -> str:
+    """Return the sentence for a full disk."""
+    return (
+        f"the disk that holds {folder} is full. Free some space there; "
+        "what was acknowledged is kept, and orders go on afterwards"
+    )
 
 
 # --- the folder and its lock ---------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -54,7 +55,9 @@ def up(
         )
         try:
             with stack as addresses:
-                said = addresses.model_dump_json() if as_json else _for_people(addresses, stack)
+                # As JSON in ASCII: whoever reads it may expect another encoding than ours.
+                as_ascii = json.dumps(addresses.model_dump(mode="json"))
+                said = as_ascii if as_json else _for_people(addresses, stack)
                 print(said, flush=True)
                 if not stack.servers:
                     return 0
@@ -76,8 +79,9 @@ def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
             return 0
         if not stack.home.exists():
             _tell(
-                f"The folder {stack.home.path} was removed while the stack ran, and its data with "
-                "it. So the servers are stopped. `order-lifecycle up` makes a new, empty one."
+                f"The folder {stack.home.path} was removed while the stack ran, its data with it, "
+                "or was renamed. So the servers are stopped. `order-lifecycle up` makes a new, "
+                "empty one; with --home it uses another."
             )
             return 1
         if stack.home.disk_is_full() != full:

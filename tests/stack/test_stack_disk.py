@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
 MEGABYTE = 2**20
+ITEMS = '[{"name": "apple", "qty": 1, "price": 5}]'
+ADDRESS = '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}'
 
 
 @pytest.fixture
@@ -76,6 +79,15 @@ def test_a_disk_that_fills_up_is_named_and_nothing_acknowledged_is_lost(
     ballast = fill(small_disk)
     wait_until_said(it, f"Attention: the disk that holds {home} is full. Free some space there")
     acknowledged = 100
+    told = subprocess.run(
+        [sys.executable, "-m", "order_lifecycle", "start", "abc-001", "p-1", "--items", ITEMS, "--address", ADDRESS],
+        env={**os.environ, "ORDER_LIFECYCLE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert (told.returncode, told.stderr.count("\n")) == (1, 1), told.stderr
+    assert f"the disk that holds {home} is full. Free some space there" in told.stderr
     try:
         while acknowledged < 100_000:
             write(url, 1000)
