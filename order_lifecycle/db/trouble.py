@@ -10,6 +10,7 @@ from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from order_lifecycle.db.connection import SERVER, connect
 from order_lifecycle.db.models import Base
+from order_lifecycle.environment import libpq_note
 
 _SETTING = "does not take a setting: {why}. Is it from DATABASE_URL, or from a variable PG…?"
 NO_TABLES = "has no such tables yet: run `alembic upgrade head`"
@@ -81,10 +82,11 @@ def trouble(error: SQLAlchemyError) -> str:
     code = getattr(error.orig, "pgcode", None)
     for words, says in _BY_WORDS.items() if code is None else ():
         if re.search(words, why):
-            return says.format(why=why)
+            return says.format(why=why) + libpq_note()
     answered = code or line != why or not isinstance(error, OperationalError)
     does = "says no" if answered else "does not answer"
-    return _BY_CODE.get(code or "", f"{does}: {{why}}").format(why=why)
+    says = _BY_CODE.get(code or "", f"{does}: {{why}}").format(why=why)
+    return says if code else says + libpq_note()
 
 
 def in_words(error: SQLAlchemyError) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from sqlalchemy import make_url
 
 import order_lifecycle
 from order_lifecycle.db.store import connect
+from order_lifecycle.db.trouble import why_unusable
 from order_lifecycle.lab import start_worker
 from order_lifecycle.lab import up as lab_up
 from order_lifecycle.lab import world as worlds
@@ -143,8 +145,10 @@ def test_they_do_reach_a_server_of_somebody_else_and_an_error_names_them(
     monkeypatch.setenv("PGSSLMODE", "require")
     given = Settings(database_url=stack.database_url, temporal_host=stack.temporal_host).resolved()
     assert given.database_url
-    with pytest.raises(StackError, match=r"set in the environment, and in force here: .*PGSSLMODE"):
+    named = r"set in the environment, and in force here: .*PGSSLMODE"
+    with pytest.raises(StackError, match=named):
         Stack(None, settings=given).__enter__()
+    assert re.search(named, str(why_unusable(given.database_url.get_secret_value())))  # as a worker says it
     assert os.environ["PGSSLMODE"] == "require"
 
 
