@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import Engine, inspect, select
+from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
@@ -44,7 +44,7 @@ _BY_WORDS = {
     "No such file or directory": "refuses the connection. Is it running, and is the path right?",
     "timeout expired|timed out": "does not answer in time",
     "could not translate host name": "cannot be found: {why}",
-    "authentication failed|no password supplied|no such user|role .* does not exist|pg_hba.conf": (
+    "authentication|no password supplied|no such user|role .* does not exist|pg_hba.conf": (
         "lets nobody in like this: {why}. Are the user and the password in DATABASE_URL right?"
     ),
     "database .* does not exist|no such database": (
@@ -57,7 +57,9 @@ _BY_WORDS = {
         "has no connection free: {why}"
     ),
     "starting up|shutting down|recovery": "is not ready: {why}",
-    "query_wait_timeout|server_login_retry|server login": "is a pooler that says no: {why}",
+    "query_wait_timeout|server_login_retry|server login|pgbouncer cannot connect": (
+        "is a pooler that says no: {why}"
+    ),
     "startup parameter|configuration parameter|invalid value for parameter": _SETTING,
     "No space left on device": "has no space left on its disk: {why}",
     "closed the connection|connection has been closed|EOF detected|connection already closed": (
@@ -65,6 +67,8 @@ _BY_WORDS = {
     ),
     "Network is unreachable|No route to host": "cannot be reached: {why}",
 }
+_OTHER_TABLES = ("42P01", "42703")
+_OUR_VERSIONS = re.compile(r"\d{4}")  # see migrations/versions
 _CONNECTION = re.compile(
     r'connection to server (?:at "(?P<host>[^"]*)"(?: \([^)]*\))?, port (?P<port>\d+)'
     r'|on socket "(?P<socket>[^"]*)") failed: (?P<why>.*)'
@@ -79,7 +83,7 @@ def trouble(error: SQLAlchemyError) -> str:
         return f"cannot be used: {error}"
     line = _first_line(error)
     why = re.sub(r"^[A-Z]+: +", "", line)
-    code = getattr(error.orig, "pgcode", None)
+    code = _code(error)
     for words, says in _BY_WORDS.items() if code is None else ():
         if re.search(words, why):
             return says.format(why=why) + libpq_note()
@@ -98,7 +102,7 @@ def is_known(error: BaseException) -> bool:
     """Return True for a trouble of the server's or of the network's, which a line describes, and
     False for what may be a mistake in our own code."""
     if isinstance(error, DBAPIError):
-        return isinstance(error, OperationalError) or getattr(error.orig, "pgcode", 0) in _BY_CODE
+        return isinstance(error, OperationalError) or _code(error) in _BY_CODE
     return isinstance(error, NoFreeConnection)
 
 
@@ -110,19 +114,36 @@ def why_unusable(database_url: str) -> str | None:
             for table in Base.metadata.sorted_tables:
                 view.execute(select(*table.c).limit(0))
     except SQLAlchemyError as error:
-        if getattr(getattr(error, "orig", None), "pgcode", None) != "42P01":
-            return in_words(error)
-        return f"{_where(error)} {_no_tables(engine)}"
+        strange = _whose(engine) if _code(error) in _OTHER_TABLES else None
+        return f"{_where(error)} {strange}" if strange else in_words(error)
     finally:
         engine.dispose()
     return None
 
 
-def _no_tables(engine: Engine) -> str:
-    tables = inspect(engine).get_table_names()
-    if tables:
-        return f"{NO_TABLES}. It has others, such as {tables[0]}: is DATABASE_URL right?"
-    return NO_TABLES
+def _whose(engine: Engine) -> str | None:
+    """Say what is in a database that does not look like ours, or None if it may be."""
+    version = None
+    try:
+        tables = inspect(engine).get_table_names()
+        if "alembic_version" in tables:
+            tables.remove("alembic_version")
+            with engine.connect() as view:
+                version = view.scalar(text("SELECT max(version_num) FROM alembic_version"))
+    except SQLAlchemyError:
+        return None  # it may not be looked at; the error that led here says enough
+    if _OUR_VERSIONS.fullmatch(version or "") or not (version or tables):
+        return None
+    has = f"the table {tables[0]}" if tables else "no tables"
+    has += f" and the alembic_version {version}" if version else ""
+    return (
+        f"has a database that is not ours: it has {has}. Is DATABASE_URL right? "
+        "Give this project one of its own, and run `alembic upgrade head`"
+    )
+
+
+def _code(error: SQLAlchemyError) -> str | None:
+    return getattr(getattr(error, "orig", None), "pgcode", None)
 
 
 def _first_line(error: DBAPIError) -> str:

@@ -30,12 +30,13 @@ pool_mode = transaction
 default_pool_size = {connections}
 max_client_conn = {clients}
 logfile = {folder}/log
+{more}
 """
 
 
 @contextmanager
-def pgbouncer(database_url: str, connections: int = 4, clients: int = 100) -> Iterator[str]:
-    """Run one in transaction mode, and yield the address of the same database through it."""
+def pgbouncer(database_url: str, connections: int = 4, clients: int = 100, more: str = "") -> Iterator[str]:
+    """Run one in transaction mode, and yield the address of the same database through it. `more`: settings of its."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         if os.environ.get("PGBOUNCER_TESTS") == "required":
@@ -47,7 +48,9 @@ def pgbouncer(database_url: str, connections: int = 4, clients: int = 100) -> It
         folder = Path(name)
         (folder / "users.txt").write_text(f'"{url.username}" "{url.password}"\n')
         (folder / "pgbouncer.ini").write_text(
-            CONFIGURATION.format(server=url.port, port=port, folder=folder, connections=connections, clients=clients)
+            CONFIGURATION.format(
+                server=url.port, port=port, folder=folder, connections=connections, clients=clients, more=more
+            )
         )
         somebody = {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
         if somebody:  # it refuses to be root

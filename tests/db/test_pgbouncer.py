@@ -67,6 +67,14 @@ def test_the_limits_hold(pooled: Engine, setting: str, value: str) -> None:
     assert shown(pooled, setting) == value
 
 
+def test_the_limits_hold_where_the_pooler_ignores_them_in_silence(database_url: str) -> None:
+    with pgbouncer(database_url, more="ignore_startup_parameters = options") as url:
+        engine = connect(url)
+        assert shown(engine, "statement_timeout") == "5s"
+        assert shown(engine, "idle_in_transaction_session_timeout") == "500ms"
+        engine.dispose()
+
+
 def test_the_limits_do_not_leak_to_others(pooled: Engine, pooled_url: str) -> None:
     """Our transactions and a stranger's take turns on the one connection that there is."""
     with pgbouncer(pooled_url, connections=1) as narrow:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -83,6 +85,35 @@ CONNECTIONS: dict[str, tuple[Callable[[str], str], str]] = {
 def test_a_connection_that_cannot_be_made(database_url: str, name: str) -> None:
     change, says = CONNECTIONS[name]
     assert says in told(change(database_url))
+
+
+def test_a_server_that_asks_for_the_password_itself(database_url: str) -> None:
+    """As somebody on the port would who wants to know it."""
+    with impostor() as port:
+        words = told(with_query(changed(database_url, port=port), require_auth="scram-sha-256"))
+    assert "lets nobody in like this: " in words
+    assert "server requested a cleartext password" in words
+
+
+@contextmanager
+def impostor() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor(1) as thread:
+
+        def ask() -> None:
+            while True:
+                try:
+                    client, _ = server.accept()
+                except OSError:  # it is closed
+                    return
+                with client:
+                    while (start := client.recv(1024)) and start[4:8] in (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"):
+                        client.sendall(b"N")  # no encryption
+                    client.sendall(b"R\x00\x00\x00\x08\x00\x00\x00\x03")
+                    client.recv(1024)
+
+        thread.submit(ask)
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_server_that_accepts_and_does_not_answer(database_url: str) -> None:
@@ -167,11 +198,22 @@ def test_a_database_without_tables_is_not(bare_database_url: str) -> None:
     assert why.endswith("has no such tables yet: run `alembic upgrade head`")
 
 
-def test_a_database_of_another_project_is_not(bare_database_url: str) -> None:
-    administer(bare_database_url, "CREATE TABLE things (id int)")
+THEIRS = "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('27c6a30d7c24')"
+
+
+@pytest.mark.parametrize(
+    ("made_by", "says"),
+    [
+        ("CREATE TABLE things (id int)", "it has the table things. Is DATABASE_URL right?"),
+        (THEIRS, "it has no tables and the alembic_version 27c6a30d7c24. Is DATABASE_URL right?"),
+        (f"CREATE TABLE orders (id int); {THEIRS}", "it has the table orders and the alembic_version 27c6a30d7c24."),
+    ],
+)
+def test_a_database_of_another_project_is_not(bare_database_url: str, made_by: str, says: str) -> None:
+    administer(bare_database_url, made_by)
     why = why_unusable(bare_database_url)
     assert why
-    assert "It has others, such as things: is DATABASE_URL right?" in why
+    assert f"has a database that is not ours: {says}" in why
 
 
 def test_a_database_of_another_version_is_not(owner_url: str, database_url: str) -> None:

@@ -50,7 +50,7 @@ def test_a_worker_of_another_projects_database_says_so(
 ) -> None:
     administer(bare_database_url, "CREATE TABLE things (id int)")
     worker = start_worker("order", environment=environment | {"DATABASE_URL": bare_database_url})
-    worker.until_said("It has others, such as things: is DATABASE_URL right?")
+    worker.until_said("has a database that is not ours: it has the table things. Is DATABASE_URL right?")
 
 
 @pytest.mark.parametrize(
