@@ -64,6 +64,7 @@ class Postgres(Server):
         self._ports = ports
         self._data = home.path / "postgres"
         self._unfinished = home.path / "postgres.new"
+        self._started = False
         self._initdb: subprocess.Popen[bytes] | None = None
 
     @property
@@ -123,10 +124,13 @@ class Postgres(Server):
         return self.home.password(PASSWORD_OF[role])
 
     def _start_server(self) -> None:
-        if self.home.only_ours:
+        if self.home.only_ours and not self._started:
             # Nobody has the data open. PostgreSQL removes the file that an earlier life left, too,
             # but not if that life's process ID now belongs to somebody else, as in a container.
+            # (A second start in this life is PostgreSQL's to judge: if it was killed, some of its
+            # processes may still be there.)
             (self._data / "postmaster.pid").unlink(missing_ok=True)
+        self._started = True
         self.port = self._ports.choose(first=None if self.home.ephemeral else PORT)
         settings = {
             "port": str(self.port),

@@ -9,15 +9,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from lives import ORDINARY_USER, PID_NAMESPACE, USER, Lives, closed_to_others, live
 
 from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.postgres import Postgres
+from order_lifecycle.stack.server import Ports, StackError, stop
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root can become another user, in a namespace of its own")
@@ -104,3 +108,27 @@ def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any
     up(home).addresses()
     assert not list(home.glob("*.new"))
     assert not list(home.glob("*.unfinished"))
+
+
+@linux
+def test_a_second_start_in_one_life_does_not_pass_by_what_still_has_the_data_open(tmp_path: Path) -> None:
+    """A process of PostgreSQL's that outlives the first one may still write. Only PostgreSQL can tell."""
+    with closing(Home(tmp_path / "home")) as home:
+        server = Postgres(home, Ports())
+        try:
+            server.start()
+            server.wait_until_ready(lambda: time.sleep(0.02))
+            first = psutil.Process(server._process.pid)  # type: ignore[union-attr]
+            left = next(child for child in first.children() if "checkpointer" in " ".join(child.cmdline()))
+            left.suspend()  # so that it does not notice
+            first.kill()
+            server._process.wait(10)  # type: ignore[union-attr]
+            server.start()
+            with pytest.raises(StackError, match=r"pre-existing shared memory block|lock file"):
+                server.wait_until_ready(lambda: time.sleep(0.02))
+            left.kill()
+            psutil.wait_procs([left], timeout=10)
+            server.start()
+            server.wait_until_ready(lambda: time.sleep(0.02))
+        finally:
+            stop([server])
