@@ -43,9 +43,15 @@ class ShortFailures(DefaultFailureConverter):
 
 def plain_words(error: BaseException) -> str:
     """Say what went wrong in one line, which names the innermost cause first."""
-    inner = error
-    while not isinstance(inner, SQLAlchemyError) and inner.__cause__ is not None:
-        inner = inner.__cause__
+    inner: BaseException = error
+    seen = {id(error)}  # causes may go in a circle
+    # The driver's own error, below SQLAlchemy's, says less.
+    while not isinstance(inner, SQLAlchemyError):
+        cause = inner.__cause__
+        if cause is None or id(cause) in seen:
+            break
+        seen.add(id(cause))
+        inner = cause
     words = _words(inner)
     outer = "" if inner is error else str(error)
     if outer and outer not in words:

@@ -61,7 +61,14 @@ def recursive() -> BaseException:
     raise AssertionError
 
 
+def circle() -> BaseException:
+    one, two = RuntimeError("the innermost cause"), RuntimeError("the innermost cause, too")
+    one.__cause__, two.__cause__ = two, one
+    return raised(one)
+
+
 HUGE = {
+    "causes in a circle": circle,
     "a message of 1 MB": lambda: raised(RuntimeError("the innermost cause" + "x" * 1_000_000)),
     "many lines": lambda: raised(RuntimeError("the innermost cause" + "\n" * 1_000_000)),
     "not ASCII": lambda: raised(RuntimeError("the innermost cause " + "千代田区😀" * 100_000)),
