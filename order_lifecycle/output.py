@@ -248,7 +248,11 @@ def prepare() -> None:
 
 def width() -> int | None:
     """Return the width of the terminal that standard output is, or None if it is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    if not sys.stdout.isatty():
+        return None
+    # COLUMNS wins. Without it, shutil asks the first standard output, which `prepare` replaced.
+    its_own = os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    return shutil.get_terminal_size((its_own, 24)).columns
 
 
 def write(text: str) -> None:

@@ -73,7 +73,15 @@ def test_tables_in_a_terminal_lose_no_digit(columns: int) -> None:
     for whole in (LONG, f"pay-{LONG}", "129999.00", "charged"):
         assert whole in shown
     assert r"\u202eelppa" in "".join(shown.split())
+    assert ("created_at" in shown.partition("payments (1)")[2].splitlines()[1]) == (columns == 200)
     assert "\u202e" not in shown
+
+
+@pytest.mark.usefixtures("rows")
+def test_a_table_is_as_wide_as_the_terminal() -> None:
+    assert "(too narrow" not in in_terminal(200, "tables", LONG, "--table", "payments")
+    narrow = in_terminal(100, "tables", LONG, "--table", "payments")
+    assert max(map(len, narrow.splitlines())) in range(81, 101)
 
 
 @pytest.mark.usefixtures("rows")

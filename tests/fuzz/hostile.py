@@ -47,6 +47,8 @@ VALUES: list[Any] = [
     {"address": "575 Lake Dr."},
     {"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": 43210},
     {"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210", "more": 1},
+    {"address": "575 Lake Dr.", "city": "Columbus", "country": "Germany"},
+    {"address": "575 Lake Dr.", "city": "Columbus", "country": ["US"], "state": {}},
     {"address": "575 Lake Dr.", "city": "a\0b", "state": "OH", "zipcode": "43210"},
     {"address": "\x1b[31mred", "city": "Columbus", "state": "OH", "zipcode": "43210"},
     {"address": "x" * LONG, "city": "Columbus", "state": "OH", "zipcode": "43210"},
