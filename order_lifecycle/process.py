@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import ctypes
 import gc
 import os
+import select
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 T = TypeVar("T")
 
@@ -67,15 +70,22 @@ def stop_requests(lifeline: bool = False) -> asyncio.Event:
 
 
 def when_input_ends(then: Callable[[], object], at_most: float = 10.0) -> None:
-    """Call `then` when standard input ends, which it does when the process at the other end of the
-    pipe is gone, however it went; and end this process by force if it is still there `at_most`
-    seconds later."""
+    """Call `then` when standard input ends or the process that started this one is gone.
+
+    The input is a pipe that ends with the process at its other end. A process that this one has
+    forked may still hold the pipe, so the parent itself is watched too. A process that was stopped
+    (SIGSTOP) is continued when its parent is gone. Ends this process by force if it is still there
+    `at_most` seconds later.
+    """
+    parent = os.getppid()
+    _continue_when_the_parent_is_gone()
 
     def watch() -> None:
         # os.read, not sys.stdin: a daemon thread that holds the lock of sys.stdin stops the
         # interpreter from exiting.
-        while os.read(0, 1024):
-            pass
+        while os.getppid() == parent:
+            if select.select([0], [], [], PARENT_EVERY)[0] and not os.read(0, 1024):
+                break
         then()
         time.sleep(at_most)
         said = f"not stopped {at_most:g} s after the lifeline ended: exiting now"
@@ -83,3 +93,31 @@ def when_input_ends(then: Callable[[], object], at_most: float = 10.0) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
+
+
+PARENT_EVERY = 1.0  # s between two looks at whether the parent is still there
+
+
+def _continue_when_the_parent_is_gone() -> None:
+    """Ask Linux for SIGCONT at the parent's end, which does nothing to a process that runs."""
+    if sys.platform != "linux":
+        return
+    parent_death_signal = 1  # PR_SET_PDEATHSIG, of <linux/prctl.h>
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGCONT)
+
+
+_lifelines: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
+
+
+def hold(lifeline: IO[bytes]) -> None:
+    """Keep a lifeline for this process alone: what it forks closes its copy."""
+    if not _lifelines:
+        os.register_at_fork(after_in_child=_let_go)
+    _lifelines.add(lifeline)
+
+
+def _let_go() -> None:
+    for lifeline in [*_lifelines]:
+        # The file below the buffer, whose lock another thread may have held at the fork.
+        getattr(lifeline, "raw", lifeline).close()
+    _lifelines.clear()

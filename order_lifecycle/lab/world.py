@@ -8,6 +8,7 @@ the pipe ends, and so do they.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import tempfile
 import weakref
@@ -24,7 +25,7 @@ from order_lifecycle.faults import Faults
 from order_lifecycle.jupyter import PORT, proxied_path
 from order_lifecycle.lab.markup import show_frames_as_text
 from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
-from order_lifecycle.process import end_without_collecting
+from order_lifecycle.process import end_without_collecting, hold
 from order_lifecycle.settings import OURS, Addresses, Settings
 from order_lifecycle.stack.server import Ports
 
@@ -58,6 +59,7 @@ class Process:
         # Popen outlives its last reference for as long as the process runs, and would keep the
         # lifeline with it.
         assert self._popen.stdin is not None
+        hold(self._popen.stdin)
         weakref.finalize(self, self._popen.stdin.close)
 
     @property
@@ -90,6 +92,7 @@ class Process:
         """Ask it to end (SIGTERM), and wait until it has. Raises LabError if it has not after
         `at_most` seconds."""
         self._popen.terminate()
+        self._popen.send_signal(signal.SIGCONT)  # a process that was stopped hears nothing
         self._wait_for_end(at_most)
 
     def kill(self) -> None:

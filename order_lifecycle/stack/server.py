@@ -16,8 +16,11 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import psutil
 
 if TYPE_CHECKING:
     from order_lifecycle.stack.home import Home
@@ -212,9 +215,14 @@ class Server(ABC):
         return "\n".join(end) or "(it is empty)"
 
     def _launch(
-        self, command: Sequence[str], cwd: Path, more: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        cwd: Path,
+        more: Mapping[str, str] | None = None,
+        inherited: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """`more`: what its environment has beside the ordinary."""
+        """`more`: what its environment has beside the ordinary. `inherited`: descriptors of ours
+        that it keeps open."""
         # Only what a server needs: the rest (PGOPTIONS, TEMPORAL_…, a locale) would change how it
         # works.
         environment = {
@@ -233,7 +241,7 @@ class Server(ABC):
                     stderr=subprocess.STDOUT,
                     process_group=0,
                     umask=0o077,
-                    pass_fds=[self.home.lock_of_servers],
+                    pass_fds=[self.home.lock_of_servers, *inherited],
                 )
         except OSError as error:
             raise StackError(
@@ -242,8 +250,22 @@ class Server(ABC):
         return self._process
 
     def ask_to_stop(self) -> None:
+        """Send its stop signal, and continue what was stopped (SIGSTOP) and would not hear it."""
         if self._process is not None:
             self._process.send_signal(self.stop_signal)
+            for process in self._all():
+                with suppress(psutil.Error):
+                    process.send_signal(signal.SIGCONT)
+
+    def _all(self) -> list[psutil.Process]:
+        """Its process and all below it, each of which may have a process group of its own."""
+        if self._process is None:
+            return []
+        try:
+            process = psutil.Process(self._process.pid)
+            return [process, *process.children(recursive=True)]
+        except psutil.Error:
+            return []  # it has ended
 
     def stop_by(self, deadline: float) -> None:
         """Wait for its end until `deadline` (time.monotonic), then end it by force."""
@@ -252,7 +274,9 @@ class Server(ABC):
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            for process in self._all():
+                with suppress(psutil.Error):
+                    process.kill()
             self._process.wait()
 
 

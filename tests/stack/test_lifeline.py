@@ -1,0 +1,137 @@
+"""Nothing outlives its kernel: not what was stopped (SIGSTOP), and not for a process that the kernel has forked."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
+
+# A kernel in which a notebook has started servers and a worker, and then forks in every way that Python has.
+KERNEL = """
+import multiprocessing, os, sys, time
+from concurrent.futures import ProcessPoolExecutor
+from order_lifecycle import lab
+
+world = lab.up()
+worker = lab.start_worker("order")
+fork = multiprocessing.get_context("fork")
+pool = fork.Pool(1)
+executor = ProcessPoolExecutor(1, mp_context=fork)
+executor.submit(os.getpid).result()
+one = fork.Process(target=time.sleep, args=[300])
+one.start()
+if not (child := os.fork()):
+    time.sleep(300)
+forked = [pool.apply(os.getpid), executor.submit(os.getpid).result(), one.pid, child]
+print(world.process.pid, worker.pid, *forked, flush=True)
+for line in sys.stdin:
+    exec(line)
+    print("done", flush=True)
+"""
+
+
+class Kernel:
+    def __init__(self, folder: Path) -> None:
+        with (folder / "kernel.log").open("wb") as log:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-c", KERNEL],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=folder,
+            )
+        assert self._popen.stdout
+        line = self._popen.stdout.readline()
+        assert line, (folder / "kernel.log").read_text()
+        supervisor, worker, *forked = map(int, line.split())
+        self.supervisor, self.worker = psutil.Process(supervisor), psutil.Process(worker)
+        self.forked = [psutil.Process(pid) for pid in forked]
+        self.started = [self.worker, self.supervisor, *self.supervisor.children(recursive=True)]
+
+    def named(self, name: str) -> list[psutil.Process]:
+        return [process for process in self.started if process.name() == name]
+
+    def run(self, line: str) -> None:
+        assert self._popen.stdin
+        assert self._popen.stdout
+        print(line, file=self._popen.stdin, flush=True)
+        assert self._popen.stdout.readline() == "done\n"
+
+    def kill(self) -> None:
+        self._popen.kill()
+        self._popen.wait()
+
+    def end(self) -> None:
+        self.kill()
+        for stream in (self._popen.stdin, self._popen.stdout):
+            assert stream
+            stream.close()
+        for process in [*self.forked, *self.started]:  # what a test that fails would leave
+            if process.is_running():
+                process.kill()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    it = Kernel(tmp_path)
+    yield it
+    it.end()
+
+
+STOPPED: dict[str, Callable[[Kernel], list[psutil.Process]]] = {
+    "nothing": lambda kernel: [],
+    "the worker": lambda kernel: [kernel.worker],
+    "the supervisor": lambda kernel: [kernel.supervisor],
+    "PostgreSQL": lambda kernel: kernel.named("postgres"),
+    "Temporal": lambda kernel: kernel.named("temporal"),
+    "everything": lambda kernel: kernel.started,
+}
+
+
+@pytest.mark.parametrize("stopped", STOPPED)
+def test_nothing_outlives_a_kernel_that_is_killed(kernel: Kernel, stopped: str) -> None:
+    for process in STOPPED[stopped](kernel):
+        process.send_signal(signal.SIGSTOP)
+    assert all(process.is_running() for process in kernel.forked)
+    kernel.kill()
+    _, alive = psutil.wait_procs(kernel.started, timeout=40)
+    assert alive == []
+    assert all(process.is_running() for process in kernel.forked[2:])  # so it was not their end that did it
+
+
+@pytest.mark.parametrize("stopped", ["PostgreSQL", "everything"])
+def test_what_was_stopped_ends_when_it_is_asked_to(kernel: Kernel, stopped: str) -> None:
+    for process in STOPPED[stopped](kernel):
+        process.send_signal(signal.SIGSTOP)
+    kernel.run("world.process.stop(); worker.stop()")
+    _, alive = psutil.wait_procs(kernel.started, timeout=10)
+    assert alive == []
+
+
+def test_what_is_forked_has_no_lifeline(kernel: Kernel) -> None:
+    """The kernel's own death, which is watched too, is not all that ends what it started."""
+    inodes = {Path(f"/proc/{process.pid}/fd/0").readlink() for process in (kernel.worker, kernel.supervisor)}
+    give_up = time.monotonic() + 20
+    for process in kernel.forked:
+        while open_files(process) & inodes:  # it may have only just begun
+            assert time.monotonic() < give_up
+            time.sleep(0.02)  # between two looks
+
+
+def open_files(process: psutil.Process) -> set[Path]:
+    """What it has open now, the pipes included."""
+    found = set()
+    for file in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.add(file.readlink())
+    return found
