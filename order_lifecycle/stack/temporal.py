@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import json
+import secrets
 import signal
 from collections.abc import Callable, Mapping
 
@@ -16,6 +18,7 @@ from order_lifecycle.stack.server import (
     file_of_wheel,
     setpriv,
 )
+from order_lifecycle.stack.ui_guard import UiGuard, hidden_address
 
 PORT, UI_PORT = 7233, 8233
 
@@ -74,11 +77,14 @@ class Temporal(Server):
         self._wanted = port, ui_port
         self._ui_path = ui_path
         self._dynamic_config = dynamic_config
+        self._ui_address = hidden_address()
+        self._guard: UiGuard | None = None
 
     def start(self) -> None:
         def choose(wanted: int | None, first: int, option: str) -> int:
             return self._ports.choose(wanted, None if self.home.ephemeral else first, option)
 
+        self._dismiss_the_guard()  # it has the port, if this is not the first start
         self.port = choose(self._wanted[0], PORT, "--port")
         self.ui_port = choose(self._wanted[1], UI_PORT, "--ui-port")
         self._http_port = self._ports.choose()
@@ -86,6 +92,9 @@ class Temporal(Server):
         command += ["--ip", "127.0.0.1", "--port", str(self.port)]
         command += ["--http-port", str(self._http_port), "--ui-port", str(self.ui_port)]
         command += ["--ui-disable-news-fetch", "--log-level", "error"]
+        if self._ui_address:
+            command += ["--ui-ip", self._ui_address]
+            self._guard_the_ui(self._ui_address)
         if self._ui_path:
             command += ["--ui-public-path", self._ui_path.replace("{port}", str(self.ui_port))]
         if not self.home.ephemeral:
@@ -93,7 +102,11 @@ class Temporal(Server):
             # Relative: a `?` or `%` in a path means something to SQLite.
             command += ["--db-filename", DATABASE]
             command += ["--sqlite-pragma", SQLITE_JOURNAL]
-        for key, value in self._dynamic_config.items():
+        # A web page can send requests to loopback, and with a host name that it has rebound also
+        # read the answers. No browser resolves this name.
+        self._http_host = f"{secrets.token_hex(16)}.invalid"
+        allowed = {"frontend.httpAllowedHosts": json.dumps([self._http_host])}
+        for key, value in {**self._dynamic_config, **allowed}.items():
             command += ["--dynamic-config-value", f"{key}={value}"]
         for key, value in SEARCH_ATTRIBUTES.items():
             command += ["--search-attribute", f"{key}={value}"]
@@ -102,6 +115,24 @@ class Temporal(Server):
             cwd=self.home.path,
             more=ENVIRONMENT if self._dynamic_config else None,  # or it is to be as shipped
         )
+
+    def _guard_the_ui(self, address: str) -> None:
+        try:
+            self._guard = UiGuard(self.ui_port, address)
+        except OSError as error:
+            raise StackError(
+                f"Port {self.ui_port} was taken for something else just now: {error.strerror}. "
+                "Try again, or choose another with --ui-port PORT."
+            ) from error
+
+    def stop_by(self, deadline: float) -> None:
+        super().stop_by(deadline)
+        self._dismiss_the_guard()
+
+    def _dismiss_the_guard(self) -> None:
+        if self._guard:
+            self._guard.close()
+            self._guard = None
 
     def _prepare_data(self) -> None:
         """Let a database that was never ready be made anew: it may lack its tables."""
@@ -120,23 +151,32 @@ class Temporal(Server):
         # exist, they all have to. (Not asked through the Web UI: its own connection waits for a
         # second after a first try that fails.)
         nothing = "/api/v1/namespaces/default/workflows/none"
-        return self._answers(self._http_port, nothing, http.client.NOT_FOUND) and self._answers(
-            self.ui_port, "/", http.client.OK, http.client.PERMANENT_REDIRECT
+        ours = {"Host": self._http_host}
+        api = http.client.HTTPConnection("127.0.0.1", self._http_port, timeout=2)
+        ui = http.client.HTTPConnection(self._ui_address or "127.0.0.1", self.ui_port, timeout=2)
+        return self._answers(api, nothing, ours, http.client.NOT_FOUND) and self._answers(
+            ui, "/", {}, http.client.OK, http.client.PERMANENT_REDIRECT
         )
 
-    def _answers(self, port: int, path: str, *wanted: int) -> bool:
+    def _answers(
+        self,
+        connection: http.client.HTTPConnection,
+        path: str,
+        headers: Mapping[str, str],
+        *wanted: int,
+    ) -> bool:
         """Return whether GET is answered with one of these statuses."""
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        where = f"{connection.host}:{connection.port}"
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=headers)
             status = connection.getresponse().status
         except OSError as error:
             passes = isinstance(error, (TimeoutError, ConnectionError)) or error.errno in MAY_PASS
-            return self.seen(f"127.0.0.1:{port} says {error.strerror or error}", passes)
+            return self.seen(f"{where} says {error.strerror or error}", passes)
         except http.client.HTTPException as error:
-            return self.seen(f"127.0.0.1:{port} gives no HTTP answer: {error!r}", may_pass=False)
+            return self.seen(f"{where} gives no HTTP answer: {error!r}", may_pass=False)
         finally:
             connection.close()
         passes = status not in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
-        said = f"127.0.0.1:{port} answers {status} to GET {path}"
+        said = f"{where} answers {status} to GET {path}"
         return status in wanted or self.seen(said, passes)

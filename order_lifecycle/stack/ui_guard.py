@@ -1,0 +1,111 @@
+"""What stands before Temporal's Web UI, which answers whatever host name a browser asks for.
+
+A web page can point its own host name at 127.0.0.1 (DNS rebinding). To the browser the Web UI is
+then a part of that page, which may read every order and cancel it. So the Web UI listens at an
+address that a page cannot know, and this guard at the one that people use. It passes on only
+connections whose first request names this machine. A browser opens a connection for one host name,
+so it need not look at the requests that follow.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import secrets
+import socket
+import socketserver
+import sys
+import threading
+from contextlib import suppress
+from urllib.parse import urlsplit
+
+NAMES = ("127.0.0.1", "localhost")
+LONGEST_HEAD = 64 * 1024  # bytes
+HEAD_AT_MOST = 30.0  # s
+REFUSED = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
+    b"This Web UI answers to 127.0.0.1 and localhost only.\n"
+)
+
+
+def hidden_address() -> str | None:
+    """Return a random loopback address, or None where there is only one, as on macOS."""
+    if sys.platform != "linux":
+        return None
+    return ".".join(["127", *(str(1 + secrets.randbelow(254)) for _ in range(3))])
+
+
+class UiGuard:
+    """Listens at 127.0.0.1 and a port, for the Web UI at `address` and the same port.
+
+    Raises OSError if the port is not free.
+    """
+
+    def __init__(self, port: int, address: str) -> None:
+        class Connection(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with suppress(OSError):  # one of the two is gone, and so is the connection
+                    _pass_on(self.request, port, address)
+
+        self._server = _Server(("127.0.0.1", port), Connection)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="guard of the Web UI", daemon=True
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+
+def _pass_on(browser: socket.socket, port: int, address: str) -> None:
+    browser.settimeout(HEAD_AT_MOST)
+    head = b""
+    while b"\r\n\r\n" not in head:
+        received = browser.recv(LONGEST_HEAD)
+        head += received
+        if not received or len(head) > LONGEST_HEAD:
+            return
+    if not names_us(head, port):
+        browser.sendall(REFUSED)
+        return
+    browser.settimeout(None)
+    with socket.create_connection((address, port)) as ui:
+        ui.sendall(head)
+        back = threading.Thread(target=_copy, args=(ui, browser), daemon=True)
+        back.start()
+        _copy(browser, ui)
+        back.join()
+
+
+def names_us(head: bytes, port: int) -> bool:
+    """Return whether the head of a request has one Host, which is ours or a proxy's.
+
+    A browser that connects to this port names it in Host. Another port there means that a proxy
+    was asked, such as the Jupyter server's, which has its own protection.
+    """
+    hosts = http.client.parse_headers(io.BytesIO(head.partition(b"\r\n")[2])).get_all("Host", [])
+    if len(hosts) != 1:
+        return False
+    try:
+        host = urlsplit(f"//{hosts[0]}")
+        return host.hostname in NAMES or (host.port or 80) != port
+    except ValueError:
+        return False
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    """Pass on all that comes, and then the end."""
+    with suppress(OSError):
+        while received := source.recv(LONGEST_HEAD):
+            target.sendall(received)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
