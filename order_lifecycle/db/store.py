@@ -56,9 +56,9 @@ class Standing:
 class Store:
     """The orders, payments and events of one database.
 
-    Every method may raise `sqlalchemy.exc.OperationalError` (the database cannot be reached: try
-    again), `sqlalchemy.exc.TimeoutError` (no connection was free: try again) and, where it says so,
-    `Refused` (it can be reached, and the answer is no).
+    Every method may raise `sqlalchemy.exc.DBAPIError` (the database cannot be reached or has ended
+    the transaction: try again), `sqlalchemy.exc.TimeoutError` (no connection was free: try again)
+    and, where it says so, `Refused` (it can be reached, and the answer is no).
     """
 
     def __init__(self, engine: Engine) -> None:

@@ -31,7 +31,7 @@ _BY_CODE = {
     "53100": "has no space left on its disk: {why}",
     "53200": "has no memory left: {why}",
     "53300": "has no connection free: {why}",
-    "55P03": "keeps a row locked for another transaction: {why}",
+    "55P03": "keeps a row or a table locked for another transaction: {why}",
     "57014": "has ended a statement: {why}",
     "57P01": "has ended the connection: {why}",
     "57P02": "has ended the connection: {why}",
