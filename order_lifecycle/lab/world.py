@@ -114,14 +114,19 @@ class Process:
         )
 
     def first_line(self, at_most: float) -> str:
-        """The first line of its standard output. Raises LabError if there is none after `at_most`
-        seconds."""
-        wait_here(
-            lambda: _text(self._out).endswith("\n"),
-            f"the {self.name} to be ready",
-            at_most,
-            self.last_words,
-        )
+        """Return the first line of its standard output. Raises LabError, with what it last said, if
+        there is none after `at_most` seconds."""
+        try:
+            wait_here(
+                lambda: _text(self._out).endswith("\n"),
+                f"the {self.name} to be ready",
+                at_most,
+                self.last_words,
+            )
+        except LabError as error:
+            if self.alive:
+                raise LabError(f"{error}. It last said:\n{self.tail()}") from None
+            raise
         return _text(self._out).partition("\n")[0]
 
     def __repr__(self) -> str:

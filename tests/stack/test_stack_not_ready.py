@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from order_lifecycle.lab.waiting import LabError
+from order_lifecycle.lab.world import Process
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import PASSWORD_OF
 from order_lifecycle.stack.server import READY_AT_MOST, Ports, StackError
@@ -114,3 +116,12 @@ def test_a_folder_that_may_not_be_written(up: Callable[..., Any], tmp_path: Path
     it = up(tmp_path / "closed" / "home")
     assert it.process.wait(60) == 1
     assert "cannot hold the data: Permission denied. Give another --home." in it.said()
+
+
+def test_a_notebook_that_waits_in_vain_shows_what_the_process_last_said() -> None:
+    process = Process("python", ["code"])  # it greets on standard error, and then waits for input
+    try:
+        with pytest.raises(LabError, match=r"the python to be ready: not after 3 s. It last said:\nPython 3"):
+            process.first_line(at_most=3)
+    finally:
+        process.kill()
