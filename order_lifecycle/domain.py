@@ -234,6 +234,10 @@ LONGEST_RETRY_INTERVAL = timedelta(seconds=5)
 # Temporal refuses what is negative, and Python cannot add the rest to a date: the order would
 # neither begin nor end.
 Span = Annotated[timedelta, Field(ge=SHORTEST_SPAN, le=LONGEST_SPAN)]
+# Time for a task to reach a worker, for its transaction, and for the answer to reach the server. In
+# less, no attempt succeeds, and an order neither goes on nor gets its refund.
+SHORTEST_ATTEMPT = timedelta(milliseconds=250)
+SHORTEST_BUDGET = timedelta(seconds=1)
 
 
 class Policy(_Model):
@@ -241,13 +245,13 @@ class Policy(_Model):
     settings never changes an order that is already running."""
 
     review_timeout: Span = timedelta(days=3)
-    attempt_timeout: Span = Field(
+    attempt_timeout: Annotated[Span, Field(ge=SHORTEST_ATTEMPT)] = Field(
         timedelta(milliseconds=500), description="at most, for one attempt of one step"
     )
     retry_interval: Annotated[Span, Field(le=LONGEST_RETRY_INTERVAL)] = Field(
         timedelta(milliseconds=10), description="before the first retry of a step"
     )
-    budget: Span = Field(
+    budget: Annotated[Span, Field(ge=SHORTEST_BUDGET)] = Field(
         timedelta(hours=1), description="for all the work on an order; reviews do not count"
     )
     shipping_tries: Annotated[int, Field(ge=1, le=100)] = 3

@@ -26,6 +26,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from order_lifecycle.domain import (
     LONGEST_RETRY_INTERVAL,
     LONGEST_SPAN,
+    SHORTEST_ATTEMPT,
+    SHORTEST_BUDGET,
     SHORTEST_SPAN,
     BadInput,
     Policy,
@@ -110,12 +112,12 @@ class Settings(BaseSettings):
     faults_always_fail: str = Field("", description="steps that never work, separated by commas")
     order_budget_seconds: float = Field(
         Policy().budget.total_seconds(),
-        **_SPAN,
+        **_SPAN | {"ge": SHORTEST_BUDGET.total_seconds()},
         description="how long all the work on an order may take",
     )
     attempt_timeout_seconds: float = Field(
         Policy().attempt_timeout.total_seconds(),
-        **_SPAN,
+        **_SPAN | {"ge": SHORTEST_ATTEMPT.total_seconds()},
         description="how long one attempt of one step may take",
     )
     retry_interval_seconds: float = Field(

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any, TypeVar, get_type_hints
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 
 from order_lifecycle.domain import (
     LONGEST_RETRY_INTERVAL,
+    SHORTEST_ATTEMPT,
     AnotherRun,
     Policy,
     Refused,
     for_the_record,
 )
 
+T = TypeVar("T")
+
 # Of the time that an order has left, the part that one attempt may take: enough for forty.
 ATTEMPTS_IN_BUDGET = 40
-SHORTEST_ATTEMPT = timedelta(milliseconds=250)
 # Quick at first, as most failures are short (20 retries take 2 s together), and patient in the end.
 BACKOFF = 1.2
 
@@ -60,6 +64,34 @@ def attempts(
         # Zero would mean "no limit".
         options["schedule_to_close_timeout"] = max(left, timedelta(milliseconds=1))
     return options
+
+
+async def run_step(
+    activity: Callable[..., T],
+    *args: Any,
+    policy: Policy,
+    until: datetime | None,
+    refusable: bool = True,
+) -> T:
+    """Run an activity of the order worker, and return its answer."""
+    answer = await workflow.execute_activity(
+        activity.__name__,
+        args=args,
+        result_type=RawValue,
+        **attempts(policy, until, refusable),
+    )
+    # Read here, so that an answer which makes no sense (from a worker of another version) is a
+    # step that failed. The SDK reads it outside of the story, and would fail the workflow there
+    # and then, past every refund.
+    read: T = workflow.payload_converter().from_payload(
+        answer.payload, get_type_hints(activity)["return"]
+    )
+    return read
+
+
+async def retry_forever(activity: Callable[..., T], *args: Any, policy: Policy) -> T:
+    """Run an activity until it succeeds."""
+    return await run_step(activity, *args, policy=policy, until=None, refusable=False)
 
 
 def reason(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, LONGEST_SPAN, SHORTEST_SPAN, BadInput, Order, Policy
@@ -50,7 +51,9 @@ def test_without_settings_they_are_the_usual_ones() -> None:
 
 SPAN = (SHORTEST_SPAN.total_seconds(), LONGEST_SPAN.total_seconds())
 BOUNDS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(["REVIEW_TIMEOUT_SECONDS", "ATTEMPT_TIMEOUT_SECONDS", "ORDER_BUDGET_SECONDS"], SPAN),
+    "REVIEW_TIMEOUT_SECONDS": SPAN,
+    "ATTEMPT_TIMEOUT_SECONDS": (0.25, SPAN[1]),
+    "ORDER_BUDGET_SECONDS": (1, SPAN[1]),
     "RETRY_INTERVAL_SECONDS": (SHORTEST_SPAN.total_seconds(), LONGEST_RETRY_INTERVAL.total_seconds()),
     "SHIPPING_TRIES": (1, 100),
 }
@@ -66,3 +69,14 @@ def test_what_an_order_would_not_take_is_refused(name: str, monkeypatch: pytest.
         monkeypatch.setenv(name, str(value))
         with pytest.raises(BadInput, match=rf"^{name} \("):
             Settings()
+
+
+def test_an_attempt_too_short_to_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No refund would ever succeed in it."""
+    monkeypatch.setenv("ATTEMPT_TIMEOUT_SECONDS", "0.001")
+    with pytest.raises(
+        BadInput, match=r"^ATTEMPT_TIMEOUT_SECONDS \(.*\): Input should be greater than or equal to 0.25$"
+    ):
+        Settings()
+    with pytest.raises(ValidationError):  # nor by a client that starts the workflow itself
+        Policy(attempt_timeout=timedelta(milliseconds=1))

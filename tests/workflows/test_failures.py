@@ -12,7 +12,7 @@ from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 
 from order_lifecycle.activities.order import OrderActivities
-from order_lifecycle.domain import Address, Order, OrderState, ShippingRequest
+from order_lifecycle.domain import Address, Order, OrderState, Policy, ShippingRequest
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.shipping import ShippingWorkflow
 
@@ -131,6 +131,22 @@ async def test_a_step_that_does_not_work_within_the_budget(shop: Shop) -> None:
         order = await shop.start(policy=shop.policy.model_copy(update={"budget": timedelta(seconds=20)}))
         await order.signal(OrderWorkflow.approve_order)
         assert await why_it_failed(order) == "charge_payment failed"
+    assert shop.row()["state"] == "failed"
+
+
+async def test_no_attempt_is_too_short_to_work(shop: Shop) -> None:
+    """A fortieth of this budget is 25 ms, in which no step and no refund succeeds."""
+    shop.outside = Outside(always_fail=frozenset({"dispatch_carrier"}))
+    async with shop.working("order", "shipping"):
+        order = await shop.start(policy=Policy(budget=timedelta(seconds=1)))
+        await order.signal(OrderWorkflow.approve_order)
+        await why_it_failed(order)
+    attempts = [
+        event.activity_task_scheduled_event_attributes.start_to_close_timeout.ToTimedelta()
+        for event in (await order.fetch_history()).events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    assert min(attempts) == timedelta(milliseconds=250)
     assert shop.row()["state"] == "failed"
 
 

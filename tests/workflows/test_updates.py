@@ -10,8 +10,7 @@ from shop import Handle, Shop, until
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.service import RPCError
 
-from order_lifecycle.domain import Address, OrderState, Policy
-from order_lifecycle.workflows.attempts import SHORTEST_ATTEMPT
+from order_lifecycle.domain import SHORTEST_ATTEMPT, Address, OrderState, Policy
 from order_lifecycle.workflows.order import OrderWorkflow
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
