@@ -281,10 +281,16 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
     from temporalio.service import RPCError, RPCStatusCode
 
     from order_lifecycle.client import connect, workflow_id
+    from order_lifecycle.report import trouble_of, way_out
 
     # A namespace that is not there is NOT_FOUND too, and says so. (The workflow is named as well,
     # and an order may be called anything.)
     said = error.message.replace(workflow_id(order_id), "").lower()
+    if error.status is RPCStatusCode.INVALID_ARGUMENT and "signal events" in said:
+        return No(
+            f"order {order_id} was sent so many signals that Temporal takes no more. "
+            "Leave out --signal: an Update is still answered"
+        )
     met_the_end = (
         RPCStatusCode.NOT_FOUND,
         RPCStatusCode.ABORTED,
@@ -301,7 +307,8 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
             f"there is no order {order_id}: `order-lifecycle list` shows those that there are"
         )
     if description.close_time is not None:
-        return _too_late(order_id)
+        trouble = trouble_of(description)
+        return No(f"too late: {trouble}; {way_out(order_id)}") if trouble else _too_late(order_id)
     return No(f"order {order_id} did not take the request: {error.message}. Send it again")
 
 
@@ -427,6 +434,37 @@ def audit(as_json: AsJson = False) -> None:
             raise No(f"7, {INVARIANTS[7]}, could not be asked: {not_asked[7]}")
         if violations:
             raise typer.Exit(1)
+
+    run(main())
+
+
+@app.command()
+def repair(order_id: OrderId, as_json: AsJson = False) -> None:
+    """Cancel and refund an order whose workflow was closed by force or cannot go on.
+
+    `audit` and `status` say of which orders that is true. The workflow is reset to its first task.
+    An order whose parcel the carrier has is shipped instead.
+    """
+    parse_order_id(order_id)
+
+    async def main() -> None:
+        from order_lifecycle.client import connect
+        from order_lifecycle.repair import NotRepaired
+        from order_lifecycle.repair import repair as reset_and_cancel
+
+        client = await connect()
+        with store_for_reading() as store:
+            try:
+                end = await reset_and_cancel(client, store, order_id)
+            except NotRepaired as error:
+                raise No(str(error)) from None
+        if end is None:
+            raise No(
+                f"order {order_id} is reset and asked to cancel, but no worker has ended it yet: "
+                "`order-lifecycle worker all` starts both, and "
+                f"`order-lifecycle status {order_id}` shows how it goes on"
+            )
+        tell(end.model_dump(mode="json"), as_json, f"repaired order {order_id}: it is {end.state}")
 
     run(main())
 

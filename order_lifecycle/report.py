@@ -53,6 +53,7 @@ class Report(BaseModel):
     status: OrderStatus | None
     unanswered: str | None = None  # why there is no status, if a worker is there to answer
     pending: list[Pending]
+    trouble: str | None = None  # why its workflow will not bring it to its right end
     events: list[str] = []
 
     @property
@@ -80,6 +81,8 @@ class Report(BaseModel):
             yield f"  step       {status.step}"
             yield f"  waits for  {status.waiting_for}" + self._deadline(status)
         yield f"  workflow   {self.workflow}"
+        if self.trouble:
+            yield f"  trouble    {self.trouble}: {way_out(self.order_id)}"
         for pending in self.pending:
             failure = f", last failure: {pending.last_failure}" if pending.last_failure else ""
             yield f"  attempt    {pending.step}, number {pending.attempt}{failure}"
@@ -103,6 +106,29 @@ class Report(BaseModel):
         return f", until {status.deadline:%Y-%m-%d %H:%M} UTC ({str(left).split('.')[0]} left)"
 
 
+# A workflow task that fails is tried again for ever, at longer and longer intervals. After so many
+# attempts (about 20 s) it is no passing trouble.
+STUCK_AFTER = 5
+CLOSED_BY_FORCE = {WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT}
+
+
+def way_out(order_id: str) -> str:
+    """What to do about an order that its workflow does not bring to its right end."""
+    return f"`order-lifecycle repair {order_id}` cancels and refunds it, or ships it if it must"
+
+
+def trouble_of(execution: WorkflowExecution) -> str | None:
+    """Return why this workflow will not end by itself, or None. Whether it can go on shows in its
+    description only, not in a list of workflows."""
+    if execution.status in CLOSED_BY_FORCE:
+        return f"its workflow is {execution.status.name.lower().replace('_', ' ')}"
+    if isinstance(execution, WorkflowExecutionDescription):
+        attempt = execution.raw_description.pending_workflow_task.attempt
+        if attempt >= STUCK_AFTER:
+            return f"its workflow cannot go on: its task failed {attempt - 1} times"
+    return None
+
+
 async def look_at(client: Client, order_id: str) -> Report:
     """The order as the server knows it, and, if a worker answers, as it sees itself. Raises
     RPCError (NOT_FOUND) if there is no such order."""
@@ -122,6 +148,7 @@ async def look_at(client: Client, order_id: str) -> Report:
         status=status,
         unanswered=unanswered,
         pending=[_pending(activity) for activity in pending],
+        trouble=trouble_of(description),
     )
 
 
@@ -211,6 +238,7 @@ ENDS = {
     OrderState.CANCELLED: {WorkflowExecutionStatus.COMPLETED, WorkflowExecutionStatus.CANCELED},
     OrderState.FAILED: {WorkflowExecutionStatus.FAILED},
 }
+PAID = {OrderState.CHARGED, OrderState.PACKED, OrderState.DISPATCHED}
 # A workflow closes a moment after its last step has changed the row.
 SETTLE_WITHIN = timedelta(seconds=5)
 
@@ -227,7 +255,7 @@ async def compare_with_temporal(
     suspects = [
         order_id
         for order_id in rows.keys() | seen.keys()
-        if _differ(rows.get(order_id), seen.get(order_id), forgets)
+        if _differ(rows.get(order_id), seen.get(order_id), forgets) or _is_paid(rows.get(order_id))
     ]
     found: dict[str, str] = {}
     deadline = datetime.now(UTC) + SETTLE_WITHIN
@@ -265,6 +293,20 @@ async def _description(client: Client, workflow: str) -> WorkflowExecutionDescri
         raise
 
 
+def _is_paid(row: Standing | None) -> bool:
+    """Return True if the order is charged and has not ended: then it must be able to go on."""
+    return row is not None and row.state in PAID
+
+
+async def difference(
+    client: Client, order_id: str, standings: Callable[[], dict[str, Standing]]
+) -> str | None:
+    """Return in what an order's row and its workflow differ, or None."""
+    forgets = datetime.now(UTC) - await _retention(client)
+    row = standings().get(order_id)
+    return _differ(row, await _description(client, workflow_id(order_id)), forgets)
+
+
 def _differ(
     row: Standing | None, execution: WorkflowExecution | None, forgets: datetime
 ) -> str | None:
@@ -274,18 +316,27 @@ def _differ(
     if execution is None:
         if row and row.state in ENDS and row.since < forgets:
             return None
-        return f"the row is {state}, and Temporal knows no such order"
+        return f"the row is {state}, and Temporal knows no such order" if row else None
     status = execution.status or WorkflowExecutionStatus.RUNNING
     ended_as = execution.typed_search_attributes.get(ORDER_STATE)
     if row and status is WorkflowExecutionStatus.FAILED and ended_as is None:
         # It was refused when it was to be received: the row is another run's, which ended before.
         return None if row.state in ENDS else f"the row is {state}, and its workflow is gone"
     if state is None:  # not received yet, or never
-        agrees = status in (WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.FAILED)
+        agrees = status in {
+            *(WorkflowExecutionStatus.RUNNING, WorkflowExecutionStatus.FAILED),
+            *CLOSED_BY_FORCE,
+        }
     else:
         agrees = status in ENDS.get(state, {WorkflowExecutionStatus.RUNNING})
     if not agrees:
-        return f"the row is {state}, the workflow {status.name.lower()}"
+        differ = f"the row is {state}, the workflow {status.name.lower()}"
+        return (
+            differ if row is None else f"{differ}: {way_out(execution.id.removeprefix('order-'))}"
+        )
+    trouble = trouble_of(execution)
+    if _is_paid(row) and trouble:
+        return f"the row is {state}, and {trouble}: {way_out(execution.id.removeprefix('order-'))}"
     if state in ENDS and ended_as != state:
         return f"the row is {state}, the workflow ended as {ended_as}"
     return None

@@ -3,6 +3,7 @@ signals, and when the answer is no."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import psutil
 import pytest
 from command_line import Answer, command, workers
 from sqlalchemy import make_url, text
+from temporalio.client import Client
 
 from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Addresses
@@ -187,7 +189,7 @@ def test_audit(inside: Command, shop: Addresses, superuser_of: Callable[[Address
     violations = json.loads(inside("audit", "--json").out)["violations"]
     # Other tests share the Temporal server, and it knows orders that are not in this database.
     ours = {each["invariant"]: each["detail"] for each in violations if each["order_id"] == "audit-1"}
-    assert ours[7] == "the row is awaiting_review, the workflow completed"
+    assert ours[7].startswith("the row is awaiting_review, the workflow completed: `order-lifecycle repair audit-1`")
     with engine.begin() as tx:
         tx.exec_driver_sql("SET LOCAL session_replication_role = replica")
         tx.exec_driver_sql("UPDATE orders SET id = 'audit-none' WHERE id = 'audit-1'")
@@ -195,6 +197,26 @@ def test_audit(inside: Command, shop: Addresses, superuser_of: Callable[[Address
     ours = {each["invariant"]: each["detail"] for each in violations if each["order_id"] == "audit-none"}
     assert ours[7] == "the row is awaiting_review, and Temporal knows no such order"
     engine.dispose()
+
+
+def test_repair(inside: Command, shop: Addresses) -> None:
+    start(inside, "torn-1")
+    until_state(inside, "torn-1", "awaiting_review")
+    assert inside("repair", "torn-1").refuses("nothing to repair: order torn-1 is awaiting_review")
+    asyncio.run(terminate(shop, "torn-1"))
+    way_out = "`order-lifecycle repair torn-1` cancels and refunds it, or ships it if it must"
+    assert f"its workflow is terminated: {way_out}" in " ".join(inside("status", "torn-1").out.split())
+    assert inside("cancel", "torn-1").refuses(f"too late: its workflow is terminated; {way_out}")
+    assert f"the row is awaiting_review, the workflow terminated: {way_out}" in inside("audit").out
+    assert inside("repair", "torn-1").says("repaired order torn-1: it is cancelled")
+    assert inside("repair", "torn-1").refuses("nothing to repair: order torn-1 is cancelled")
+    assert "torn-1" not in inside("audit").out
+    assert inside("repair", "torn-0").refuses("there is no order torn-0")
+
+
+async def terminate(shop: Addresses, order_id: str) -> None:
+    client = await Client.connect(shop.temporal_host)
+    await client.get_workflow_handle(f"order-{order_id}").terminate()
 
 
 def test_both_workers_end_with_ctrl_c(tmp_path: Path) -> None:

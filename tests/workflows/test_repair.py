@@ -1,0 +1,159 @@
+"""An order that its workflow leaves charged: the audit names it, and `repair` brings it to its right end."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from shop import Handle, Shop, open_shop, until
+from temporalio import workflow
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
+from temporalio.service import RPCError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Worker
+
+from order_lifecycle.client import connect as connect_to_temporal
+from order_lifecycle.domain import Order, OrderResult, OrderState, Policy
+from order_lifecycle.repair import NotRepaired, repair
+from order_lifecycle.report import compare_with_temporal, look_at
+from order_lifecycle.settings import Settings
+from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+
+
+@pytest.fixture
+async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
+    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
+    async with open_shop(env, database_url, {}) as shop:
+        yield shop
+
+
+@pytest.fixture
+def name() -> str:
+    return uuid.uuid4().hex[:8]
+
+
+async def violations(shop: Shop, order_id: str) -> list[str]:
+    """What invariant 7 says of that order. The server has orders of other tests."""
+    found = await compare_with_temporal(shop.client, shop.store.standings)
+    return [violation.detail for violation in found if violation.order_id == order_id]
+
+
+async def charged(shop: Shop, name: str) -> Handle:
+    """An order that waits for a shipping worker."""
+    order = await shop.start(name)
+    await order.signal(OrderWorkflow.approve_order)
+    await until(lambda: shop.status(order), lambda status: status.step == "shipping")
+    return order
+
+
+async def repaired(shop: Shop, name: str) -> OrderResult:
+    end = await repair(shop.client, shop.store, name)
+    assert end is not None
+    shop.started = [shop.client.get_workflow_handle_for(OrderWorkflow.run, f"order-{name}")]
+    return end
+
+
+async def test_a_terminated_order_is_named_and_repaired(shop: Shop, name: str) -> None:
+    async with shop.working("order"):
+        order = await charged(shop, name)
+        await order.terminate("by hand")
+        way_out = f"`order-lifecycle repair {name}` cancels and refunds it, or ships it if it must"
+        assert await violations(shop, name) == [f"the row is charged, the workflow terminated: {way_out}"]
+        assert f"trouble    its workflow is terminated: {way_out}" in (await look_at(shop.client, name)).as_text()
+        end = await repaired(shop, name)
+    assert (end.state, end.reason) == (OrderState.CANCELLED, "repaired: the row is charged, the workflow terminated")
+    assert shop.payments(name) == [("refunded", "5.00")]
+    assert shop.events(name)[-2:] == ["payment_refunded", "order_cancelled"]
+    assert await violations(shop, name) == []
+
+
+async def test_a_flood_is_left_out_of_the_repair(shop: Shop, name: str) -> None:
+    async with shop.working("order"):
+        order = await charged(shop, name)
+    for _ in range(50):
+        await order.signal(OrderWorkflow.dispatch_failed, "the van broke down")
+    await order.terminate("by hand")
+    async with shop.working("order"):
+        await repaired(shop, name)
+        assert (await shop.status(shop.started[0])).errors == ()
+
+
+async def test_an_order_that_the_carrier_has_is_shipped_by_the_repair(shop: Shop, name: str) -> None:
+    async with shop.working("order", "shipping"):
+        shop.outside.hold("ship_order")
+        order = await shop.start(name)
+        await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.outside.reached("ship_order"))
+        await order.terminate("by hand")
+        shop.outside.errors["ship_order"] = 1000  # of the attempt that hangs
+        shop.outside.let_go()
+        shop.outside.errors.clear()
+        end = await repaired(shop, name)
+    assert end.state is OrderState.SHIPPED
+    assert shop.payments(name) == [("charged", "5.00")]
+    assert await violations(shop, name) == []
+
+
+@workflow.defn(name="OrderWorkflow", sandboxed=False)
+class AnotherVersion:
+    """Code with which an order that runs cannot go on."""
+
+    @workflow.run
+    async def run(self, order: Order, policy: Policy) -> OrderResult:
+        raise workflow.NondeterminismError("this code does not fit")
+
+
+async def test_an_order_that_cannot_go_on_is_named_and_repaired(shop: Shop, name: str) -> None:
+    async with shop.working("order"):
+        order = await charged(shop, name)
+    await order.signal(OrderWorkflow.dispatch_failed, "so that it has a task")
+    async with Worker(shop.client, task_queue=ORDER_QUEUE, workflows=[AnotherVersion]):
+        (detail,) = await until(lambda: violations(shop, name), at_most=120)
+    assert detail.startswith("the row is charged, and its workflow cannot go on: its task failed ")
+    async with shop.working("order"):
+        end = await repaired(shop, name)
+    assert end.state is OrderState.CANCELLED
+    assert shop.payments(name) == [("refunded", "5.00")]
+    assert await violations(shop, name) == []
+
+
+async def test_an_order_that_is_well_is_left_alone(shop: Shop, name: str) -> None:
+    async with shop.working("order"):
+        order = await charged(shop, name)
+        with pytest.raises(NotRepaired, match=f"^nothing to repair: order {name} is charged, its workflow is running"):
+            await repair(shop.client, shop.store, name)
+        await order.signal(OrderWorkflow.cancel_order, "changed my mind")
+        assert (await order.result()).state is OrderState.CANCELLED
+    with pytest.raises(NotRepaired, match=f"^nothing to repair: order {name} is cancelled"):
+        await repair(shop.client, shop.store, name)
+
+
+async def test_an_order_that_never_was_is_not_repaired(shop: Shop, name: str) -> None:
+    with pytest.raises(NotRepaired, match=f"^there is no order {name}:"):
+        await repair(shop.client, shop.store, name)
+
+
+async def test_without_a_history_the_repair_says_what_to_do(shop: Shop, name: str) -> None:
+    order = await shop.start(name)
+    async with shop.working("order"):
+        await shop.until_event(name, "review_requested")
+    await order.terminate("by hand")
+    await shop.client.workflow_service.delete_workflow_execution(
+        DeleteWorkflowExecutionRequest(
+            namespace=shop.client.namespace, workflow_execution=WorkflowExecution(workflow_id=order.id)
+        )
+    )
+    shop.started.clear()
+    await until(lambda: is_gone(order))
+    with pytest.raises(NotRepaired, match="cannot be reset, because Temporal has no history of it"):
+        await repair(shop.client, shop.store, name)
+
+
+async def is_gone(order: Handle) -> bool:
+    try:
+        await order.describe()
+    except RPCError:
+        return True
+    return False
