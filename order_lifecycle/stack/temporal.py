@@ -46,6 +46,13 @@ DYNAMIC_CONFIG = {
     # through all of them. This has room for a thousand orders at once, each with the workflow of
     # its shipping.
     "history.hostLevelCacheMaxSize": "2000",
+    # What a flood may do while no worker looks (docs/decisions/what_a_flood_can_do.md). The largest
+    # order has 46 kB. So many signals of that size, and all that an order does by itself, stay
+    # below the history at which the server terminates a workflow.
+    "limit.blobSize.error": "65536",
+    "limit.blobSize.warn": "65536",
+    "history.maximumSignalsPerExecution": "2500",
+    "limit.historySize.error": "209715200",
 }
 # The collector's pace: half as often as by default, for some 60 MB more.
 ENVIRONMENT = {"GOGC": "200"}

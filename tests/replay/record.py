@@ -40,6 +40,7 @@ from order_lifecycle.domain import Address, Policy
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack import Stack
 from order_lifecycle.workflows.order import OrderWorkflow
+from order_lifecycle.workflows.records import LATE_ONE_BY_ONE
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
@@ -128,6 +129,16 @@ async def late_signals(shop: Shop, name: str) -> Handle:
     await order.signal(OrderWorkflow.update_address, ELSEWHERE)
     await order.signal(OrderWorkflow.approve_order)
     await until(lambda: len(shop.told("late_signal", name)) == 3)
+    shop.outside.let_go()
+    return order
+
+
+@kind()
+async def more_late_signals_than_are_recorded(shop: Shop, name: str) -> Handle:
+    order = await shop.start_until("ship_order", name)
+    for _ in range(LATE_ONE_BY_ONE + 5):
+        await order.signal(OrderWorkflow.approve_order)
+    await until(lambda: len(shop.told("late_signal", name)) == LATE_ONE_BY_ONE)
     shop.outside.let_go()
     return order
 

@@ -27,6 +27,7 @@ ENDS = {
     "approved_at_the_start": "completed: shipped",
     "address_changed": "completed: shipped",
     "late_signals": "completed: shipped",
+    "more_late_signals_than_are_recorded": "completed: shipped",
     "dispatch_failed_and_recovered": "completed: shipped",
     "carrier_quicker_than_cancel": "completed: shipped",
     "cancelled_before_received": f"completed: cancelled, {WHY}",

@@ -24,7 +24,12 @@ from order_lifecycle.workflows import order, shipping
 VALIDATE = "        self._moved_to(await self._step(OrderActivities.validate_order, self._order))\n"
 APPROVE = "        self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))\n"
 CHARGE = "        await self._step(OrderActivities.charge_payment, self._order)\n"
-CLOSE = "        state = await self._must(OrderActivities.close_order, self._order, self._run_id, end, why)\n"
+CLOSE = """        state = await retry_forever(
+            OrderActivities.close_order,
+            *(self._order, self._run_id, end, why),
+            policy=self._policy,
+        )
+"""
 PREPARE = "                ShippingActivities.prepare_package,\n"
 STEPS_OF_SHIPPING = "prepare_package", "dispatch_carrier"
 TELL = '            await self._tell_parent(f"{self._step}: {reason(error)}")\n'

@@ -1,0 +1,272 @@
+"""A flood of signals strands no money: whatever others send, how much and how large, a charged order that must not be
+is refunded, and the record of what came too late stays short."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from pydantic import SecretStr
+from shop import Handle, Shop, open_shop, until
+from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
+from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.testing import WorkflowEnvironment
+
+from order_lifecycle.client import connect as connect_to_temporal
+from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.repair import repair
+from order_lifecycle.report import compare_with_temporal
+from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack import Stack
+from order_lifecycle.workflows import records
+from order_lifecycle.workflows.order import OrderWorkflow
+from order_lifecycle.workflows.records import LATE_ONE_BY_ONE, LONGEST_LINE
+
+TOO_MUCH = "too many messages, or too large ones, were sent to it"
+LARGE = 64_000  # bytes; our own server takes 65,536 in one message
+REFUSED = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND)  # too many or too large; or the order has ended
+
+
+@pytest.fixture
+async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
+    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
+    async with open_shop(env, database_url, {}) as shop:
+        yield shop
+
+
+@pytest.fixture
+def name() -> str:
+    return uuid.uuid4().hex[:8]
+
+
+def json(text: str) -> Payload:
+    return Payload(metadata={"encoding": b"json/plain"}, data=text.encode())
+
+
+def address(number: int) -> str:
+    return Address(address=f"{number} Lake Dr.", city="Temp", state="AL", zipcode="43561").model_dump_json()
+
+
+async def send(order: Handle, *signals: tuple[str, str | None], at_a_time: int = 20) -> int:
+    """Send these signals, each with that argument. Return how many the server took."""
+    places = asyncio.Semaphore(at_a_time)
+
+    async def one(name: str, argument: str | None) -> bool:
+        async with places:
+            try:
+                await order._client.workflow_service.signal_workflow_execution(
+                    SignalWorkflowExecutionRequest(
+                        namespace=order._client.namespace,
+                        workflow_execution=WorkflowExecution(workflow_id=order.id),
+                        signal_name=name,
+                        input=Payloads(payloads=[] if argument is None else [json(argument)]),
+                        request_id=str(uuid.uuid4()),
+                    )
+                )
+            except RPCError as error:
+                if error.status not in REFUSED:
+                    raise
+                return False
+            return True
+
+    return sum(await asyncio.gather(*(one(*signal) for signal in signals)))
+
+
+async def charged(shop: Shop, name: str) -> Handle:
+    """An order that was charged and waits for shipping, and no worker runs any more."""
+    async with shop.working("order"):
+        order = await shop.start(name)
+        await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.status(order), lambda status: status.step == "shipping")
+    return order
+
+
+@asynccontextmanager
+async def dispatched(shop: Shop, name: str) -> AsyncIterator[Handle]:
+    """An order whose parcel the carrier has; the workflows' worker is away until the end of the context."""
+    async with shop.working("order activities", "shipping"):
+        async with shop.working("order workflows"):
+            shop.outside.hold("ship_order")
+            order = await shop.start(name)
+            await order.signal(OrderWorkflow.approve_order)
+            await until(lambda: shop.outside.reached("ship_order"))
+        yield order
+        shop.outside.let_go()
+        async with shop.working("order workflows"):
+            assert (await order.result()).state is OrderState.SHIPPED
+
+
+# More than the activities that Temporal lets a workflow have at a time, which is 2,000.
+MANY = 2_010
+
+
+async def test_thousands_of_approvals_do_not_hold_up_a_refund(shop: Shop, name: str) -> None:
+    order = await charged(shop, name)
+    assert await send(order, ("cancel_order", '"changed my mind"')) == 1
+    assert await send(order, *[("approve_order", None)] * MANY) == MANY
+    async with shop.working("order"):
+        assert (await order.result()).reason == "changed my mind"
+    assert shop.payments(name) == [("refunded", "5.00")]
+    assert shop.told("late_signal", name) == [
+        *[{"reason": "approve_order"}] * LATE_ONE_BY_ONE,
+        {"reason": f"{MANY - LATE_ONE_BY_ONE} more signals came too late"},
+    ]
+
+
+async def test_thousands_of_late_cancels_do_not_hold_up_the_end(shop: Shop, name: str) -> None:
+    async with dispatched(shop, name) as order:
+        assert await send(order, *[("cancel_order", '"too late"')] * MANY) == MANY
+    assert shop.payments(name) == [("charged", "5.00")]
+    assert len(shop.told("late_signal", name)) == LATE_ONE_BY_ONE + 1
+
+
+async def test_of_many_addresses_the_last_one_is_written(shop: Shop, name: str) -> None:
+    order = await charged(shop, name)
+    await send(order, *(("update_address", address(number)) for number in range(300)), at_a_time=1)
+    async with shop.working("order"):
+        await until(lambda: shop.status(order), lambda status: status.address.address == "299 Lake Dr.")
+        await order.signal(OrderWorkflow.cancel_order)
+        await order.result()
+    written = [*range(LONGEST_LINE - 1), 299]
+    assert [told["address"] for told in shop.told("address_changed", name)] == [f"{n} Lake Dr." for n in written]
+
+
+async def test_a_running_worker_keeps_up_with_changes_of_address(shop: Shop, name: str) -> None:
+    async with shop.working("order"):
+        order = await shop.start(name)
+        await send(order, *(("update_address", address(number)) for number in range(500)))
+        await order.signal(OrderWorkflow.update_address, Address.model_validate_json(address(1000)))
+        await until(lambda: shop.status(order), lambda status: status.address.address == "1000 Lake Dr.")
+        await order.signal(OrderWorkflow.cancel_order)
+        assert (await order.result()).state is OrderState.CANCELLED
+
+
+async def test_signals_that_nobody_can_read_cost_no_traceback_each(
+    shop: Shop, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The 2 s that a worker gives a workflow would not be enough for ten thousand."""
+    order = await charged(shop, name)
+    await send(order, *[("update_address", '{"x"'), ("cancel_order", "nul"), ("dispatch_failed", None)] * 100)
+    with caplog.at_level(logging.WARNING, logger="temporalio"):
+        async with shop.working("order"):
+            await until(lambda: shop.nobody_is_at(order))
+            assert (await shop.status(order)).step == "shipping"
+            await order.signal(OrderWorkflow.cancel_order)
+            await order.result()
+    assert sum("makes no sense" in record.getMessage() for record in caplog.records) == 300
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
+async def test_an_order_with_too_large_a_history_is_cancelled_and_refunded(shop: Shop, name: str) -> None:
+    order = await charged(shop, name)
+    enough = records.LARGEST_HISTORY // LARGE + 1
+    assert await send(order, *[("no_such_signal", f'"{"x" * LARGE}"')] * enough) == enough
+    async with shop.working("order"):
+        result = await order.result()
+    assert (result.state, result.reason) == (OrderState.CANCELLED, TOO_MUCH)
+    assert shop.payments(name) == [("refunded", "5.00")]
+
+
+async def test_an_order_with_too_long_a_history_is_cancelled_and_refunded(
+    monkeypatch: pytest.MonkeyPatch, shop: Shop, name: str
+) -> None:
+    monkeypatch.setattr(records, "LONGEST_HISTORY", 200)
+    order = await charged(shop, name)
+    await send(order, *[("no_such_signal", None)] * 200)
+    async with shop.working("order"):
+        assert (await order.result()).reason == TOO_MUCH
+    assert shop.payments(name) == [("refunded", "5.00")]
+
+
+async def test_after_dispatch_too_large_a_history_changes_nothing(shop: Shop, name: str) -> None:
+    async with dispatched(shop, name) as order:
+        await send(order, *[("no_such_signal", f'"{"x" * LARGE}"')] * (records.LARGEST_HISTORY // LARGE + 1))
+    assert shop.payments(name) == [("charged", "5.00")]
+    assert "late_signal" not in shop.events(name)
+
+
+async def test_our_server_takes_no_message_that_is_too_large(shop: Shop, name: str) -> None:
+    order = await charged(shop, name)
+    assert await send(order, *[("cancel_order", f'"{"x" * 1_900_000}"')] * 28) == 0
+    async with shop.working("order"):
+        await order.signal(OrderWorkflow.cancel_order)
+        await order.result()
+
+
+# --- a server of somebody else, which has no limit of ours ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def as_shipped() -> Iterator[Addresses]:
+    settings = Settings(_env_file=None, temporal_host=None, database_url=None)  # type: ignore[call-arg]
+    with Stack(None, settings=settings, dynamic_config={}) as addresses:
+        yield addresses
+
+
+@pytest.fixture
+async def elsewhere(as_shipped: Addresses) -> AsyncIterator[Shop]:
+    url = as_shipped.database_url
+    settings = Settings(temporal_host=as_shipped.temporal_host, database_url=SecretStr(url))
+    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
+    async with open_shop(env, url, {}) as shop:
+        yield shop
+
+
+async def test_an_order_that_the_server_terminates_is_named_and_repaired(elsewhere: Shop, name: str) -> None:
+    """30 messages of 1.9 MB, while no worker runs, exceed the 50 MiB at which Temporal terminates a workflow."""
+    order = await charged(elsewhere, name)
+    await send(order, *[("dispatch_failed", f'"{"x" * 1_900_000}"')] * 30, at_a_time=1)
+    assert (await order.describe()).status is WorkflowExecutionStatus.TERMINATED
+    assert elsewhere.payments(name) == [("charged", "5.00")]
+    (violation,) = await compare_with_temporal(elsewhere.client, elsewhere.store.standings)
+    assert f"`order-lifecycle repair {name}`" in violation.detail
+    async with elsewhere.working("order"):
+        end = await repair(elsewhere.client, elsewhere.store, name)
+    assert end is not None
+    assert end.state is OrderState.CANCELLED
+    assert elsewhere.payments(name) == [("refunded", "5.00")]
+    elsewhere.started = [elsewhere.client.get_workflow_handle_for(OrderWorkflow.run, order.id)]
+    assert await compare_with_temporal(elsewhere.client, elsewhere.store.standings) == []
+
+
+async def test_large_messages_do_not_hold_up_a_running_order(elsewhere: Shop, name: str) -> None:
+    order = await charged(elsewhere, name)
+    await send(order, *[("dispatch_failed", f'"{"x" * 1_900_000}"')] * 6, at_a_time=1)
+    async with elsewhere.working("order"):
+        assert (await order.result()).reason == TOO_MUCH
+    assert elsewhere.payments(name) == [("refunded", "5.00")]
+
+
+# --- and all of it at once ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("size", ["small", "large"])
+@pytest.mark.parametrize("worker", ["away", "there"])
+async def test_twenty_thousand_signals_of_four_kinds(shop: Shop, name: str, worker: str, size: str) -> None:
+    filling = "x" * (LARGE if size == "large" else 1)
+    four = [
+        ("approve_order", f'"{filling}"' if size == "large" else None),
+        ("update_address", address(1) if size == "small" else f'"{filling}"'),
+        ("dispatch_failed", f'"{filling}"'),
+        ("cancel_order", f'"{filling}"'),
+    ]
+    order = await charged(shop, name)
+    if worker == "away":
+        await send(order, *four * 5_000)
+    async with shop.working("order"):
+        if worker == "there":
+            await send(order, *four * 5_000)
+        with suppress(WorkflowFailureError):
+            async with asyncio.timeout(300):
+                await order.result()
+    assert shop.row(name)["state"] == "cancelled"
+    assert shop.payments(name) == [("refunded", "5.00")]
+    assert len(shop.told("late_signal", name)) <= LATE_ONE_BY_ONE + 1
