@@ -10,6 +10,10 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 NONE = "no Chromium here: on Debian, `apt install chromium`"
 
+# What keeps it from asking the network for anything; without a sandbox, because that is refused to root.
+OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
 
 def find_chromium() -> str:
     """Its path. Without it the test is skipped, or fails where BROWSER_TESTS=required, as .ci/run says."""

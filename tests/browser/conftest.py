@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import find_chromium
+from chromium import OPTIONS, find_chromium
 from jupyterlab_process import TOKEN, Lab
 from playwright.sync_api import Browser, Page, sync_playwright
-
-# What keeps it from asking the network for anything; without a sandbox, because that is refused to root.
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture
