@@ -74,6 +74,9 @@ async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
             # done again from the order's whole history.
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=told.sticky_seconds),
             graceful_shutdown_timeout=timedelta(seconds=3),
+            # The answer to an Update repeats the question, and may so be too large for the server.
+            # It then drops that Update. The SDK would fail the order's task, again and again.
+            disable_payload_error_limit=True,
         )
         async with worker:
             await _first_poll(client, kind.task_queue, stop)

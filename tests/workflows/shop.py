@@ -123,6 +123,7 @@ class Shop:
                     workflows=workflows,
                     activities=activity_methods(activities(self.store, self.outside)) if activities else [],
                     activity_executor=self.threads,
+                    disable_payload_error_limit=True,  # as workers/base.py has it
                     graceful_shutdown_timeout=timedelta(seconds=10),  # what has begun ends, also what was abandoned
                     **self._cache,
                 )

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from shop import Handle, Shop, open_shop, until
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
@@ -197,6 +197,18 @@ async def test_our_server_takes_no_message_that_is_too_large(shop: Shop, name: s
     async with shop.working("order"):
         await order.signal(OrderWorkflow.cancel_order)
         await order.result()
+
+
+async def test_an_update_as_large_as_our_server_takes_does_not_hold_up_the_order(shop: Shop, name: str) -> None:
+    async with shop.working("order"):
+        order = await shop.start(name)
+        await order.signal(OrderWorkflow.approve_order)
+        await until(lambda: shop.status(order), lambda status: status.step == "shipping")
+        with pytest.raises((RPCError, WorkflowUpdateFailedError)):
+            await order.execute_update("change_address", "x" * 65_400)
+        await order.signal(OrderWorkflow.cancel_order)
+        assert (await order.result()).state is OrderState.CANCELLED
+    assert shop.payments(name) == [("refunded", "5.00")]
 
 
 # --- a server of somebody else, which has no limit of ours ------------------------------------------------------------
