@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
+import pytest
 from sqlalchemy import NullPool, create_engine, text
 from temporalio.client import Client
 
@@ -174,3 +176,23 @@ def live(lives: Lives, count: int, chance: random.Random) -> None:
     addresses = lives.addresses()
     assert addresses is not None, lives._said.read_text()
     lives.check(addresses)
+
+
+def can_have_a_pid_namespace() -> bool:
+    return (
+        shutil.which("unshare") is not None
+        and subprocess.run([*PID_NAMESPACE, "true"], capture_output=True).returncode == 0
+    )
+
+
+def as_ordinary_user() -> list[str]:
+    if not can_have_a_pid_namespace():
+        pytest.skip("no pid namespace can be had here")
+    # Python itself may be in a folder that is closed to that user.
+    may_read_all = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"] if closed_to_others() else []
+    return [*PID_NAMESPACE, *ORDINARY_USER, *may_read_all]
+
+
+# Of each home in `make proof`: root's and an ordinary user's make two hundred.
+MANY = int(os.environ.get("LIVES", "100"))
+SEED = int(os.environ.get("LIVES_SEED", "20261201"))

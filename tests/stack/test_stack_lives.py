@@ -5,19 +5,16 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from lives import ORDINARY_USER, PID_NAMESPACE, USER, Lives, closed_to_others, live
+from lives import Lives, as_ordinary_user, live
 
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
@@ -26,40 +23,6 @@ from order_lifecycle.stack.server import Ports, StackError, stop
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root can become another user, in a namespace of its own")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
-
-
-def can_have_a_pid_namespace() -> bool:
-    return (
-        shutil.which("unshare") is not None
-        and subprocess.run([*PID_NAMESPACE, "true"], capture_output=True).returncode == 0
-    )
-
-
-@pytest.fixture
-def begin() -> Iterator[Callable[..., Lives]]:
-    """`begin(*before)`: a home of which nothing is left at the end. `before` starts its command."""
-    with ExitStack() as at_the_end:
-
-        def new(*before: str) -> Lives:
-            folder = Path(at_the_end.enter_context(tempfile.TemporaryDirectory()))
-            folder.chmod(0o755)
-            home = folder / "home"
-            home.mkdir()
-            if f"--reuid={USER}" in before:
-                os.chown(home, USER, USER)
-            lives = Lives(home, folder, before)
-            at_the_end.callback(lives.end)
-            return lives
-
-        yield new
-
-
-def as_ordinary_user() -> list[str]:
-    if not can_have_a_pid_namespace():
-        pytest.skip("no pid namespace can be had here")
-    # Python itself may be in a folder that is closed to that user.
-    may_read_all = ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"] if closed_to_others() else []
-    return [*PID_NAMESPACE, *ORDINARY_USER, *may_read_all]
 
 
 @needs_root
@@ -78,18 +41,6 @@ def test_a_container_that_is_killed_starts_again(begin: Callable[..., Lives]) ->
 @linux
 def test_a_home_that_is_killed_at_random_starts_again(begin: Callable[..., Lives]) -> None:
     live(begin(), 5, random.Random(1))
-
-
-@linux
-@pytest.mark.proof
-@pytest.mark.timeout(7200)
-@pytest.mark.parametrize("seed", [20261201])
-@pytest.mark.parametrize("who", ["root", "ordinary user in a pid namespace"])
-def test_two_hundred_lives(begin: Callable[..., Lives], who: str, seed: int) -> None:
-    if who != "root" and not ROOT:
-        pytest.skip("only root can become another user, in a namespace of its own")
-    print(f"seed {seed}")
-    live(begin(*([] if who == "root" else as_ordinary_user())), 200, random.Random(seed))
 
 
 def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any], tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""What the tests of a stack's lives share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from lives import USER, Lives
+
+
+@pytest.fixture
+def begin() -> Iterator[Callable[..., Lives]]:
+    """`begin(*before)`: a home of which nothing is left at the end. `before` starts its command."""
+    with ExitStack() as at_the_end:
+
+        def new(*before: str) -> Lives:
+            folder = Path(at_the_end.enter_context(tempfile.TemporaryDirectory()))
+            folder.chmod(0o755)
+            home = folder / "home"
+            home.mkdir()
+            if f"--reuid={USER}" in before:
+                os.chown(home, USER, USER)
+            lives = Lives(home, folder, before)
+            at_the_end.callback(lives.end)
+            return lives
+
+        yield new
