@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import pandas  # noqa: F401  # else the first lab.pending imports it, in the second that an attempt has
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
