@@ -24,6 +24,7 @@ from order_lifecycle.lab.replaying import what_stops
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own, wait_until
 from order_lifecycle.lessons import deploy
 from order_lifecycle.lessons.deploy import v1_initial
+from order_lifecycle.workflows.attempts import reason
 
 REVIEW = "        await workflow.wait_condition("
 CHARGE = (
@@ -156,7 +157,7 @@ async def _fault_of(lines: str) -> str | None:
             if "patch" in str(error.cause)
             else "the step is asked for as in the line below yours, with `deploy.pack`"
         )
-        return f"A new order fails: {error.cause}. Hint: {hint}."
+        return f"A new order fails: {reason(error)}. Hint: {hint}."
 
 
 def check_build(workflow_id: str, build: str) -> Check:
