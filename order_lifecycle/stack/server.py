@@ -106,7 +106,9 @@ def _is_free(port: int) -> bool:
 
 
 # What PostgreSQL and Temporal's SQLite say of a full disk, or of a quota that is used up.
-_FULL = re.compile("No space left on device|database or disk is full|Disk quota exceeded")
+_FULL = re.compile(
+    "No space left on device|Check free disk space|database or disk is full|Disk quota exceeded"
+)
 # What a server gets of our environment.
 _HANDED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH")
 # What every server gets, whatever our environment says. Temporal ends at once if it finds neither

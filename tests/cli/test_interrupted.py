@@ -7,22 +7,32 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import psutil
 import pytest
 from command_line import Answer
 
+from order_lifecycle.settings import Addresses
+
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'
 Command = Callable[..., Answer]
 
 
+@pytest.fixture(scope="module")
+def own_servers(new_stack: Callable[[], AbstractContextManager[Addresses]]) -> Iterator[Addresses]:
+    """The orders of these tests would wait for whichever worker comes."""
+    with new_stack() as addresses:
+        yield addresses
+
+
 @pytest.fixture
-def no_worker(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("TEMPORAL_HOST", "DATABASE_URL"):
-        monkeypatch.setenv(name, environment[name])
+def no_worker(own_servers: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_HOST", own_servers.temporal_host)
+    monkeypatch.setenv("DATABASE_URL", own_servers.database_url)
 
 
 @pytest.mark.usefixtures("no_worker")
