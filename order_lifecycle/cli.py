@@ -641,6 +641,9 @@ def run(command: Coroutine[Any, Any, None]) -> None:
         process.run(command)
     except RPCError as error:
         raise No(_of_temporal(error.message)) from None
+    except NoServer as error:
+        full = _full_disk()
+        raise No(f"{full}. So {error}") if full else error from None
     except KeyboardInterrupt:
         raise Interrupted("interrupted") from None
 
@@ -659,13 +662,23 @@ def _say_nothing_of_retries() -> None:
 
 def _of_temporal(message: str) -> str:
     """Say why Temporal says no. A server that cannot write its data names no cause itself."""
-    from order_lifecycle.settings import running_stack
+    full = _full_disk()
+    return (
+        f"Temporal cannot write its data ({message}): {full}"
+        if full
+        else f"Temporal says no: {message}"
+    )
+
+
+def _full_disk() -> str | None:
+    """Return the sentence for a full disk, if the data of our own servers is on one."""
+    from order_lifecycle.settings import STACK_FILE
     from order_lifecycle.stack.home import disk_is_full, says_that_it_is_full
 
-    home = Settings().order_lifecycle_home
-    if running_stack(home) and disk_is_full(home):
-        return f"Temporal cannot write its data ({message}): {says_that_it_is_full(home)}"
-    return f"Temporal says no: {message}"
+    told = Settings()
+    home = told.order_lifecycle_home
+    ours = told.temporal_host is None and (home / STACK_FILE).exists()
+    return says_that_it_is_full(home) if ours and disk_is_full(home) else None
 
 
 def tell(answer: Any, as_json: bool, text: str | Callable[[], object], *, done: str = "") -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 
-# Those of libpq have no underscore, but for one. PGDATA is the server's.
-_LIBPQ = re.compile(r"PG(?!DATA$)([A-Z]+|CONNECT_TIMEOUT)")
+# Those of libpq have no underscore, but for one.
+_LIBPQ = re.compile(r"PG([A-Z]+|CONNECT_TIMEOUT)")
 
 
 def libpq_variables() -> list[str]:
