@@ -296,7 +296,8 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
         RPCStatusCode.ABORTED,
         RPCStatusCode.FAILED_PRECONDITION,
     )
-    if error.status not in met_the_end or "namespace" in said:
+    is_closing = "workflow is closing" in said  # RESOURCE_EXHAUSTED, for a moment
+    if "namespace" in said or not (is_closing or error.status in met_the_end):
         return error
     try:
         description = await (await connect()).get_workflow_handle(workflow_id(order_id)).describe()

@@ -69,6 +69,9 @@ ENDS: dict[str, BaseException] = {
     "completed": rpc("workflow execution already completed", RPCStatusCode.NOT_FOUND),
     "not found": rpc("workflow not found for ID: order-ended", RPCStatusCode.NOT_FOUND),
     "closing": rpc("workflow is closing", RPCStatusCode.FAILED_PRECONDITION),
+    "closing at this moment": rpc(
+        "workflow operation can not be applied because workflow is closing", RPCStatusCode.RESOURCE_EXHAUSTED
+    ),
     "accepted, then ended": WorkflowUpdateFailedError(
         ApplicationError(
             "Workflow Update failed because the Workflow completed before the Update completed.",

@@ -30,7 +30,8 @@ from order_lifecycle.workflows.records import LATE_ONE_BY_ONE, LONGEST_LINE
 
 TOO_MUCH = "too many messages, or too large ones, were sent to it"
 LARGE = 64_000  # bytes; our own server takes 65,536 in one message
-REFUSED = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND)  # too many or too large; or the order has ended
+# Too many or too large; the order has ended; it ends at this moment ("workflow is closing").
+REFUSED = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND, RPCStatusCode.RESOURCE_EXHAUSTED)
 
 
 @pytest.fixture
