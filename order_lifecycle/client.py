@@ -46,8 +46,8 @@ _WORKS_FOR = " for "
 
 
 def identity(database_url: str) -> str:
-    """Name this process as a worker, for who looks at its task queue: by process id and machine, as
-    the SDK does, and by the database that it works for."""
+    """Return the name under which the pollers of a task queue show this worker: process id and
+    machine, as the SDK has it, and the database that it works for."""
     return f"{os.getpid()}@{socket.gethostname()}{_WORKS_FOR}{database_name(database_url)}"
 
 

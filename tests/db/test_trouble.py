@@ -1,4 +1,4 @@
-"""What is said of each trouble that a real PostgreSQL can have: one line, which names it and has no secret."""
+"""Each trouble that a real PostgreSQL can have is named in one line, without a secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "do-not-tell"
 
 
 def told(url: str, statement: str = "SELECT 1") -> str:
-    """What is said when that statement fails, or the connection for it."""
+    """Return the line for that statement when it fails, or the connection for it."""
     engine = connect(url)
     try:
         with pytest.raises(SQLAlchemyError) as error, engine.connect() as tx:

@@ -1,4 +1,4 @@
-"""What is said of a database that workers cannot use: before they take an order, and when a step of one fails."""
+"""A database that workers cannot use is named: before they take an order, and when a step of one fails."""
 
 from __future__ import annotations
 
