@@ -181,10 +181,15 @@ class Postgres(Server):
             raise StackError(f"PostgreSQL's initdb failed: {self.how_it_ended()}")
 
     def _check_data(self) -> None:
-        password = self.home.path / PASSWORD_OF[APPLICATION]
-        if not password.exists():
+        # A start makes the passwords of the other roles anew. (The superuser of an older home is
+        # the application.)
+        superuser, application = (
+            self.home.path / PASSWORD_OF[role] for role in (SUPERUSER, APPLICATION)
+        )
+        if not superuser.exists() and not application.exists():
             raise StackError(
-                f"The file {password} is gone: without it nobody gets into the database."
+                f"The file {superuser} is gone: without it nobody gets into the database. "
+                "Put it back, or give another --home."
             )
         major = importlib.metadata.version(WHEEL).partition(".")[0]
         made_by = (self._data / "PG_VERSION").read_text().strip()

@@ -109,7 +109,7 @@ def of_an_older_postgres(home: Path) -> None:
     (home / "postgres" / "PG_VERSION").write_text("9\n")
 
 
-def without_its_password(home: Path) -> None:
+def without_its_passwords(home: Path) -> None:
     (home / "stack.json").touch()
     (home / "postgres").mkdir()
 
@@ -120,7 +120,7 @@ def without_its_password(home: Path) -> None:
         (a_folder_with_something_else, "something else in it"),
         (a_file, "cannot hold the data: File exists"),
         (of_an_older_postgres, "was made by PostgreSQL 9"),
-        (without_its_password, "password is gone"),
+        (without_its_passwords, "password.superuser is gone"),
     ],
 )
 def test_a_folder_that_is_no_home_is_refused(home_is: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:

@@ -61,6 +61,20 @@ def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any
     assert not list(home.glob("*.unfinished"))
 
 
+def test_a_start_killed_before_the_roles_have_passwords_is_taken_up_again(
+    up: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The data is there, and the superuser's password, which initdb needs. The others come later."""
+    with closing(Home(tmp_path / "home")) as home:
+        server = Postgres(home, Ports())
+        server.start()
+        assert server._initdb
+        assert server._initdb.wait(60) == 0
+        home.move(server._unfinished, server._data)
+    assert [path.name for path in home.path.glob("password*")] == ["password.superuser"]
+    up(home.path).addresses()
+
+
 @linux
 def test_a_second_start_in_one_life_does_not_pass_by_what_still_has_the_data_open(tmp_path: Path) -> None:
     """A process of PostgreSQL's that outlives the first one may still write. Only PostgreSQL can tell."""
