@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import psutil
 import pytest
+from processor_time import ProcessorTime
 from pydantic import SecretStr
 from sqlalchemy import NullPool, create_engine, make_url, text
 
@@ -38,6 +39,15 @@ if GIVEN in ("default", "ci"):  # none was named on the command line
     hypothesis.settings.load_profile("everyday")
 
 LONGEST = ("test_any_order_after_approval.py", "test_any_order_before_approval.py", "test_jupyterlab.py")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--processor-time", metavar="FILE", help="count each test's processor time (processor_time.py)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if path := config.getoption("processor_time"):
+        config.pluginmanager.register(ProcessorTime(Path(path).resolve()))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
