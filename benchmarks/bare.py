@@ -14,7 +14,7 @@ from temporalio import activity, workflow
 from temporalio.common import RetryPolicy
 
 with workflow.unsafe.imports_passed_through():
-    from order_lifecycle.activities.outside import CALL_SHARE
+    from order_lifecycle.activities.base import CALL_SHARE
     from order_lifecycle.faults import HANG_SECONDS, Faults
     from order_lifecycle.workflows.attempts import BACKOFF
 

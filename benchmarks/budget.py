@@ -24,7 +24,7 @@ from benchmarks.orders import an_order
 from benchmarks.report import Report
 from benchmarks.servers import servers
 from order_lifecycle import process
-from order_lifecycle.activities.outside import CALL_SHARE
+from order_lifecycle.activities.base import CALL_SHARE
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.audit import Violation, audit
 from order_lifecycle.db.store import Store
@@ -143,7 +143,7 @@ async def measure(orders: int, at_a_time: int, seed: int, budget: float) -> Meas
         for number, outcome in enumerate(outcomes):  # afterwards, not to be in the way
             outcome.attempts = await attempts_of(client, f"order-budget-{seed}-{number}")
         store = Store(connect_to_database(here.addresses.database_url))
-        violations = audit(store.engine) + await compare_with_temporal(client, store.standings)
+        violations = audit(store.engine) + await compare_with_temporal(client, store.order_states)
     return Measured(outcomes, without_overhead(20_000, policy), violations, budget)
 
 

@@ -16,7 +16,7 @@ from order_lifecycle.domain import OrderState, Policy
 from order_lifecycle.lab import wait_until
 from order_lifecycle.report import list_orders, look_at
 
-AT_MOST = {"status": 0.05, "list": 0.2}  # s
+LIMIT = {"status": 0.05, "list": 0.2}  # s
 
 
 async def status_and_list(report: Report, orders: int, asks: int) -> None:
@@ -29,7 +29,7 @@ async def status_and_list(report: Report, orders: int, asks: int) -> None:
         async def all_wait() -> bool:
             return len(await list_orders(client, OrderState.AWAITING_REVIEW, orders)) == orders
 
-        await wait_until(all_wait, f"{orders} orders to wait for their review", at_most=300)
+        await wait_until(all_wait, f"{orders} orders to wait for their review", timeout=300)
 
         async def seconds(ask: Callable[[int], Awaitable[Any]]) -> list[float]:
             taken = []
@@ -49,6 +49,6 @@ async def status_and_list(report: Report, orders: int, asks: int) -> None:
         report.add(
             f"{name} while {orders} orders are open: p50, p95 of {asks}",
             f"{quantile(taken, 0.5) * 1000:.0f} ms, {p95 * 1000:.0f} ms",
-            must=f"p95 {AT_MOST[name] * 1000:.0f} ms",
-            holds=p95 <= AT_MOST[name],
+            must=f"p95 {LIMIT[name] * 1000:.0f} ms",
+            holds=p95 <= LIMIT[name],
         )

@@ -23,9 +23,9 @@ from benchmarks.bare import QUEUES, STEPS, BareOrder, Plan, Retries
 from benchmarks.numbers import quantile
 from benchmarks.servers import AS_SHIPPED, servers
 from order_lifecycle import process
-from order_lifecycle.activities.outside import CALL_SHARE
+from order_lifecycle.activities.base import CALL_SHARE
 from order_lifecycle.client import connect
-from order_lifecycle.faults import Faults, OutsideError, OutsideTimeout
+from order_lifecycle.faults import Faults, OutsideError, OutsideTimeoutError
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG
 from order_lifecycle.workflows.attempts import BACKOFF
 
@@ -107,7 +107,7 @@ def without_overhead(number: int, seed: int) -> float:
             try:
                 outside.call(str(number), step, attempt, plan.attempt_seconds * CALL_SHARE, slept.append)
                 break
-            except (OutsideError, OutsideTimeout):
+            except (OutsideError, OutsideTimeoutError):
                 slept.append(0.01 * BACKOFF ** (attempt - 1))
     return sum(slept)
 

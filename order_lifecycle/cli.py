@@ -21,16 +21,16 @@ import typer
 
 from order_lifecycle import isolated, output, process
 from order_lifecycle.domain import (
-    BadInput,
+    BadInputError,
     OrderState,
-    Verdict,
+    UpdateResult,
     parse_address,
     parse_order,
     parse_order_id,
     parse_reason,
 )
 from order_lifecycle.given import STANDARD_INPUT, given
-from order_lifecycle.settings import NoServer, Settings, no_database, usable_home
+from order_lifecycle.settings import NoServerError, Settings, no_database, usable_home
 from order_lifecycle.visible import visible_lines
 
 if TYPE_CHECKING:
@@ -68,15 +68,15 @@ AsSignal = Annotated[
 ]
 
 
-class No(Exception):
+class CommandError(Exception):
     """The system says no. The message is what the user reads."""
 
 
-class Interrupted(No):
+class CommandInterruptedError(CommandError):
     """Ctrl-C came while an answer was awaited."""
 
 
-class Unwritten(No):
+class AnswerNotWrittenError(CommandError):
     """Standard output does not take the answer. The message says what was done all the same."""
 
 
@@ -105,7 +105,7 @@ def start(
 ) -> None:
     """Start an order. It then waits for `approve`."""
     if items == address == STANDARD_INPUT:
-        raise BadInput(
+        raise BadInputError(
             "--items - and --address -: standard input can be read only once. "
             "Write one of them into a file, and name it: --address @address.json"
         )
@@ -122,7 +122,7 @@ def start(
             started = start_order(client, order, settings.policy(), approve)
             handle = await answer_from(started, order_id)
         except WorkflowAlreadyStartedError:
-            raise No(
+            raise CommandError(
                 f"order {order_id} exists already: `order-lifecycle status {order_id}`"
             ) from None
         ui = settings.temporal_ui_url
@@ -181,7 +181,7 @@ def status(
         before = None
         with ExitStack() as to_close:
             store = None
-            with suppress(No):  # `status` works without
+            with suppress(CommandError):  # `status` works without
                 store = to_close.enter_context(store_for_reading())
             while True:
                 report = await answer_from(look_at(client, order_id), order_id)
@@ -226,11 +226,11 @@ def say_to(
             sent = {"order_id": order_id, "signal": signal_name}
             tell(sent, as_json, f"sent {signal_name} to order {order_id}", done=done)
             return
-        verdict = await answer_from(
-            handle.execute_update(update, args=arguments, result_type=Verdict), order_id
+        result = await answer_from(
+            handle.execute_update(update, args=arguments, result_type=UpdateResult), order_id
         )
-        text = f"order {order_id}: {verdict.message}"
-        tell(verdict.model_dump(mode="json"), as_json, text, done=done)
+        text = f"order {order_id}: {result.message}"
+        tell(result.model_dump(mode="json"), as_json, text, done=done)
 
     run(main())
 
@@ -238,8 +238,8 @@ def say_to(
 async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
     """Return the order's answer.
 
-    Raises No if the order refuses, is not there or has ended, or if no worker answers in time, and
-    Interrupted after Ctrl-C.
+    Raises CommandError if the order refuses, is not there or has ended, or if no worker answers in
+    time, and CommandInterruptedError after Ctrl-C.
     """
     from temporalio.client import (
         WorkflowUpdateFailedError,
@@ -256,15 +256,15 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
     except WorkflowUpdateFailedError as error:
         if getattr(error.cause, "type", None) == "AcceptedUpdateCompletedWorkflow":
             raise _too_late(order_id) from None
-        raise No(getattr(error.cause, "message", str(error.cause))) from None
+        raise CommandError(getattr(error.cause, "message", str(error.cause))) from None
     except (TimeoutError, WorkflowUpdateRPCTimeoutOrCancelledError, asyncio.CancelledError):
         # The SDK reports a cancelled call as one that timed out.
         task = asyncio.current_task()
         if task is not None and task.cancelling():
-            raise Interrupted(
+            raise CommandInterruptedError(
                 f"interrupted while order {order_id} was to answer. {may_still_happen}"
             ) from None
-        raise No(
+        raise CommandError(
             f"order {order_id} did not answer within {ANSWER_WITHIN.total_seconds():g} s: "
             f"is a worker running? `order-lifecycle worker all` starts both. {may_still_happen}"
         ) from None
@@ -287,7 +287,7 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
     # and an order may be called anything.)
     said = error.message.replace(workflow_id(order_id), "").lower()
     if error.status is RPCStatusCode.INVALID_ARGUMENT and "signal events" in said:
-        return No(
+        return CommandError(
             f"order {order_id} was sent so many signals that Temporal takes no more. "
             "Leave out --signal: an Update is still answered"
         )
@@ -304,17 +304,25 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
     except RPCError as missing:
         if missing.status is not RPCStatusCode.NOT_FOUND:
             return missing
-        return No(
+        return CommandError(
             f"there is no order {order_id}: `order-lifecycle list` shows those that there are"
         )
     if description.close_time is not None:
         trouble = trouble_of(description)
-        return No(f"too late: {trouble}; {way_out(order_id)}") if trouble else _too_late(order_id)
-    return No(f"order {order_id} did not take the request: {error.message}. Send it again")
+        return (
+            CommandError(f"too late: {trouble}; {way_out(order_id)}")
+            if trouble
+            else _too_late(order_id)
+        )
+    return CommandError(
+        f"order {order_id} did not take the request: {error.message}. Send it again"
+    )
 
 
-def _too_late(order_id: str) -> No:
-    return No(f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`")
+def _too_late(order_id: str) -> CommandError:
+    return CommandError(
+        f"too late: order {order_id} has ended, see `order-lifecycle status {order_id}`"
+    )
 
 
 ANSWER_WITHIN = timedelta(seconds=10)
@@ -344,7 +352,7 @@ def list_orders(
 ) -> None:
     """List the orders, as Temporal knows them."""
     if state in NEVER_LISTED:
-        raise BadInput(f"--state: no order is listed as {state}; {NEVER_LISTED[state]}")
+        raise BadInputError(f"--state: no order is listed as {state}; {NEVER_LISTED[state]}")
 
     async def main() -> None:
         from order_lifecycle.client import connect
@@ -399,7 +407,7 @@ def audit(as_json: AsJson = False) -> None:
     from order_lifecycle.client import connect
     from order_lifecycle.db.audit import INVARIANTS, Violation, count_by_state
     from order_lifecycle.db.audit import audit as audit_database
-    from order_lifecycle.db.trouble import in_words
+    from order_lifecycle.db.errors import describe
     from order_lifecycle.report import compare_with_temporal
 
     async def main() -> None:
@@ -408,11 +416,11 @@ def audit(as_json: AsJson = False) -> None:
             counts = count_by_state(store.engine)
             violations: list[Violation] = audit_database(store.engine)
             try:
-                violations += await compare_with_temporal(await connect(), store.standings)
-            except (NoServer, BadInput, RPCError) as error:
+                violations += await compare_with_temporal(await connect(), store.order_states)
+            except (NoServerError, BadInputError, RPCError) as error:
                 not_asked[7] = str(error)
             except OperationalError as error:
-                not_asked[7] = in_words(error)
+                not_asked[7] = describe(error)
         of = {n: sum(violation.invariant == n for violation in violations) for n in INVARIANTS}
         by_state = ", ".join(f"{n} {state}" for state, n in counts.items())
         lines = [f"{sum(counts.values())} orders: {by_state}"]
@@ -432,7 +440,7 @@ def audit(as_json: AsJson = False) -> None:
         }
         tell(answer, as_json, "\n".join(lines))
         if 7 in not_asked:
-            raise No(f"7, {INVARIANTS[7]}, could not be asked: {not_asked[7]}")
+            raise CommandError(f"7, {INVARIANTS[7]}, could not be asked: {not_asked[7]}")
         if violations:
             raise typer.Exit(1)
 
@@ -450,17 +458,17 @@ def repair(order_id: OrderId, as_json: AsJson = False) -> None:
 
     async def main() -> None:
         from order_lifecycle.client import connect
-        from order_lifecycle.repair import NotRepaired
+        from order_lifecycle.repair import NotRepairedError
         from order_lifecycle.repair import repair as reset_and_cancel
 
         client = await connect()
         with store_for_reading() as store:
             try:
                 end = await reset_and_cancel(client, store, order_id)
-            except NotRepaired as error:
-                raise No(str(error)) from None
+            except NotRepairedError as error:
+                raise CommandError(str(error)) from None
         if end is None:
-            raise No(
+            raise CommandError(
                 f"order {order_id} is reset and asked to cancel, but no worker has ended it yet: "
                 "`order-lifecycle worker all` starts both, and "
                 f"`order-lifecycle status {order_id}` shows how it goes on"
@@ -472,26 +480,27 @@ def repair(order_id: OrderId, as_json: AsJson = False) -> None:
 
 @contextmanager
 def store_for_reading() -> Iterator[Store]:
-    """The store that the settings name. Raises No if they name none, or if it cannot be read."""
+    """The store that the settings name. Raises CommandError if they name none, or if it cannot be
+    read."""
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
+    from order_lifecycle.db.errors import describe
     from order_lifecycle.db.store import Store, connect
-    from order_lifecycle.db.trouble import in_words
 
     settings = Settings().resolved()
     if settings.database_url is None:
-        raise No(no_database(settings.order_lifecycle_home))
+        raise CommandError(no_database(settings.order_lifecycle_home))
     engine = connect(settings.database_url.get_secret_value())
     try:
         yield Store(engine)
     except (OperationalError, ProgrammingError) as error:
-        raise No(in_words(error)) from None
+        raise CommandError(describe(error)) from None
     finally:
         engine.dispose()
 
 
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Show rows to a reader. Raises output.Unwritable."""
+    """Show rows to a reader. Raises output.UnwritableError."""
     output.write(output.table(title, rows, output.width()) + "\n")
 
 
@@ -531,11 +540,11 @@ def up(
     from order_lifecycle.stack.supervisor import up
 
     if ephemeral and home is not None:
-        raise BadInput("--home keeps data and --ephemeral does not: choose one")
+        raise BadInputError("--home keeps data and --ephemeral does not: choose one")
     try:
         home = home and usable_home(home)
     except ValueError as error:
-        raise BadInput(f"--home: {error}") from None
+        raise BadInputError(f"--home: {error}") from None
     settings = Settings()
     where = None if ephemeral else home or settings.order_lifecycle_home
     raise typer.Exit(
@@ -565,7 +574,7 @@ def worker(
     import subprocess
 
     if name is WorkerName.ALL and Settings().metrics_address:
-        raise BadInput(
+        raise BadInputError(
             "METRICS_ADDRESS: two workers cannot serve their metrics at one address. Start "
             "`order-lifecycle worker order` and `order-lifecycle worker shipping`, "
             "each with a METRICS_ADDRESS of its own"
@@ -605,9 +614,9 @@ def demo() -> None:
     try:
         run(demo(show_table))
     except TimeoutError:
-        raise No("the order was not shipped in time: is this machine busy?") from None
+        raise CommandError("the order was not shipped in time: is this machine busy?") from None
     except LabError as error:  # with the last words of what did not start
-        raise No(str(error)) from None
+        raise CommandError(str(error)) from None
 
 
 @app.command(
@@ -634,19 +643,20 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def run(command: Coroutine[Any, Any, None]) -> None:
-    """Raises No if Temporal does: no such namespace, no permission, the connection is lost."""
+    """Raises CommandError if Temporal does: no such namespace, no permission, the connection is
+    lost."""
     from temporalio.service import RPCError
 
     _say_nothing_of_retries()
     try:
         process.run(command)
     except RPCError as error:
-        raise No(_of_temporal(error.message)) from None
-    except NoServer as error:
+        raise CommandError(_of_temporal(error.message)) from None
+    except NoServerError as error:
         full = _full_disk()
-        raise No(f"{full}. So {error}") if full else error from None
+        raise CommandError(f"{full}. So {error}") if full else error from None
     except KeyboardInterrupt:
-        raise Interrupted("interrupted") from None
+        raise CommandInterruptedError("interrupted") from None
 
 
 def _say_nothing_of_retries() -> None:
@@ -685,7 +695,7 @@ def _full_disk() -> str | None:
 def tell(answer: Any, as_json: bool, text: str | Callable[[], object], *, done: str = "") -> None:
     """Write the answer. `done`: what has changed the order, even if nobody can read the answer.
 
-    Raises Unwritten if standard output does not take it.
+    Raises AnswerNotWrittenError if standard output does not take it.
     """
     try:
         if as_json:
@@ -694,13 +704,13 @@ def tell(answer: Any, as_json: bool, text: str | Callable[[], object], *, done: 
             output.write(text)
         else:
             text()
-    except output.Unwritable as error:
+    except output.UnwritableError as error:
         if not done:
             raise
-        raise Unwritten(f"{done} was done ({text}), but {_unwritten(error)}") from None
+        raise AnswerNotWrittenError(f"{done} was done ({text}), but {_unwritten(error)}") from None
 
 
-def _unwritten(error: output.Unwritable) -> str:
+def _unwritten(error: output.UnwritableError) -> str:
     return f"standard output cannot be written: {error.strerror or error}"
 
 
@@ -717,20 +727,20 @@ def _status() -> int:
             app()
         except SystemExit as end:
             status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        except BadInput as error:
+        except BadInputError as error:
             status = _say(error, 2)
-        except Interrupted as error:
+        except CommandInterruptedError as error:
             status = _say(error, 130)
-        except Unwritten as error:
+        except AnswerNotWrittenError as error:
             output.let_go()
             status = _say(error, 1)
-        except (No, NoServer) as error:
+        except (CommandError, NoServerError) as error:
             status = _say(error, 1)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has read enough, as `head` has
         output.let_go()
         return 1
-    except output.Unwritable as error:
+    except output.UnwritableError as error:
         output.let_go()
         return _say(_unwritten(error), 1)
     return status

@@ -24,10 +24,10 @@ from temporalio.envconfig import ClientConfig, ClientConnectConfig
 from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.db.connection import database_name
-from order_lifecycle.db.trouble import why_unusable
-from order_lifecycle.domain import BadInput, Order, OrderResult, Policy, total
+from order_lifecycle.db.errors import why_unusable
+from order_lifecycle.domain import BadInputError, Order, OrderResult, Policy, total
 from order_lifecycle.failures import ShortFailures
-from order_lifecycle.settings import NoServer, Settings, no_database
+from order_lifecycle.settings import NoServerError, Settings, no_database
 from order_lifecycle.temporal_compat import PlainDataConverter
 from order_lifecycle.workflows.order import (
     ORDER_QUEUE,
@@ -57,7 +57,7 @@ def works_for(identity: str) -> str | None:
 
 
 async def connect(settings: Settings | None = None, identity: str | None = None) -> Client:
-    """A client of the Temporal server that `settings` name. Raises NoServer, or BadInput.
+    """A client of the Temporal server that `settings` name. Raises NoServerError, or BadInputError.
 
     TLS, an API key and whatever else a company's cluster or Temporal Cloud needs come from
     Temporal's own variables (TEMPORAL_TLS…, TEMPORAL_API_KEY:
@@ -65,7 +65,7 @@ async def connect(settings: Settings | None = None, identity: str | None = None)
     """
     settings = (settings or Settings()).resolved()
     if settings.temporal_host is None:
-        raise NoServer(
+        raise NoServerError(
             "no Temporal server: TEMPORAL_HOST is not set, and no stack runs in "
             f"{settings.order_lifecycle_home}. Start one with `order-lifecycle up`"
         )
@@ -80,21 +80,21 @@ async def connect(settings: Settings | None = None, identity: str | None = None)
     except ValueError as error:
         raise _unusable(error) from None
     except (RuntimeError, TimeoutError) as error:
-        raise NoServer(
-            f"no Temporal server answers at {settings.temporal_host} ({str(error) or 'time-out'}). "
+        raise NoServerError(
+            f"no Temporal server answers at {settings.temporal_host} ({str(error) or 'timeout'}). "
             "Is it running? `order-lifecycle doctor` looks at everything"
         ) from None
 
 
 def namespace(settings: Settings) -> str:
-    """The one that `connect` uses. Raises BadInput."""
+    """The one that `connect` uses. Raises BadInputError."""
     settings = settings.resolved()
     return _options(settings, settings.temporal_host or "")["namespace"]
 
 
 def _options(settings: Settings, host: str) -> ClientConnectConfig:
     """What Client.connect is to be told: what Temporal's own variables and file say, unless the
-    server is ours, which knows of no key and no encryption. Raises BadInput."""
+    server is ours, which knows of no key and no encryption. Raises BadInputError."""
     options = ClientConnectConfig()
     if not settings.ours:
         variables = {
@@ -121,30 +121,32 @@ _LONGEST_HEADER = 8192
 
 
 def _check(name: str, value: str) -> None:
-    """Raise BadInput if the SDK could not use that value, or would print it in its own error.
+    """Raise BadInputError if the SDK could not use that value, or would print it in its own error.
 
     The error names the variable. It has nothing of the value, which may be a secret.
     """
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BadInput(f"{name}: it is not text in UTF-8. Set it again, as plain text") from None
+        raise BadInputError(
+            f"{name}: it is not text in UTF-8. Set it again, as plain text"
+        ) from None
     if not _SENT_AS_A_HEADER.fullmatch(name):
         return
     if not (value.isascii() and value.isprintable()):
-        raise BadInput(
+        raise BadInputError(
             f"{name}: it has a line break or another character that a header cannot have. "
             "Set it again: one line of letters, digits and punctuation marks"
         )
     if len(value) > _LONGEST_HEADER:
-        raise BadInput(
+        raise BadInputError(
             f"{name}: it has {len(value)} characters, and {_LONGEST_HEADER} is the most that a "
             "server takes. Is it the content of another file?"
         )
 
 
-def _unusable(error: Exception) -> BadInput:
-    return BadInput(
+def _unusable(error: Exception) -> BadInputError:
+    return BadInputError(
         "Temporal's own settings (the variables TEMPORAL_…, and the file temporal.toml) "
         f"cannot be used: {' '.join(str(error).split())}"
     )
@@ -158,14 +160,14 @@ async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) ->
         try:
             settings = Settings().resolved()
             if settings.database_url is None:
-                raise NoServer(no_database(settings.order_lifecycle_home))
+                raise NoServerError(no_database(settings.order_lifecycle_home))
             database_url = settings.database_url.get_secret_value()
             if why := await asyncio.to_thread(why_unusable, database_url):
-                raise NoServer(why)
+                raise NoServerError(why)
             client = await connect(identity=identity(database_url))
             await register_search_attributes(client)
             return client
-        except (NoServer, RPCError) as error:
+        except (NoServerError, RPCError) as error:
             if str(error) != said:
                 said = str(error)
                 say(f"waiting: {said}")

@@ -21,11 +21,11 @@ from order_lifecycle.client import (
     works_for,
 )
 from order_lifecycle.db.connection import database_name
+from order_lifecycle.db.errors import NO_TABLES, say_what_is_wrong
 from order_lifecycle.db.store import connect as connect_to_database
-from order_lifecycle.db.trouble import NO_TABLES, trouble
 from order_lifecycle.db.url import for_people
-from order_lifecycle.domain import BadInput
-from order_lifecycle.settings import NoServer, Settings, no_database
+from order_lifecycle.domain import BadInputError
+from order_lifecycle.settings import NoServerError, Settings, no_database
 from order_lifecycle.stack.migrate import older_schema, schema_trouble
 from order_lifecycle.workflows.order import ORDER_QUEUE
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE
@@ -60,7 +60,7 @@ async def examine() -> list[Finding]:
     found.append(_database(settings))
     try:
         client = await connect(settings)
-    except (NoServer, BadInput) as error:
+    except (NoServerError, BadInputError) as error:
         return [*found, Finding(what="Temporal", ok=False, says=str(error))]
     found.append(await _asked("Temporal", client, _server(client, settings)))
     attributes = await _asked("search attributes", client, _search_attributes(client))
@@ -110,7 +110,7 @@ def _database(settings: Settings) -> Finding:
             server = connection.scalar(text("SHOW server_version"))
             schema = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
     except (OperationalError, ProgrammingError) as error:
-        return finding(False, f"{where} {trouble(error)}")
+        return finding(False, f"{where} {say_what_is_wrong(error)}")
     finally:
         engine.dispose()
     if not schema:  # everything was downgraded

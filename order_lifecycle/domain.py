@@ -88,11 +88,11 @@ BEFORE_DISPATCH = frozenset(before for before, _ in MOVES.values()) - {OrderStat
 TERMINAL = frozenset({OrderState.SHIPPED, OrderState.CANCELLED, OrderState.FAILED})
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """The order's state or the rules do not allow it, and trying again cannot change that."""
 
 
-class AnotherRun(Refused):
+class AnotherRunError(RefusedError):
     """The database has an order of that name already, from another workflow run: nothing of it is
     ours to change."""
 
@@ -211,8 +211,8 @@ class Order(_Model):
 
 # --- why something happened, in somebody's words -------------------------------------------------
 
-REASON_AT_MOST = 500
-Reason = Annotated[str, StringConstraints(max_length=REASON_AT_MOST), AfterValidator(plain_text)]
+REASON_MAX_LENGTH = 500
+Reason = Annotated[str, StringConstraints(max_length=REASON_MAX_LENGTH), AfterValidator(plain_text)]
 
 
 def for_the_record(text: str) -> str:
@@ -222,7 +222,7 @@ def for_the_record(text: str) -> str:
     for."""
     if not isinstance(text, str):
         raise TypeError(f"a reason is text, not {type(text).__name__}")
-    cut = text if len(text) <= REASON_AT_MOST else f"{text[: REASON_AT_MOST - 1]}…"
+    cut = text if len(text) <= REASON_MAX_LENGTH else f"{text[: REASON_MAX_LENGTH - 1]}…"
     return "".join(" " if _unfit(character) else character for character in cut)
 
 
@@ -280,7 +280,7 @@ class OrderStatus(_Model):
     reason: str | None = Field(None, description="why the order was cancelled or failed")
 
 
-class Verdict(_Model):
+class UpdateResult(_Model):
     """The answer to an Update that was accepted."""
 
     order_id: str
@@ -298,7 +298,7 @@ class ShippingRequest(_Model):
 # --- bad input -----------------------------------------------------------------------------------
 
 
-class BadInput(ValueError):
+class BadInputError(ValueError):
     """What was given is not an order. The message is one line that names the field."""
 
 
@@ -307,7 +307,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,29}\Z")
 
 
 def parse_order(order_id: str, payment_id: str, items_json: str, address_json: str) -> Order:
-    """An order from the four strings of the command line. Raises BadInput."""
+    """An order from the four strings of the command line. Raises BadInputError."""
     fields = {"id": order_id, "payment_id": payment_id}
     given = {
         "items": parse_json("items", items_json),
@@ -317,24 +317,24 @@ def parse_order(order_id: str, payment_id: str, items_json: str, address_json: s
 
 
 def parse_address(address_json: str) -> Address:
-    """An address from JSON. Raises BadInput."""
+    """An address from JSON. Raises BadInputError."""
     value = parse_json("address", address_json)
     return checked("address", lambda: Address.model_validate(value))
 
 
 def parse_order_id(order_id: str) -> str:
-    """An order id that can exist. Raises BadInput."""
+    """An order id that can exist. Raises BadInputError."""
     return checked("id", lambda: TypeAdapter(Id).validate_python(order_id))
 
 
 def parse_reason(reason: str) -> str:
-    """A reason that can be stored and shown. Raises BadInput."""
+    """A reason that can be stored and shown. Raises BadInputError."""
     return checked("reason", lambda: TypeAdapter(Reason).validate_python(reason))
 
 
 def checked(field: str, build: Callable[[], V]) -> V:
-    """Return what `build` returns. Raises BadInput, with the first field that is wrong, what was
-    got and what is wanted, where `build` raises ValidationError."""
+    """Return what `build` returns. Raises BadInputError, with the first field that is wrong, what
+    was got and what is wanted, where `build` raises ValidationError."""
     try:
         return build()
     except ValidationError as error:
@@ -346,7 +346,7 @@ def checked(field: str, build: Callable[[], V]) -> V:
             else:  # the place in a list, or what somebody called a field of their own
                 where += f"[{part if isinstance(part, int) else ascii(part[:30])}]"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise BadInput(f"{where or 'order'}: {_wrong(first, where)}{more}") from None
+        raise BadInputError(f"{where or 'order'}: {_wrong(first, where)}{more}") from None
 
 
 ONE_ITEM = '{"name": "apple", "qty": 1, "price": 5.00}'
@@ -367,7 +367,7 @@ _WANTED = {
     "state": 'a text such as "OH", or to be left out',
     "zipcode": 'a text such as "43210", or to be left out',
     "country": 'a two-letter code of ISO 3166 such as "US", or to be left out',
-    "reason": f"a text of at most {REASON_AT_MOST} characters",
+    "reason": f"a text of at most {REASON_MAX_LENGTH} characters",
 }
 
 
@@ -390,7 +390,7 @@ def _wrong(error: ErrorDetails, where: str) -> str:
     return f"got {shown(got)}{length}{wanted}"
 
 
-SHOWN_AT_MOST = 40
+SHOWN_MAX_LENGTH = 40
 
 
 def shown(value: Any) -> str:
@@ -401,15 +401,15 @@ def shown(value: Any) -> str:
         text = "a list" if isinstance(value, list) else "an object"
     else:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    if len(text) > SHOWN_AT_MOST:
-        text = f"{text[: SHOWN_AT_MOST - 1]}…"
+    if len(text) > SHOWN_MAX_LENGTH:
+        text = f"{text[: SHOWN_MAX_LENGTH - 1]}…"
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )
 
 
 def parse_json(field: str, text: str) -> Any:
-    """JSON in which numbers keep every digit and nothing is read twice. Raises BadInput."""
+    """JSON in which numbers keep every digit and nothing is read twice. Raises BadInputError."""
 
     def number(digits: str) -> Decimal:
         try:
@@ -442,7 +442,7 @@ def parse_json(field: str, text: str) -> Any:
         why = "it is nested too deeply"
     except ValueError as error:
         why = str(error)
-    raise BadInput(f"{field}: not JSON: {why}")
+    raise BadInputError(f"{field}: not JSON: {why}")
 
 
 def _why_not_json(error: json.JSONDecodeError) -> str:

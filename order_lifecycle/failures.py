@@ -13,12 +13,12 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import DefaultFailureConverter, PayloadConverter
 from temporalio.exceptions import ApplicationError, FailureError
 
-from order_lifecycle.db.trouble import in_words
+from order_lifecycle.db.errors import describe
 
 # In bytes of UTF-8. Together they stay below Temporal's limit, and below 2 KB, where it warns.
-_MESSAGE_AT_MOST = 800
-_TRACEBACK_AT_MOST = 800
-_AT_MOST = 1900
+_MESSAGE_LIMIT = 800
+_TRACEBACK_LIMIT = 800
+_LIMIT = 1900
 
 
 class ShortFailures(DefaultFailureConverter):
@@ -30,14 +30,14 @@ class ShortFailures(DefaultFailureConverter):
         if not isinstance(exception, FailureError):
             exception = _without_causes(exception)
         super().to_failure(exception, payload_converter, failure)
-        failure.message = _cut(failure.message, _MESSAGE_AT_MOST)
-        failure.stack_trace = _end(failure.stack_trace, _TRACEBACK_AT_MOST)
+        failure.message = _cut(failure.message, _MESSAGE_LIMIT)
+        failure.stack_trace = _end(failure.stack_trace, _TRACEBACK_LIMIT)
         # The innermost cause is what people ask for, so causes between go first.
-        while failure.ByteSize() > _AT_MOST and failure.cause.HasField("cause"):
+        while failure.ByteSize() > _LIMIT and failure.cause.HasField("cause"):
             inner = Failure()
             inner.CopyFrom(failure.cause.cause)
             failure.cause.CopyFrom(inner)
-        if failure.ByteSize() > _AT_MOST and failure.HasField("application_failure_info"):
+        if failure.ByteSize() > _LIMIT and failure.HasField("application_failure_info"):
             failure.application_failure_info.ClearField("details")
 
 
@@ -56,12 +56,12 @@ def plain_words(error: BaseException) -> str:
     outer = "" if inner is error else str(error)
     if outer and outer not in words:
         words = f"{words} ({outer})"
-    return _cut(" ".join(words.split()), _MESSAGE_AT_MOST)
+    return _cut(" ".join(words.split()), _MESSAGE_LIMIT)
 
 
 def _words(error: BaseException) -> str:
     if isinstance(error, SQLAlchemyError):
-        return in_words(error)
+        return describe(error)
     text = str(getattr(error, "message", None) or error)
     kind = type(error).__name__
     # Our own exceptions are sentences. One of Python's may be no more than a key.
@@ -79,18 +79,18 @@ def _without_causes(error: BaseException) -> ApplicationError:
     return plain
 
 
-def _cut(text: str, at_most: int) -> str:
+def _cut(text: str, limit: int) -> str:
     """Keep the beginning, whole characters of it."""
     encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= at_most:
+    if len(encoded) <= limit:
         return encoded.decode()
-    return encoded[: at_most - 3].decode("utf-8", "ignore") + "…"
+    return encoded[: limit - 3].decode("utf-8", "ignore") + "…"
 
 
-def _end(text: str, at_most: int) -> str:
+def _end(text: str, limit: int) -> str:
     """Keep the end, whole lines of it if there are any."""
     encoded = text.encode("utf-8", "replace")
-    if len(encoded) <= at_most:
+    if len(encoded) <= limit:
         return encoded.decode()
-    kept = encoded[-at_most + 4 :].decode("utf-8", "ignore")
+    kept = encoded[-limit + 4 :].decode("utf-8", "ignore")
     return "…\n" + (kept.partition("\n")[2] or kept)

@@ -12,14 +12,14 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from order_lifecycle.domain import Refused
+from order_lifecycle.domain import RefusedError
 
 
 class OutsideError(Exception):
     """The outside world answered with an error. Trying again may help."""
 
 
-class OutsideTimeout(Exception):
+class OutsideTimeoutError(Exception):
     """The outside world did not answer in time. It may or may not have done its part."""
 
 
@@ -58,13 +58,16 @@ class Faults:
     ) -> None:
         """One call to the outside world, of at most `limit` seconds; `wait` lets time pass.
 
-        Raises OutsideError or OutsideTimeout (trying again may help), or Refused (it will not)."""
+        Raises OutsideError or OutsideTimeoutError (trying again may help), or RefusedError (it will
+        not)."""
         if step in self.always_fail:
-            raise Refused(f"{step} does not work, and will not")
+            raise RefusedError(f"{step} does not work, and will not")
         # Seeded with text, random.Random is the same on every machine and in every process.
         draw = random.Random(f"{self.seed}/{workflow_id}/{step}/{attempt}").random()
         if draw < self.fail:
             raise OutsideError(f"{step} failed, attempt {attempt}")
         if draw < self.fail + self.hang:
             wait(min(limit, HANG_SECONDS))
-            raise OutsideTimeout(f"{step} did not answer within {limit:g} s, attempt {attempt}")
+            raise OutsideTimeoutError(
+                f"{step} did not answer within {limit:g} s, attempt {attempt}"
+            )

@@ -7,14 +7,14 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from order_lifecycle.domain import BadInput
+from order_lifecycle.domain import BadInputError
 
 STANDARD_INPUT = "-"
 LARGEST = 1_000_000  # bytes; the largest order has some 50,000
 
 
 def given(field: str, text: str) -> str:
-    """Return the text that was given. Raises BadInput if it cannot be read."""
+    """Return the text that was given. Raises BadInputError if it cannot be read."""
     if text == STANDARD_INPUT:
         return _decoded(field, "standard input", _standard_input(field))
     if text.startswith("@"):
@@ -31,7 +31,7 @@ def given(field: str, text: str) -> str:
 
 def _file(field: str, name: str) -> bytes:
     if not name:
-        raise BadInput(f"{field}: after the @ there is no name of a file, as in @{field}.json")
+        raise BadInputError(f"{field}: after the @ there is no name of a file, as in @{field}.json")
     try:
         with Path(name).open("rb") as file:
             return file.read(LARGEST + 1)
@@ -41,7 +41,7 @@ def _file(field: str, name: str) -> bytes:
         why = "no file can have that name"
     except OSError as error:
         why = error.strerror or str(error)
-    raise BadInput(f"{field}: the file {name!a} cannot be read: {why}")
+    raise BadInputError(f"{field}: the file {name!a} cannot be read: {why}")
 
 
 def _standard_input(field: str) -> bytes:
@@ -51,18 +51,18 @@ def _standard_input(field: str) -> bytes:
         return sys.stdin.buffer.read(LARGEST + 1)
     except OSError as error:
         why = error.strerror or str(error)
-    raise BadInput(f"{field}: standard input cannot be read: {why}")
+    raise BadInputError(f"{field}: standard input cannot be read: {why}")
 
 
 def _decoded(field: str, where: str, content: bytes) -> str:
     name = where if where == "standard input" else f"the file {where!a}"
     if len(content) > LARGEST:
-        raise BadInput(f"{field}: {name} has more than {LARGEST} bytes, which no order needs")
+        raise BadInputError(f"{field}: {name} has more than {LARGEST} bytes, which no order needs")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput(f"{field}: {name} is in UTF-16: save it in UTF-8")
+        raise BadInputError(f"{field}: {name} is in UTF-16: save it in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadInput(
+        raise BadInputError(
             f"{field}: {name} is not text in UTF-8 (byte {error.start + 1}): save it in UTF-8"
         ) from None

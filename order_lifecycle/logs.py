@@ -26,15 +26,23 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
-from order_lifecycle.db.trouble import is_known
-from order_lifecycle.domain import BadInput
+from order_lifecycle.db.errors import is_known
+from order_lifecycle.domain import BadInputError
 from order_lifecycle.failures import plain_words
 from order_lifecycle.temporal_compat import LOG_KEY_OF_ERRORS
 from order_lifecycle.visible import visible, visible_lines
 
 # Failures of a step that are part of an order's life. They are told in a line, as are troubles of
-# the database's (see db/trouble.py); any other one keeps its traceback.
-EXPECTED = frozenset({"Refused", "AnotherRun", "OutsideError", "OutsideTimeout", "AddressChanged"})
+# the database's (see db/errors.py); any other one keeps its traceback.
+EXPECTED = frozenset(
+    {
+        "RefusedError",
+        "AnotherRunError",
+        "OutsideError",
+        "OutsideTimeoutError",
+        "AddressChangedError",
+    }
+)
 
 WANTED = ("order", "workflow_id", "step", "attempt", "before", "after")
 
@@ -48,7 +56,7 @@ TRACEBACK_AS_JSON = structlog.tracebacks.ExceptionDictTransformer(show_locals=Fa
 
 def configure(as_json: bool, metrics_address: str | None = None) -> None:
     """Send all logging of this process to standard error, structured; and serve the SDK's metrics
-    at that address, for Prometheus. Raises BadInput if nothing can be served there."""
+    at that address, for Prometheus. Raises BadInputError if nothing can be served there."""
     shared: list[Any] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso" if as_json else "%H:%M:%S", utc=as_json),
@@ -97,7 +105,7 @@ def configure(as_json: bool, metrics_address: str | None = None) -> None:
     try:
         Runtime.set_default(Runtime(telemetry=TelemetryConfig(logging=core, metrics=metrics)))
     except ValueError as error:
-        raise BadInput(
+        raise BadInputError(
             f"METRICS_ADDRESS: nothing can be served at {metrics_address} ({error})"
         ) from None
 

@@ -191,7 +191,7 @@ def _in_ascii(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error("order_lifecycle", _in_ascii)
 
 
-class Unwritable(OSError):
+class UnwritableError(OSError):
     """Standard output does not take what is written to it. (A broken pipe stays one.)"""
 
 
@@ -213,7 +213,7 @@ class _Closed(io.TextIOBase):
     encoding = "utf-8"
 
     def write(self, _: str) -> int:
-        raise Unwritable("it is closed")
+        raise UnwritableError("it is closed")
 
 
 @contextmanager
@@ -223,7 +223,7 @@ def _errors_of_its_own() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise Unwritable(error.errno, error.strerror) from None
+        raise UnwritableError(error.errno, error.strerror) from None
 
 
 def prepare() -> None:
@@ -256,12 +256,14 @@ def width() -> int | None:
 
 
 def write(text: str) -> None:
-    """Write lines of ours, in which nothing of an order acts on the terminal. Raises Unwritable."""
+    """Write lines of ours, in which nothing of an order acts on the terminal. Raises
+    UnwritableError."""
     _write(visible_lines(text))
 
 
 def write_json(answer: Any) -> None:
-    """Write one line of JSON; in ASCII where the stream cannot take more. Raises Unwritable."""
+    """Write one line of JSON; in ASCII where the stream cannot take more. Raises
+    UnwritableError."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     ascii_only = codecs.lookup(encoding).name != "utf-8"
     _write(visible_json(json.dumps(answer, default=str, ensure_ascii=ascii_only)))

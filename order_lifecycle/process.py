@@ -69,13 +69,13 @@ def stop_requests(lifeline: bool = False) -> asyncio.Event:
     return stop
 
 
-def when_input_ends(then: Callable[[], object], at_most: float = 10.0) -> None:
+def when_input_ends(then: Callable[[], object], timeout: float = 10.0) -> None:
     """Call `then` when standard input ends or the process that started this one is gone.
 
     The input is a pipe that ends with the process at its other end. A process that this one has
     forked may still hold the pipe, so the parent itself is watched too. A process that was stopped
     (SIGSTOP) is continued when its parent is gone. Ends this process by force if it is still there
-    `at_most` seconds later.
+    `timeout` seconds later.
     """
     parent = os.getppid()
     _continue_when_the_parent_is_gone()
@@ -87,8 +87,8 @@ def when_input_ends(then: Callable[[], object], at_most: float = 10.0) -> None:
             if select.select([0], [], [], PARENT_EVERY)[0] and not os.read(0, 1024):
                 break
         then()
-        time.sleep(at_most)
-        said = f"not stopped {at_most:g} s after the lifeline ended: exiting now"
+        time.sleep(timeout)
+        said = f"not stopped {timeout:g} s after the lifeline ended: exiting now"
         print(said, file=sys.stderr, flush=True)
         os._exit(1)
 

@@ -32,7 +32,7 @@ LEFT_OUT = [
 ]
 
 
-class NotRepaired(Exception):
+class NotRepairedError(Exception):
     """The order is well, or cannot be repaired like this. The message says which, and what now."""
 
 
@@ -40,16 +40,16 @@ async def repair(client: Client, store: Store, order_id: str) -> OrderResult | N
     """Reset an order and cancel it. Return its end, or None if no worker has ended it in time.
 
     Raises:
-        NotRepaired: The order is well, or there is nothing left to reset.
+        NotRepairedError: The order is well, or there is nothing left to reset.
         RPCError: Temporal refuses.
     """
     handle = client.get_workflow_handle(workflow_id(order_id))
-    wrong = await difference(client, order_id, store.standings)
+    wrong = await difference(client, order_id, store.order_states)
     first_task = None
     try:
         if wrong is None:
             report = await look_at(client, order_id)
-            raise NotRepaired(
+            raise NotRepairedError(
                 f"nothing to repair: order {order_id} is {report.state or 'not received'}, "
                 f"its workflow is {report.workflow}, and they agree"
             )
@@ -61,11 +61,11 @@ async def repair(client: Client, store: Store, order_id: str) -> OrderResult | N
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
         if wrong is None:
-            raise NotRepaired(
+            raise NotRepairedError(
                 f"there is no order {order_id}: `order-lifecycle list` shows those that there are"
             ) from None
     if first_task is None:
-        raise NotRepaired(
+        raise NotRepairedError(
             f"order {order_id} cannot be reset, because Temporal has no history of it: {wrong}. "
             f"`order-lifecycle tables {order_id}` shows its charge, which has to be refunded "
             "by hand, at the payment provider"

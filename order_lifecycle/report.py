@@ -24,7 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.client import workflow_id
 from order_lifecycle.db.audit import Violation
-from order_lifecycle.db.store import Standing
+from order_lifecycle.db.store import StoredState
 from order_lifecycle.domain import OrderState, OrderStatus
 from order_lifecycle.visible import visible
 from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
@@ -244,11 +244,11 @@ SETTLE_WITHIN = timedelta(seconds=5)
 
 
 async def compare_with_temporal(
-    client: Client, standings: Callable[[], dict[str, Standing]]
+    client: Client, order_states: Callable[[], dict[str, StoredState]]
 ) -> list[Violation]:
-    """Every violation of invariant 7. `standings` reads where every order's row stands."""
+    """Every violation of invariant 7. `order_states` reads where every order's row stands."""
     forgets = datetime.now(UTC) - await _retention(client)
-    rows = standings()
+    rows = order_states()
     seen: dict[str, WorkflowExecution] = {}
     async for execution in client.list_workflows("WorkflowType = 'OrderWorkflow'"):
         seen[execution.id.removeprefix("order-")] = execution
@@ -260,7 +260,7 @@ async def compare_with_temporal(
     found: dict[str, str] = {}
     deadline = datetime.now(UTC) + SETTLE_WITHIN
     while suspects:
-        rows = standings()
+        rows = order_states()
         looks = {
             order_id: _differ(
                 rows.get(order_id), await _description(client, workflow_id(order_id)), forgets
@@ -293,22 +293,22 @@ async def _description(client: Client, workflow: str) -> WorkflowExecutionDescri
         raise
 
 
-def _is_paid(row: Standing | None) -> bool:
+def _is_paid(row: StoredState | None) -> bool:
     """Return True if the order is charged and has not ended: then it must be able to go on."""
     return row is not None and row.state in PAID
 
 
 async def difference(
-    client: Client, order_id: str, standings: Callable[[], dict[str, Standing]]
+    client: Client, order_id: str, order_states: Callable[[], dict[str, StoredState]]
 ) -> str | None:
     """Return in what an order's row and its workflow differ, or None."""
     forgets = datetime.now(UTC) - await _retention(client)
-    row = standings().get(order_id)
+    row = order_states().get(order_id)
     return _differ(row, await _description(client, workflow_id(order_id)), forgets)
 
 
 def _differ(
-    row: Standing | None, execution: WorkflowExecution | None, forgets: datetime
+    row: StoredState | None, execution: WorkflowExecution | None, forgets: datetime
 ) -> str | None:
     """In what the row and the workflow differ. Of what ended before `forgets`, Temporal need not
     know anything."""

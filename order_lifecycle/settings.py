@@ -29,7 +29,7 @@ from order_lifecycle.domain import (
     SHORTEST_ATTEMPT,
     SHORTEST_BUDGET,
     SHORTEST_SPAN,
-    BadInput,
+    BadInputError,
     Policy,
     plain_text,
     shown,
@@ -37,7 +37,7 @@ from order_lifecycle.domain import (
 from order_lifecycle.environment import forget_libpq
 
 
-class NoServer(Exception):
+class NoServerError(Exception):
     """Nothing answers. The message says where it was looked for, and the way out."""
 
 
@@ -142,13 +142,13 @@ class Settings(BaseSettings):
     _ours: bool = PrivateAttr(False)
 
     def __init__(self, **values: Any) -> None:
-        """Raises BadInput, which names the variable that is wrong."""
+        """Raises BadInputError, which names the variable that is wrong."""
         try:
             super().__init__(**values)
         except UnicodeDecodeError:
-            raise BadInput(".env: it is not a text file in UTF-8") from None
+            raise BadInputError(".env: it is not a text file in UTF-8") from None
         except OSError as error:
-            raise BadInput(
+            raise BadInputError(
                 f".env: it cannot be read ({error.strerror or error}). Let this user read "
                 f"{Path('.env').absolute()}, move it away, or work in another folder"
             ) from None
@@ -161,7 +161,7 @@ class Settings(BaseSettings):
                 wanted = first["msg"].removeprefix("Input should be ")
                 usual = type(self).model_fields[str(first["loc"][0])].default
                 what = f"got {shown(first['input'])}; wanted: {wanted}, such as {usual}"
-            raise BadInput(f"{name} (in the environment or in .env): {what}") from None
+            raise BadInputError(f"{name} (in the environment or in .env): {what}") from None
         if self.temporal_host in os.environ.get(OURS, "").split():
             self._is_ours()
 

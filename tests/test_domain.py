@@ -17,7 +17,7 @@ from order_lifecycle.domain import (
     MOVES,
     TERMINAL,
     Address,
-    BadInput,
+    BadInputError,
     EventType,
     Item,
     Order,
@@ -39,7 +39,7 @@ def parse(items: str = ITEMS, address: str = ADDRESS, order_id: str = "abc-001",
 
 def says_no(call: Callable[[], object]) -> str:
     """The message, which must be fit for a terminal: one short line of plain characters."""
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(BadInputError) as refused:
         call()
     message = str(refused.value)
     assert message.isprintable()
@@ -355,7 +355,7 @@ NEARLY_ADDRESS = almost(json.loads(ADDRESS)).map(json.dumps)
 def order_or_message(order_id: str, items: str, address: str) -> Order | str:
     try:
         return parse(items, address, order_id)
-    except BadInput as refused:
+    except BadInputError as refused:
         return str(refused)
 
 

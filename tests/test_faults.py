@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from order_lifecycle import activities
-from order_lifecycle.domain import Refused
-from order_lifecycle.faults import HANG_SECONDS, STEPS, Faults, OutsideError, OutsideTimeout
+from order_lifecycle.domain import RefusedError
+from order_lifecycle.faults import HANG_SECONDS, STEPS, Faults, OutsideError, OutsideTimeoutError
 
 
 def outcome(faults: Faults, order: str, step: str, attempt: int) -> str:
@@ -22,7 +22,7 @@ def outcome(faults: Faults, order: str, step: str, attempt: int) -> str:
         faults.call(order, step, attempt, 1000.0, waited.append)
     except OutsideError:
         return "fails"
-    except OutsideTimeout:
+    except OutsideTimeoutError:
         assert waited == [HANG_SECONDS]
         return "hangs"
     return "works"
@@ -48,7 +48,7 @@ def test_without_being_told_it_always_works() -> None:
 
 def test_a_step_that_fails_for_good() -> None:
     faults = Faults(always_fail=frozenset({"charge_payment"}))
-    with pytest.raises(Refused, match="charge_payment does not work, and will not"):
+    with pytest.raises(RefusedError, match="charge_payment does not work, and will not"):
         outcome(faults, "order-1", "charge_payment", 1)
     assert outcome(faults, "order-1", "ship_order", 1) == "works"
 

@@ -10,7 +10,7 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.converter import PayloadConverter
 from temporalio.exceptions import ApplicationError
 
-from order_lifecycle.domain import Refused
+from order_lifecycle.domain import RefusedError
 from order_lifecycle.failures import ShortFailures, plain_words
 
 TEMPORAL_WARNS = 2 * 1024  # bytes; twice as many are refused
@@ -92,9 +92,9 @@ def test_no_failure_is_too_large_for_temporal(name: str) -> None:
 
 
 def test_a_short_failure_keeps_everything() -> None:
-    failure = encoded(raised(Refused("order abc is cancelled")))
+    failure = encoded(raised(RefusedError("order abc is cancelled")))
     assert failure.message == "order abc is cancelled"
-    assert failure.application_failure_info.type == "Refused"  # retry policies go by it
+    assert failure.application_failure_info.type == "RefusedError"  # retry policies go by it
     assert "in raised" in failure.stack_trace
     assert not failure.HasField("cause")
 

@@ -7,13 +7,14 @@ from decimal import Decimal
 
 from temporalio import activity
 
-from order_lifecycle.activities.outside import Activities
+from order_lifecycle.activities.base import Activities
 from order_lifecycle.domain import Address, EventType, Order, OrderState
 
 
 class OrderActivities(Activities):
     """The order's own steps. What the outside world or the database raise for the moment is tried
-    again; `Refused` and `AnotherRun` are the database's last word (see workflows/attempts.py)."""
+    again; `RefusedError` and `AnotherRunError` are the database's last word (see
+    workflows/attempts.py)."""
 
     @activity.defn
     def receive_order(self, order: Order, run_id: str) -> OrderState:
@@ -47,8 +48,8 @@ class OrderActivities(Activities):
 
     @activity.defn
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
-        """Record the order's `number`-th new address. Raises Refused if the carrier already has the
-        parcel."""
+        """Record the order's `number`-th new address. Raises RefusedError if the carrier already
+        has the parcel."""
         return self._store.change_address(order_id, number, address)
 
     @activity.defn

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from temporalio import activity
 
-from order_lifecycle.activities.outside import Activities
+from order_lifecycle.activities.base import Activities
 from order_lifecycle.domain import Address, EventType, OrderState
 
 
-class AddressChanged(Exception):
+class AddressChangedError(Exception):
     """The order's address changed while the carrier was being called. Trying again sends it to the
     new one."""
 
 
 class ShippingActivities(Activities):
-    """The steps of one try at shipping. `Refused` is final, everything else is tried again."""
+    """The steps of one try at shipping. `RefusedError` is final, everything else is tried again."""
 
     @activity.defn
     def prepare_package(self, order_id: str) -> OrderState:
@@ -28,5 +28,5 @@ class ShippingActivities(Activities):
         address = self._store.address(order_id)
         self._call_outside()
         if not self._store.dispatch(order_id, address):
-            raise AddressChanged(f"order {order_id} goes elsewhere now")
+            raise AddressChangedError(f"order {order_id} goes elsewhere now")
         return address

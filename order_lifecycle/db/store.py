@@ -36,17 +36,17 @@ from order_lifecycle.domain import (
     MOVES,
     TERMINAL,
     Address,
-    AnotherRun,
+    AnotherRunError,
     EventType,
     Order,
     OrderState,
     PaymentStatus,
-    Refused,
+    RefusedError,
 )
 
 
 @dataclass(frozen=True)
-class Standing:
+class StoredState:
     """The state of an order's row, and when the row was last changed."""
 
     state: OrderState
@@ -58,7 +58,7 @@ class Store:
 
     Every method may raise `sqlalchemy.exc.DBAPIError` (the database cannot be reached or has ended
     the transaction: try again), `sqlalchemy.exc.TimeoutError` (no connection was free: try again)
-    and, where it says so, `Refused` (it can be reached, and the answer is no).
+    and, where it says so, `RefusedError` (it can be reached, and the answer is no).
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -67,8 +67,8 @@ class Store:
     # --- one method for each kind of step -------------------------------------------------------
 
     def receive(self, order: Order, run_id: str) -> OrderState:
-        """Write the order down. Raises AnotherRun if another workflow run (`run_id`) has written
-        one of that name."""
+        """Write the order down. Raises AnotherRunError if another workflow run (`run_id`) has
+        written one of that name."""
         with self.engine.begin() as tx:
             _receive(tx, order, run_id)
         return OrderState.RECEIVED
@@ -76,24 +76,25 @@ class Store:
     def advance(
         self, order_id: str, event: EventType, payload: dict[str, Any] | None = None
     ) -> OrderState:
-        """Move the order along by the step that `event` records. Raises Refused if it is not in the
-        state before."""
+        """Move the order along by the step that `event` records. Raises RefusedError if it is not
+        in the state before."""
         with self.engine.begin() as tx:
             return _advance(tx, order_id, event, payload or {})
 
     def validate(self, order: Order) -> OrderState:
-        """Received to validated to awaiting review. Raises Refused if the payment id belongs to
-        another order."""
+        """Received to validated to awaiting review. Raises RefusedError if the payment id belongs
+        to another order."""
         with self.engine.begin() as tx:
             owner = select(PaymentRow.order_id).where(PaymentRow.payment_id == order.payment_id)
             if tx.scalar(owner) not in (None, order.id):
-                raise Refused(f"payment {order.payment_id} belongs to another order")
+                raise RefusedError(f"payment {order.payment_id} belongs to another order")
             _advance(tx, order.id, EventType.ORDER_VALIDATED, {})
             return _advance(tx, order.id, EventType.REVIEW_REQUESTED, {})
 
     def charge(self, order_id: str, payment_id: str) -> Decimal:
         """Charge the sum of the order's items, once, and return it. `payment_id` is the idempotency
-        key: whoever repeats the call gets the same answer and moves no money. Raises Refused if the
+        key: whoever repeats the call gets the same answer and moves no money. Raises RefusedError
+        if the
         order is not approved (it was cancelled meanwhile, say), or if `payment_id` belongs to
         another order."""
         item = func.jsonb_array_elements(OrderRow.items).table_valued("value")
@@ -119,21 +120,21 @@ class Store:
                     )
                 )
             if amount is None:
-                raise Refused(f"payment {payment_id} is not that of order {order_id}")
+                raise RefusedError(f"payment {payment_id} is not that of order {order_id}")
             payload = {"payment_id": payment_id, "amount": str(amount)}
             _record(tx, order_id, EventType.PAYMENT_CHARGED, payload)
             return amount
 
     def address(self, order_id: str) -> Address:
-        """Where the order goes to now. Raises Refused if there is no such order."""
+        """Where the order goes to now. Raises RefusedError if there is no such order."""
         with self.engine.connect() as tx:
             address = tx.scalar(select(OrderRow.address_json).where(OrderRow.id == order_id))
             if address is None:
-                raise Refused(f"order {order_id} is not in the database")
+                raise RefusedError(f"order {order_id} is not in the database")
             return Address.model_validate(address)
 
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
-        """The order's `number`-th change of address. Raises Refused once the carrier has the
+        """The order's `number`-th change of address. Raises RefusedError once the carrier has the
         parcel, or the order has ended. Returns the state that the order has."""
         with self.engine.begin() as tx:
             change = update(OrderRow).where(
@@ -145,14 +146,15 @@ class Store:
                 if _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), number):
                     tx.execute(change.values(address_json=address.model_dump()))
             elif not _happened(tx, order_id, EventType.ADDRESS_CHANGED, number):
-                raise Refused(
+                raise RefusedError(
                     f"too late to change the address: the order is {_state(tx, order_id)}"
                 )
             return _state(tx, order_id)
 
     def dispatch(self, order_id: str, address: Address) -> bool:
         """Packed to dispatched, provided that the parcel still goes to `address`. False if it goes
-        elsewhere. Raises Refused if the order is not packed (it was cancelled meanwhile, say)."""
+        elsewhere. Raises RefusedError if the order is not packed (it was cancelled meanwhile,
+        say)."""
         with self.engine.begin() as tx:
             same_address = OrderRow.address_json == address.model_dump()
             if _move(tx, order_id, EventType.CARRIER_DISPATCHED, same_address):
@@ -171,7 +173,7 @@ class Store:
         the carrier already has the parcel, the one that says so.
 
         An order that was not even received is received first: what ends must have begun. Raises
-        AnotherRun as `receive` does."""
+        AnotherRunError as `receive` does."""
         event = EventType.ORDER_CANCELLED if end is OrderState.CANCELLED else EventType.ORDER_FAILED
         with self.engine.begin() as tx:
             _receive(tx, order, run_id)
@@ -206,13 +208,14 @@ class Store:
 
     # --- reading --------------------------------------------------------------------------------
 
-    def standings(self) -> dict[str, Standing]:
+    def order_states(self) -> dict[str, StoredState]:
         """Where every order stands, by its id."""
         query = select(OrderRow.id, OrderRow.state, OrderRow.updated_at)
         with self.engine.connect() as tx:
             tx.execute(TAKE_YOUR_TIME)
             return {
-                row.id: Standing(OrderState(row.state), row.updated_at) for row in tx.execute(query)
+                row.id: StoredState(OrderState(row.state), row.updated_at)
+                for row in tx.execute(query)
             }
 
     def rows(self, name: str, order_id: str | None = None) -> Sequence[dict[str, Any]]:
@@ -247,7 +250,7 @@ def _receive(tx: Connection, order: Order, run_id: str) -> None:
         EventRow.order_id == order.id, EventRow.step == EventType.ORDER_RECEIVED
     )
     if tx.scalar(first) != run_id:
-        raise AnotherRun(
+        raise AnotherRunError(
             f"order {order.id} is already in this database "
             f"({_state(tx, order.id)}), from another run"
         )
@@ -263,7 +266,7 @@ def _move(tx: Connection, order_id: str, event: EventType, *also: ColumnElement[
     # The state before the event: another attempt may commit both in between.
     state = _state(tx, order_id)
     if not (also and state is before) and not _happened(tx, order_id, event):
-        raise Refused(f"{event} needs an order that is {before}, and {order_id} is {state}")
+        raise RefusedError(f"{event} needs an order that is {before}, and {order_id} is {state}")
     return False
 
 
@@ -305,5 +308,5 @@ def _state(tx: Connection, order_id: str, lock: bool = False) -> OrderState:
     query = select(OrderRow.state).where(OrderRow.id == order_id)
     state = tx.scalar(query.with_for_update(key_share=True) if lock else query)
     if state is None:
-        raise Refused(f"order {order_id} is not in the database")
+        raise RefusedError(f"order {order_id} is not in the database")
     return OrderState(state)

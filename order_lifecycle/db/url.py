@@ -17,7 +17,7 @@ _SHOWN = {
 
 
 def for_people(database_url: str | URL) -> str:
-    """Return the address without its password, and of its options only those known as harmless."""
+    """Return the address without its password and without options that may hold a secret."""
     url = make_url(database_url)
     query = {name: value for name, value in url.query.items() if name in _SHOWN}
     return url.set(query=query).render_as_string(hide_password=True)

@@ -18,7 +18,7 @@ from temporalio.client import Client
 from order_lifecycle.lab.waiting import LabError, watch
 from order_lifecycle.lab.world import Process, here, is_ours
 
-SKIP_AT_MOST = 15.0  # s; it takes a moment
+SKIP_TIMEOUT = 15.0  # s; it takes a moment
 
 
 class SecondServer:
@@ -28,7 +28,7 @@ class SecondServer:
         here()
         self._kind = kind
         self.process = Process(f"{kind} server", ["order_lifecycle.stack.second_server", kind])
-        self.temporal_host = self.process.first_line(at_most=60).strip()
+        self.temporal_host = self.process.first_line(timeout=60).strip()
         is_ours(self.temporal_host)
 
     def stop(self) -> None:
@@ -50,7 +50,7 @@ class TimeSkipping(SecondServer):
         request.duration.FromTimedelta(timedelta(days=days, hours=hours))
         skipping = client.test_service.unlock_time_skipping_with_sleep(request)
         try:
-            async with asyncio.timeout(SKIP_AT_MOST):
+            async with asyncio.timeout(SKIP_TIMEOUT):
                 await watch(skipping, "the time to be skipped")
         except TimeoutError:
             raise LabError(

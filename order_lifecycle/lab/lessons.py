@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # 10, and the server has a reason: a partition of a task queue whose questions bring nothing new
 # five times in a row pauses before it asks again, each time twice as long (fetchUserData in
 # service/matching/user_data_manager.go, server of August 2026).
-IN_FORCE_AT_MOST = 60.0
+IN_FORCE_TIMEOUT = 60.0
 
 
 def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
@@ -55,7 +55,7 @@ async def promote(client: Client, build: str) -> None:
     promoted = client.workflow_service.set_worker_deployment_current_version(request)
     await watch(promoted, f"the server to promote build {build}")
     await wait_until(
-        lambda: _in_force(client, build), f"build {build} to be the current one", IN_FORCE_AT_MOST
+        lambda: _in_force(client, build), f"build {build} to be the current one", IN_FORCE_TIMEOUT
     )
 
 

@@ -41,19 +41,19 @@ class LabError(Exception):
 async def wait_until(
     condition: Callable[[], Awaitable[T] | T],
     what: str | Callable[[], str],
-    at_most: float = 10.0,
+    timeout: float = 10.0,
     way_out: str | Callable[[], str] = "are the workers running?",
 ) -> T:
     """What `condition` returns, as soon as it is true. It may be an ordinary function or an async
     one.
 
     `what`: what is waited for, in words (or a function that says it anew each time), for the
-    progress that is shown and for the LabError that is raised when it has not come after `at_most`
+    progress that is shown and for the LabError that is raised when it has not come after `timeout`
     seconds, which ends with the `way_out`.
     """
     async with _progress_beside(what):
         try:
-            async with asyncio.timeout(at_most):
+            async with asyncio.timeout(timeout):
                 while True:
                     result = condition()
                     value = cast(T, await result if inspect.isawaitable(result) else result)
@@ -62,15 +62,15 @@ async def wait_until(
                     await asyncio.sleep(LOOK_EVERY)
         except TimeoutError:
             raise LabError(
-                f"waited {at_most:g} s for {_words(what)}, in vain: {_words(way_out)}"
+                f"waited {timeout:g} s for {_words(what)}, in vain: {_words(way_out)}"
             ) from None
 
 
 async def wait_for_state(
-    handle: WorkflowHandle[Any, Any], state: str, at_most: float = 10.0
+    handle: WorkflowHandle[Any, Any], state: str, timeout: float = 10.0
 ) -> OrderStatus:
     """The answer to the query `status`, as soon as the order says that it is in `state`. Raises
-    LabError if it has ended otherwise, or has not come there after `at_most` seconds."""
+    LabError if it has ended otherwise, or has not come there after `timeout` seconds."""
     wanted = OrderState(state)
     status: OrderStatus | None = None
 
@@ -87,7 +87,7 @@ async def wait_for_state(
             "review": "does somebody review it?" if wanted in TERMINAL else "approve it first",
             "shipping": "is the shipping worker running?",
         }
-        return ways.get(step, "perhaps that step keeps failing; `at_most` says how long to wait")
+        return ways.get(step, "perhaps that step keeps failing; `timeout` says how long to wait")
 
     async def there() -> OrderStatus | None:
         nonlocal status
@@ -105,7 +105,7 @@ async def wait_for_state(
             )
         return status if status.state is wanted else None
 
-    return cast(OrderStatus, await wait_until(there, what, at_most, way_out))
+    return cast(OrderStatus, await wait_until(there, what, timeout, way_out))
 
 
 async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
@@ -139,18 +139,18 @@ async def _progress_beside(what: str | Callable[[], str]) -> AsyncIterator[None]
 def wait_here(
     condition: Callable[[], T],
     what: str,
-    at_most: float,
+    timeout: float,
     gone: Callable[[], str | None] = lambda: None,
 ) -> T:
     """Like `wait_until`, for what is not async. `gone` says why waiting is of no use any more, or
-    None. Raises LabError, at the latest after `at_most` seconds."""
-    deadline = time.monotonic() + at_most
+    None. Raises LabError, at the latest after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     with progress(what) as tell:
         while not (result := condition()):
             why = gone()
             # What ended may have done its part before it did.
             if (why and not condition()) or time.monotonic() > deadline:
-                raise LabError(f"waited for {what}: {why or f'not after {at_most:g} s'}")
+                raise LabError(f"waited for {what}: {why or f'not after {timeout:g} s'}")
             tell()
             time.sleep(min(LOOK_EVERY, 0.02))  # between two looks
     return result

@@ -88,20 +88,20 @@ class Process:
         """The last lines that it wrote."""
         return "\n".join(self.log().splitlines()[-lines:])
 
-    def stop(self, at_most: float = 15.0) -> None:
+    def stop(self, timeout: float = 15.0) -> None:
         """Ask it to end (SIGTERM), and wait until it has. Raises LabError if it has not after
-        `at_most` seconds."""
+        `timeout` seconds."""
         self._popen.terminate()
         self._popen.send_signal(signal.SIGCONT)  # a process that was stopped hears nothing
-        self._wait_for_end(at_most)
+        self._wait_for_end(timeout)
 
     def kill(self) -> None:
         """End it at once (SIGKILL), as a crash or a power cut would: it cannot clean up."""
         self._popen.kill()
         self._wait_for_end(5.0)
 
-    def _wait_for_end(self, at_most: float) -> None:
-        wait_here(lambda: not self.alive, f"the {self.name} to end", at_most)
+    def _wait_for_end(self, timeout: float) -> None:
+        wait_here(lambda: not self.alive, f"the {self.name} to end", timeout)
         assert self._popen.stdin is not None
         self._popen.stdin.close()
 
@@ -113,14 +113,14 @@ class Process:
             else f"it ended with exit status {self.status}, and last said:\n{self.tail()}"
         )
 
-    def first_line(self, at_most: float) -> str:
+    def first_line(self, timeout: float) -> str:
         """Return the first line of its standard output. Raises LabError, with what it last said, if
-        there is none after `at_most` seconds."""
+        there is none after `timeout` seconds."""
         try:
             wait_here(
                 lambda: _text(self._out).endswith("\n"),
                 f"the {self.name} to be ready",
-                at_most,
+                timeout,
                 self.last_words,
             )
         except LabError as error:
@@ -213,7 +213,7 @@ def up() -> World:
 
 
 def _addresses(process: Process) -> Addresses:
-    line = process.first_line(at_most=60)
+    line = process.first_line(timeout=60)
     try:
         return Addresses.model_validate_json(line)
     except ValidationError:

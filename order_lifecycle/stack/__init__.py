@@ -4,8 +4,8 @@ Both come as wheels, so nothing else needs to be installed. Everything listens o
 interface only.
 """
 
-from order_lifecycle.stack.server import StackError, StopRequested
+from order_lifecycle.stack.server import StackError, StopRequestedError
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.supervisor import up
 
-__all__ = ["Stack", "StackError", "StopRequested", "up"]
+__all__ = ["Stack", "StackError", "StopRequestedError", "up"]

@@ -32,9 +32,9 @@ PREFIX = "order-lifecycle-"
 EPHEMERAL = "ephemeral"
 SERVERS_LOCK = "servers.lock"
 ROOM_FOR_A_FILE = 16 * 2**20  # bytes; PostgreSQL makes its write-ahead log in files of this size
-LOCK_AT_MOST = 1.0  # s; a command that looks for a running stack holds the lock for a moment
+LOCK_TIMEOUT = 1.0  # s; a command that looks for a running stack holds the lock for a moment
 # How long the servers of a stack that was killed may take to end, after each way to ask them.
-LEFTOVERS_AT_MOST = 6.0  # s
+LEFTOVERS_TIMEOUT = 6.0  # s
 
 
 class Home:
@@ -195,7 +195,7 @@ def _kept_folder(folder: Path) -> tuple[Path, int]:
         )
     path.chmod(0o700)
     lock = _open(path / STACK_FILE)
-    if not _locked(lock, LOCK_AT_MOST):
+    if not _locked(lock, LOCK_TIMEOUT):
         os.close(lock)
         raise StackError(_runs_already(path))
     return path, lock
@@ -211,7 +211,7 @@ def _new_folder() -> tuple[Path, int]:
             lock = _open(path / STACK_FILE)
         except FileNotFoundError:
             continue  # a stack that starts beside us saw no lock, and has removed the folder
-        if _locked(lock, at_most=0) and os.fstat(lock).st_nlink:
+        if _locked(lock, timeout=0) and os.fstat(lock).st_nlink:
             return path, lock
         os.close(lock)
 
@@ -222,8 +222,8 @@ def _open(file: Path) -> int:
     return descriptor
 
 
-def _locked(file: int, at_most: float) -> bool:
-    give_up = time.monotonic() + at_most
+def _locked(file: int, timeout: float) -> bool:
+    give_up = time.monotonic() + timeout
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -261,7 +261,7 @@ def _wait_for_servers(lock: int, path: Path) -> None:
     for number in (None, signal.SIGINT, signal.SIGKILL):
         if number is not None:
             _signal_holders(lock, number)
-        if _locked(lock, LEFTOVERS_AT_MOST):
+        if _locked(lock, LEFTOVERS_TIMEOUT):
             return
     raise StackError(
         f"Servers of an earlier stack still use {path}, and this user cannot end them. "
@@ -295,7 +295,7 @@ def _remove_orphans() -> None:
             if _is_ephemeral(path):
                 lock = _open(path / STACK_FILE)
                 try:
-                    if _locked(lock, at_most=0):
+                    if _locked(lock, timeout=0):
                         _end_servers(path)
                         _remove(path)
                 finally:
@@ -308,9 +308,9 @@ def _end_servers(path: Path) -> None:
     """End what still runs there, if the kernel has not: nobody can use it any more."""
     lock = _open(path / SERVERS_LOCK)
     try:
-        if not _locked(lock, LOCK_AT_MOST):
+        if not _locked(lock, LOCK_TIMEOUT):
             _signal_holders(lock, signal.SIGKILL)
-            _locked(lock, LEFTOVERS_AT_MOST)
+            _locked(lock, LEFTOVERS_TIMEOUT)
     finally:
         os.close(lock)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.server import (
-    READY_AT_MOST,
+    READY_TIMEOUT,
     Ports,
     Server,
     StackError,
@@ -168,12 +168,12 @@ class Postgres(Server):
     def _wait_for_initdb(
         self, initdb: subprocess.Popen[bytes], pause: Callable[[], object]
     ) -> None:
-        give_up = time.monotonic() + READY_AT_MOST
+        give_up = time.monotonic() + READY_TIMEOUT
         while initdb.poll() is None:
             self.seen("initdb still makes the data")
             if time.monotonic() > give_up:
                 raise StackError(
-                    f"initdb was not done after {READY_AT_MOST:g} s. "
+                    f"initdb was not done after {READY_TIMEOUT:g} s. "
                     f"The end of its log:\n{self.tail()}"
                 )
             pause()

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from order_lifecycle.stack.home import Home
 
 # Ten times what a slow machine needs; PostgreSQL may have to recover from a crash first.
-READY_AT_MOST = 60.0  # s
-STOP_AT_MOST = 6.0  # s; less than what process.when_input_ends allows for the whole
+READY_TIMEOUT = 60.0  # s
+STOP_TIMEOUT = 6.0  # s; less than what process.when_input_ends allows for the whole
 POLL = 0.02  # s
 # How long an error may last that waiting does not mend, such as a password that is refused: while a
 # server starts it may give an answer that it takes back.
@@ -41,7 +41,7 @@ class StackError(Exception):
     the way out."""
 
 
-class StopRequested(Exception):
+class StopRequestedError(Exception):
     """The stack was asked to stop while it was starting."""
 
 
@@ -80,7 +80,7 @@ def _check_loopback() -> None:
         try:
             listener.bind(("127.0.0.1", 0))
             listener.listen()
-            caller.settimeout(READY_AT_MOST)
+            caller.settimeout(READY_TIMEOUT)
             caller.connect(listener.getsockname())
         except OSError as error:
             raise StackError(
@@ -160,9 +160,9 @@ class Server(ABC):
         Somebody else may take a port between our choice and the server's start: then it is started
         again, with other ports. Raises StackError, with what was seen last and the end of the log:
         if the server ends, if an error lasts for CERTAIN_AFTER seconds that waiting does not mend,
-        or if the server is not ready after READY_AT_MOST seconds.
+        or if the server is not ready after READY_TIMEOUT seconds.
         """
-        give_up = time.monotonic() + READY_AT_MOST
+        give_up = time.monotonic() + READY_TIMEOUT
         certain = give_up
         starts = 1
         while not (self.ready() and self.alive()):
@@ -180,7 +180,7 @@ class Server(ABC):
                 starts += 1
                 self.start()
             elif now > certain:
-                waited = f" after {READY_AT_MOST:g} s" if certain == give_up else ""
+                waited = f" after {READY_TIMEOUT:g} s" if certain == give_up else ""
                 if self.met_a_full_disk():
                     raise StackError(f"{self.name} is not ready{waited}: {self.home.full}.")
                 raise StackError(
@@ -284,7 +284,7 @@ class Server(ABC):
 
 def stop(servers: Sequence[Server]) -> None:
     """Stop all of them, side by side."""
-    deadline = time.monotonic() + STOP_AT_MOST
+    deadline = time.monotonic() + STOP_TIMEOUT
     for server in servers:
         server.ask_to_stop()
     for server in servers:

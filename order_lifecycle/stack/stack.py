@@ -14,7 +14,7 @@ from order_lifecycle.environment import forget_libpq
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import POLL, Ports, Server, StackError, StopRequested, stop
+from order_lifecycle.stack.server import POLL, Ports, Server, StackError, StopRequestedError, stop
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG, Temporal
 
 TELL_EVERY = 5.0  # s, while a server starts
@@ -24,8 +24,8 @@ class Stack:
     """Temporal and PostgreSQL, running and migrated, for as long as this context lasts.
 
     A server whose address is in the settings is not started. Enter the context in a thread that
-    lives as long as the stack (see Server). It raises StackError, and StopRequested if something
-    arrives in `stop_requests` meanwhile; nothing is left running then.
+    lives as long as the stack (see Server). It raises StackError, and StopRequestedError if
+    something arrives in `stop_requests` meanwhile; nothing is left running then.
     """
 
     def __init__(
@@ -141,4 +141,4 @@ class Stack:
 
     def _pause(self) -> None:
         with suppress(Empty):
-            raise StopRequested(self._stop_requests.get(timeout=POLL))
+            raise StopRequestedError(self._stop_requests.get(timeout=POLL))

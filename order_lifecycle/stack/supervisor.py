@@ -16,7 +16,7 @@ from types import FrameType
 from order_lifecycle import process
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import StackError, StopRequested
+from order_lifecycle.stack.server import StackError, StopRequestedError
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.temporal import Temporal
 
@@ -66,7 +66,7 @@ def up(
         except StackError as error:
             _tell(str(error))
             return 1
-        except StopRequested as reason:
+        except StopRequestedError as reason:
             _tell(f"Stopped while starting: {reason}.")
             return 0
 

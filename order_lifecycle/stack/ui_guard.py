@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 NAMES = ("127.0.0.1", "localhost")
 LONGEST_HEAD = 64 * 1024  # bytes
-HEAD_AT_MOST = 30.0  # s
+HEAD_TIMEOUT = 30.0  # s
 REFUSED = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
     b"This Web UI answers to 127.0.0.1 and localhost only.\n"
@@ -67,7 +67,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def _pass_on(browser: socket.socket, port: int, address: str) -> None:
-    browser.settimeout(HEAD_AT_MOST)
+    browser.settimeout(HEAD_TIMEOUT)
     head = b""
     while b"\r\n\r\n" not in head:
         received = browser.recv(LONGEST_HEAD)

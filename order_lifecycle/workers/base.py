@@ -20,10 +20,10 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from order_lifecycle import logs, output, process
-from order_lifecycle.activities.outside import Activities
+from order_lifecycle.activities.base import Activities
 from order_lifecycle.client import connect_when_there, pollers
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.domain import BadInput
+from order_lifecycle.domain import BadInputError
 from order_lifecycle.faults import STEPS, Faults
 from order_lifecycle.settings import Settings
 from order_lifecycle.temporal_compat import is_activity
@@ -35,7 +35,7 @@ CONNECTIONS = 10
 
 
 @dataclass(frozen=True)
-class Kind:
+class WorkerSpec:
     """What tells one worker from another."""
 
     name: str
@@ -44,7 +44,7 @@ class Kind:
     activities: Callable[[Store, Faults], Activities]
 
 
-async def serve(kind: Kind, faults: Faults, lifeline: bool) -> None:
+async def serve(kind: WorkerSpec, faults: Faults, lifeline: bool) -> None:
     """Be a worker until this process is asked to stop."""
     stop = process.stop_requests(lifeline)
 
@@ -106,12 +106,12 @@ def activity_methods(activities: Activities) -> list[Callable[..., Any]]:
     return [method for method in found if is_activity(method)]
 
 
-def command(kind: Kind) -> None:
+def command(kind: WorkerSpec) -> None:
     """The command line of `python -m order_lifecycle.workers.…`."""
     output.prepare()
     try:
         told = Settings()
-    except BadInput as error:
+    except BadInputError as error:
         raise SystemExit(_bad_input(error)) from None
 
     def main(
@@ -145,19 +145,19 @@ def command(kind: Kind) -> None:
         try:
             if unknown:
                 by_option = always_fail != told.faults_always_fail
-                raise BadInput(
+                raise BadInputError(
                     f"{'--always-fail' if by_option else 'FAULTS_ALWAYS_FAIL'}: "
                     f"there is no step {', '.join(unknown)}; the steps are {', '.join(STEPS)}"
                 )
             faults = Faults(faults_fail, faults_hang, faults_seed, never_work)
             process.run(serve(kind, faults, lifeline))
-        except BadInput as error:
+        except BadInputError as error:
             raise SystemExit(_bad_input(error)) from None
 
     main.__doc__ = f"Run a worker for the task queue {kind.task_queue}, until Ctrl-C or SIGTERM."
     try:
         typer.run(main)
-    except output.Unwritable as error:
+    except output.UnwritableError as error:
         output.let_go()
         raise SystemExit(_unwritten(error)) from None
 
@@ -169,11 +169,11 @@ def _share(value: float) -> float:
     return value
 
 
-def _unwritten(error: output.Unwritable) -> int:
+def _unwritten(error: output.UnwritableError) -> int:
     print(f"standard output cannot be written: {error.strerror or error}", file=sys.stderr)
     return 1
 
 
-def _bad_input(error: BadInput) -> int:
+def _bad_input(error: BadInputError) -> int:
     print(error, file=sys.stderr)
     return 2

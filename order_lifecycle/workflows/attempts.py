@@ -12,9 +12,9 @@ from temporalio.common import RawValue, RetryPolicy
 from order_lifecycle.domain import (
     LONGEST_RETRY_INTERVAL,
     SHORTEST_ATTEMPT,
-    AnotherRun,
+    AnotherRunError,
     Policy,
-    Refused,
+    RefusedError,
     for_the_record,
 )
 
@@ -42,8 +42,10 @@ def attempts(
     the shorter each of them is; with None there is no end. What is not `refusable` must happen,
     such as a refund: it is tried again after a refusal too, unless the order is another's."""
     left = until - workflow.now() if until else policy.budget
-    # Both by name: Temporal does not know that one is a kind of the other.
-    final = [AnotherRun.__name__, Refused.__name__] if refusable else [AnotherRun.__name__]
+    # Both by name: Temporal does not know that one is a subclass of the other.
+    final = [AnotherRunError.__name__]
+    if refusable:
+        final.append(RefusedError.__name__)
     options = workflow.ActivityConfig(
         start_to_close_timeout=min(
             policy.attempt_timeout, max(left / ATTEMPTS_IN_BUDGET, SHORTEST_ATTEMPT)

@@ -14,7 +14,7 @@ W = TypeVar("W")  # the workflow
 P = ParamSpec("P")
 
 
-def harmless(
+def ignore_malformed(
     handler: Callable[Concatenate[W, P], None],
 ) -> Callable[Concatenate[W, P], None]:
     """Drop a signal that makes no sense. One that was sent without its argument would otherwise

@@ -29,12 +29,12 @@ with workflow.unsafe.imports_passed_through():
         OrderStatus,
         Policy,
         ShippingRequest,
-        Verdict,
+        UpdateResult,
         for_the_record,
         total,
     )
     from order_lifecycle.workflows.attempts import BUGS, reason, retry_forever, run_step
-    from order_lifecycle.workflows.handlers import harmless
+    from order_lifecycle.workflows.handlers import ignore_malformed
     from order_lifecycle.workflows.records import Records, history_is_too_large
     from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
 
@@ -235,7 +235,7 @@ class OrderWorkflow:
     # They only remember what was said: thousands may come in the same moment.
 
     @workflow.signal
-    @harmless
+    @ignore_malformed
     def approve_order(self) -> None:
         if self._too_late_to_approve():
             self._records.add_late("approve_order")
@@ -243,7 +243,7 @@ class OrderWorkflow:
             self._approved = True
 
     @workflow.signal
-    @harmless
+    @ignore_malformed
     def cancel_order(self, why: str = "cancelled by signal") -> None:
         if self._too_late_to("cancel"):
             self._records.add_late("cancel_order")
@@ -251,7 +251,7 @@ class OrderWorkflow:
             self._request_cancel(why)
 
     @workflow.signal
-    @harmless
+    @ignore_malformed
     def update_address(self, address: Address) -> None:
         self._must_be_an_address(address)
         if self._too_late_to("change the address"):
@@ -260,7 +260,7 @@ class OrderWorkflow:
             self._records.add_change(address, by_signal=True)
 
     @workflow.signal
-    @harmless
+    @ignore_malformed
     def dispatch_failed(self, why: str) -> None:
         """From the child to its parent."""
         self._remember_error(why)
@@ -273,9 +273,9 @@ class OrderWorkflow:
     # --- and Updates, which are answered: accepted, or refused with the reason -------------------
 
     @workflow.update
-    async def approve(self) -> Verdict:
+    async def approve(self) -> UpdateResult:
         self._approved = True
-        return self._verdict("approved")
+        return self._result("approved")
 
     @approve.validator
     def _may_approve(self) -> None:
@@ -283,12 +283,12 @@ class OrderWorkflow:
         self._refuse_if("already approved" if self._approved else None)
 
     @workflow.update
-    async def cancel(self, why: str = "cancelled by update") -> Verdict:
+    async def cancel(self, why: str = "cancelled by update") -> UpdateResult:
         self._request_cancel(why)
         await workflow.wait_condition(lambda: self._cancel_reason is None or self._ended())
         if self._state is not OrderState.CANCELLED:
             self._refuse_if(self._too_late_to("cancel"))
-        return self._verdict(f"cancelled: {self._end_reason}")
+        return self._result(f"cancelled: {self._end_reason}")
 
     @cancel.validator
     def _may_cancel(self, why: str = "cancelled by update") -> None:
@@ -297,11 +297,11 @@ class OrderWorkflow:
         self._refuse_if("already being cancelled" if self._cancel_reason is not None else None)
 
     @workflow.update
-    async def change_address(self, address: Address) -> Verdict:
+    async def change_address(self, address: Address) -> UpdateResult:
         change = self._records.add_change(address, by_signal=False)
         await workflow.wait_condition(lambda: change.done)
         self._refuse_if(change.refusal)
-        return self._verdict(f"goes to {address.address}, {address.city}")
+        return self._result(f"goes to {address.address}, {address.city}")
 
     @change_address.validator
     def _may_change_address(self, address: Address) -> None:
@@ -401,12 +401,12 @@ class OrderWorkflow:
 
     def _refuse_if(self, why: str | None) -> None:
         if why is not None:
-            raise ApplicationError(why, type="Refused", non_retryable=True)
+            raise ApplicationError(why, type="RefusedError", non_retryable=True)
 
     def _ended(self) -> bool:
         return self._state in TERMINAL
 
-    def _verdict(self, message: str) -> Verdict:
-        return Verdict(
+    def _result(self, message: str) -> UpdateResult:
+        return UpdateResult(
             order_id=self._order.id, state=self._state or OrderState.RECEIVED, message=message
         )

@@ -55,7 +55,7 @@ OUR_FAULT = {
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_WORKFLOW_WORKER_UNHANDLED_FAILURE,
     WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_NON_DETERMINISTIC_ERROR,
 }
-CALM_AT_MOST = 90.0  # s from the last blow until every order has ended
+CALM_TIMEOUT = 90.0  # s from the last blow until every order has ended
 
 
 @dataclass
@@ -190,7 +190,7 @@ class _Run:
         """A customer, from the start of the order until its end is known."""
         await self._sleep_until(seen.customer.begin)
         try:
-            async with asyncio.timeout(self._plan.seconds - seen.customer.begin + CALM_AT_MOST):
+            async with asyncio.timeout(self._plan.seconds - seen.customer.begin + CALM_TIMEOUT):
                 began = time.monotonic()
                 handle = await self._start(seen)
                 await asyncio.gather(
@@ -292,7 +292,7 @@ class _Run:
         try:
             for violation in audit(engine):
                 self._wrong(str(violation))
-            for violation in await compare_with_temporal(self._client, Store(engine).standings):
+            for violation in await compare_with_temporal(self._client, Store(engine).order_states):
                 self._wrong(str(violation))
             self._outcome.states.update(count_by_state(engine))
             self._compare_with_customers(Store(engine))

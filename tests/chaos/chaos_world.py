@@ -26,10 +26,10 @@ def an_order(order_id: str) -> Order:
     return parse_order(order_id, f"pay-{order_id}", ITEMS, ADDRESS)
 
 
-async def until(look: Callable[[], Any], what: str, at_most: float = 20.0) -> Any:
+async def until(look: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
     """What `look` returns, awaited if need be, as soon as it is true."""
     try:
-        async with asyncio.timeout(at_most):
+        async with asyncio.timeout(timeout):
             while True:
                 seen = look()
                 seen = await seen if inspect.isawaitable(seen) else seen
@@ -37,7 +37,7 @@ async def until(look: Callable[[], Any], what: str, at_most: float = 20.0) -> An
                     return seen
                 await asyncio.sleep(0.02)  # between two looks
     except TimeoutError:
-        raise AssertionError(f"not within {at_most:g} s: {what}") from None
+        raise AssertionError(f"not within {timeout:g} s: {what}") from None
 
 
 @dataclass
@@ -76,7 +76,7 @@ class World:
         return [row["status"] for row in self.store.rows("payments", order_id)]
 
     def state(self, order_id: str) -> str | None:
-        standing = self.store.standings().get(order_id)
+        standing = self.store.order_states().get(order_id)
         return standing and standing.state
 
     def _add(self, process: Process) -> Process:

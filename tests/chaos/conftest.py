@@ -25,7 +25,7 @@ from chaos_world import World  # noqa: E402
 def own_stack() -> Iterator[Addresses]:
     """Both servers, for the tests of one file: all orders that their Temporal knows are those of the database."""
     stack = Process("stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline"])
-    yield Addresses.model_validate_json(stack.first_line(at_most=60))
+    yield Addresses.model_validate_json(stack.first_line(timeout=60))
     stack.stop()
 
 
@@ -42,5 +42,5 @@ async def world(own_stack: Addresses) -> AsyncIterator[World]:
     with ExitStack() as processes:
         yield World(await connect_to_temporal(settings), engine, environment, processes)
         assert audit(engine) == []
-        assert await compare_with_temporal(await connect_to_temporal(settings), Store(engine).standings) == []
+        assert await compare_with_temporal(await connect_to_temporal(settings), Store(engine).order_states) == []
     engine.dispose()

@@ -15,12 +15,12 @@ from typing import Any
 
 from order_lifecycle import process
 from order_lifecycle.faults import Faults
-from order_lifecycle.workers.base import Kind, serve
+from order_lifecycle.workers.base import WorkerSpec, serve
 from order_lifecycle.workers.order_worker import ORDER
 from order_lifecycle.workers.shipping_worker import SHIPPING
 
 
-def dies_after(kind: Kind, step: str) -> Kind:
+def dies_after(kind: WorkerSpec, step: str) -> WorkerSpec:
     """That kind of worker, with a `step` that returns to nobody."""
     method = getattr(kind.activities, step)
 

@@ -35,7 +35,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_is_shipped_by_another(wo
     world.worker("shipping")
     order = await world.start("frozen", PATIENT)
     await order.signal(OrderWorkflow.approve_order)
-    await until(lambda: frozen(freezing), "the worker to be frozen", at_most=60)
+    await until(lambda: frozen(freezing), "the worker to be frozen", timeout=60)
     healthy = world.worker("order")
     others = [await world.start(f"beside-{number}", PATIENT) for number in range(4)]
     for other in others:
@@ -58,7 +58,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_can_be_cancelled(world: 
     freezing = world.run("freezing worker", "freezing_worker")
     order = await world.start("locked", PATIENT)
     await order.signal(OrderWorkflow.approve_order)
-    await until(lambda: frozen(freezing), "the worker to be frozen", at_most=60)
+    await until(lambda: frozen(freezing), "the worker to be frozen", timeout=60)
     world.worker("order")
     await order.signal(OrderWorkflow.cancel_order, "never mind")
     async with asyncio.timeout(120):
@@ -75,7 +75,7 @@ async def test_ten_frozen_workers_hold_up_nobody(world: World) -> None:
     for order in locked:
         await order.signal(OrderWorkflow.approve_order)
     # Each attempt at a charge freezes the worker that has it, until there is none left.
-    await until(lambda: all(frozen(worker) for worker in freezing), "all to be frozen", at_most=180)
+    await until(lambda: all(frozen(worker) for worker in freezing), "all to be frozen", timeout=180)
     world.worker("order")
     others = [await world.start(f"other-{number}", PATIENT) for number in range(40)]
     for order in others:

@@ -17,7 +17,7 @@ async def test_two_workers_of_each_kind(orders_at_once: int, world: World) -> No
     workers = {kind: [world.worker(kind, fail=1 / 3, hang=1 / 3) for _ in range(2)] for kind in ("order", "shipping")}
     for worker in (*workers["order"], *workers["shipping"]):  # none comes when the work is done
         # Against hanging only: on a machine half as quick as usual, not all four had started after 20 s once.
-        await until(lambda worker=worker: "polling" in worker.tail(1000), f"the {worker.name} to be there", at_most=60)
+        await until(lambda worker=worker: "polling" in worker.tail(1000), f"the {worker.name} to be there", timeout=60)
     orders = await asyncio.gather(
         *(world.start(f"shared-{orders_at_once}-{number:02}") for number in range(orders_at_once))
     )

@@ -42,8 +42,8 @@ async def test_an_order_that_ended_before_temporal_forgot_it(settings: Settings,
     with superuser.begin() as tx:
         tx.exec_driver_sql("SET LOCAL session_replication_role = replica")  # no triggers
         tx.exec_driver_sql("UPDATE orders SET updated_at = now() - interval '3 days' WHERE id <> 'just-now'")
-    found = await compare_with_temporal(await connect_to_temporal(settings), store.standings)
-    said = {violation.order_id: violation.detail for violation in found if violation.order_id in store.standings()}
+    found = await compare_with_temporal(await connect_to_temporal(settings), store.order_states)
+    said = {violation.order_id: violation.detail for violation in found if violation.order_id in store.order_states()}
     assert said == {
         "just-now": "the row is cancelled, and Temporal knows no such order",
         "still-runs": "the row is validated, and Temporal knows no such order",
@@ -75,7 +75,7 @@ async def test_an_order_whose_name_was_taken_again(settings: Settings) -> None:
                 handle = await start_order(client, an_order(order_id), Policy())
                 with pytest.raises(WorkflowFailureError):
                     await handle.result()
-    found = await compare_with_temporal(client, store.standings)
-    said = {violation.order_id: violation.detail for violation in found if violation.order_id in store.standings()}
+    found = await compare_with_temporal(client, store.order_states)
+    said = {violation.order_id: violation.detail for violation in found if violation.order_id in store.order_states()}
     assert said == {"taken-midway": "the row is received, and its workflow is gone"}
     store.engine.dispose()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from command_line import Answer
 
-from order_lifecycle.domain import BadInput
+from order_lifecycle.domain import BadInputError
 from order_lifecycle.given import LARGEST, given
 
 ITEMS = '[{"name":"苹果","qty":1,"price":5.00}]'
@@ -78,7 +78,7 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", no_permission)  # root may read everything
-    with pytest.raises(BadInput, match=r"items: the file 'items.json' cannot be read: Permission denied"):
+    with pytest.raises(BadInputError, match=r"items: the file 'items.json' cannot be read: Permission denied"):
         given("items", "@items.json")
 
 

@@ -12,7 +12,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from order_lifecycle import cli
 from order_lifecycle.cli import No, answer_from
 from order_lifecycle.client import connect, start_order, workflow_id
-from order_lifecycle.domain import Policy, Verdict, parse_order
+from order_lifecycle.domain import Policy, UpdateResult, parse_order
 from order_lifecycle.settings import Settings
 
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
@@ -27,7 +27,7 @@ async def race(client: Client, order_id: str, requests: int) -> list[str]:
 
     async def one(number: int) -> str:
         name, arguments = ("cancel", ["enough"]) if number % 2 == 0 else ("approve", [])
-        update = handle.execute_update(name, args=arguments, result_type=Verdict)
+        update = handle.execute_update(name, args=arguments, result_type=UpdateResult)
         try:
             return (await answer_from(update, order_id)).message
         except No as refused:
@@ -89,7 +89,7 @@ async def test_every_answer_that_means_the_end_is_too_late(how: str) -> None:
     await handle.execute_update("cancel", "enough")
     await handle.result()
 
-    async def answer() -> Verdict:
+    async def answer() -> UpdateResult:
         raise ENDS[how]
 
     with pytest.raises(No, match=f"too late: order {order_id} has ended"):
@@ -98,7 +98,7 @@ async def test_every_answer_that_means_the_end_is_too_late(how: str) -> None:
 
 @pytest.mark.parametrize("how", ["aborted", "not found"])
 async def test_an_order_that_never_was_is_still_told_so(how: str) -> None:
-    async def answer() -> Verdict:
+    async def answer() -> UpdateResult:
         raise ENDS[how]
 
     with pytest.raises(No, match="there is no order nobody"):
@@ -109,7 +109,7 @@ async def test_an_order_that_runs_is_not_said_to_have_ended() -> None:
     client = await connect(Settings())
     handle = await start_order(client, parse_order("runs-on", "pay-runs-on", ITEMS, ADDRESS), Policy())
 
-    async def answer() -> Verdict:
+    async def answer() -> UpdateResult:
         raise ENDS["aborted"]
 
     with pytest.raises(No, match=r"order runs-on did not take the request: .* Send it again"):
@@ -119,7 +119,7 @@ async def test_an_order_that_runs_is_not_said_to_have_ended() -> None:
 
 
 async def test_a_call_that_timed_out_is_no_interrupt() -> None:
-    async def answer() -> Verdict:
+    async def answer() -> UpdateResult:
         raise WorkflowUpdateRPCTimeoutOrCancelledError
 
     with pytest.raises(No, match="did not answer within 10 s"):

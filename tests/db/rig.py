@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from order_lifecycle.db.store import Store
-from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, Refused
+from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, RefusedError
 
 RUN = "run-1"
 HERE = Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210")
@@ -87,7 +87,7 @@ def answer(call: Callable[[], object]) -> object:
     """What it returns, or that it is refused."""
     try:
         return call()
-    except Refused as refused:
+    except RefusedError as refused:
         return refused
 
 

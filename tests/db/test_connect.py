@@ -135,7 +135,7 @@ def test_that_no_connection_was_free_is_told_in_a_line(engine: Engine) -> None:
     assert "error=" in in_a_line
     assert "all connections of this process were in use" in in_a_line
     assert "Traceback" not in in_a_line
-    assert "Traceback" in with_a_traceback  # any other time-out is a surprise
+    assert "Traceback" in with_a_traceback  # any other timeout is a surprise
 
 
 def test_a_connection_that_was_cut_while_idle_is_replaced(engine: Engine) -> None:

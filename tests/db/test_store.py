@@ -28,7 +28,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.db.store import Store
-from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, EventType, Item, OrderState, Refused, total
+from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, EventType, Item, OrderState, RefusedError, total
 
 BEFORE = sorted(BEFORE_DISPATCH)
 AFTER = [OrderState.DISPATCHED, OrderState.SHIPPED]
@@ -78,7 +78,7 @@ def test_no_step_out_of_turn(store: Store, start: OrderState | None) -> None:
             assert store.advance(order.id, event) is after
             assert tables(store) == unchanged
         else:
-            with pytest.raises(Refused, match=f"is {start}" if start else "not in the database"):
+            with pytest.raises(RefusedError, match=f"is {start}" if start else "not in the database"):
                 store.advance(order.id, event)
             assert tables(store) == unchanged
 
@@ -86,9 +86,9 @@ def test_no_step_out_of_turn(store: Store, start: OrderState | None) -> None:
 def test_an_order_of_that_name_from_another_run(store: Store) -> None:
     order = bring(store, OrderState.CHARGED)
     before = tables(store)
-    with pytest.raises(Refused, match="already in this database"):
+    with pytest.raises(RefusedError, match="already in this database"):
         store.receive(order, "run-2")
-    with pytest.raises(Refused, match="already in this database"):
+    with pytest.raises(RefusedError, match="already in this database"):
         store.close(order, "run-2", OrderState.CANCELLED, "not mine")
     assert tables(store) == before
 
@@ -111,7 +111,7 @@ def test_a_payment_id_that_belongs_to_another_order(store: Store) -> None:
     bring(store, OrderState.CHARGED, "theirs")
     ours = bring(store, OrderState.APPROVED, "ours")
     before = tables(store)
-    with pytest.raises(Refused, match="payment pay-theirs is not that of order"):
+    with pytest.raises(RefusedError, match="payment pay-theirs is not that of order"):
         store.charge(ours.id, "pay-theirs")
     assert tables(store) == before  # the move to charged is taken back, too
     assert store.charge(ours.id, ours.payment_id) == TOTAL
@@ -121,18 +121,18 @@ def test_a_payment_id_of_another_order_is_seen_before_the_review(store: Store) -
     theirs = bring(store, OrderState.CHARGED, "theirs")
     ours = an_order("ours").model_copy(update={"payment_id": theirs.payment_id})
     store.receive(ours, RUN)
-    with pytest.raises(Refused, match="belongs to another order"):
+    with pytest.raises(RefusedError, match="belongs to another order"):
         store.validate(ours)
     assert state(store, ours) == "received"
     cancel(store, theirs)
-    with pytest.raises(Refused, match="belongs to another order"):  # refunded, it is still theirs
+    with pytest.raises(RefusedError, match="belongs to another order"):  # refunded, it is still theirs
         store.validate(ours)
 
 
 def test_an_order_is_charged_with_one_payment_id_only(store: Store) -> None:
     order = bring(store, OrderState.CHARGED)
     before = tables(store)
-    with pytest.raises(Refused, match="is not that of order"):
+    with pytest.raises(RefusedError, match="is not that of order"):
         store.charge(order.id, "a-second-one")
     assert tables(store) == before
 
@@ -142,7 +142,7 @@ def test_an_order_is_charged_with_one_payment_id_only(store: Store) -> None:
 )
 def test_no_charge_without_an_approval(store: Store, start: OrderState | None) -> None:
     order = bring(store, start)
-    with pytest.raises(Refused, match=f"is {start}" if start else "not in the database"):
+    with pytest.raises(RefusedError, match=f"is {start}" if start else "not in the database"):
         store.charge(order.id, order.payment_id)
     assert payments(store, order) == []
 
@@ -202,7 +202,7 @@ def test_the_address_can_change_before_dispatch(store: Store, before: OrderState
 def test_and_not_later(store: Store, before: OrderState | None) -> None:
     order = bring(store, before)
     unchanged = tables(store)
-    with pytest.raises(Refused, match=f"too late .* is {before}" if before else "not in the database"):
+    with pytest.raises(RefusedError, match=f"too late .* is {before}" if before else "not in the database"):
         store.change_address(order.id, 1, THERE)
     assert tables(store) == unchanged
 
@@ -229,14 +229,14 @@ def test_a_parcel_goes_to_the_last_address_or_not_at_all(store: Store) -> None:
 @pytest.mark.parametrize("start", [None, OrderState.CHARGED, OrderState.CANCELLED], ids=str)
 def test_no_dispatch_of_what_is_not_packed(store: Store, start: OrderState | None) -> None:
     order = bring(store, start)
-    with pytest.raises(Refused, match=f"is {start}" if start else "not in the database"):
+    with pytest.raises(RefusedError, match=f"is {start}" if start else "not in the database"):
         store.dispatch(order.id, HERE)
 
 
 def test_an_order_that_nobody_knows(store: Store) -> None:
-    with pytest.raises(Refused, match="order nobody is not in the database"):
+    with pytest.raises(RefusedError, match="order nobody is not in the database"):
         store.address("nobody")
-    with pytest.raises(Refused, match="order nobody is not in the database"):
+    with pytest.raises(RefusedError, match="order nobody is not in the database"):
         store.note("nobody", EventType.LATE_SIGNAL, 1, {})
     assert store.rows("orders") == store.rows("events") == store.rows("payments", "nobody") == []
 

@@ -13,7 +13,7 @@ from rig import HERE, RUN, THERE, TOTAL, YONDER, an_order, at_once, bring, cance
 from sqlalchemy import Engine
 
 from order_lifecycle.db.store import Store
-from order_lifecycle.domain import EventType, Order, OrderState, Refused
+from order_lifecycle.domain import EventType, Order, OrderState, RefusedError
 
 ROUNDS = 12
 CANCELLED = OrderState.CANCELLED
@@ -57,7 +57,7 @@ def turns(store: Store, engine: Engine, start: OrderState, *calls: Call) -> tupl
 
 
 def is_refused(answer: object) -> bool:
-    return isinstance(answer, Refused)
+    return isinstance(answer, RefusedError)
 
 
 # --- money -----------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 from hostile import CONTROL, GARBAGE, LONG, PLAIN_BUT_HOSTILE, TEXTS, UNREADABLE, of_json, payload
-from shop import AT_MOST, HAPPY_PATH, Shop, an_order, until
+from shop import HAPPY_PATH, TIMEOUT, Shop, an_order, until
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.query.v1 import WorkflowQuery
@@ -339,7 +339,7 @@ async def test_a_reason_never_keeps_an_order_from_its_end(shop: Shop, stranger: 
             order = await shop.start_until("review", order_id)
             send: Callable[..., Awaitable[object]] = getattr(stranger, way)
             sent = asyncio.create_task(send(order.id, WAYS_TO_CANCEL[way], of_json(why)))  # type: ignore[arg-type]
-            async with asyncio.timeout(AT_MOST):
+            async with asyncio.timeout(TIMEOUT):
                 assert (await order.result()).state is OrderState.CANCELLED
             await sent
             (told,) = shop.told("order_cancelled", order_id)

@@ -22,9 +22,9 @@ from order_lifecycle import process
 from order_lifecycle.cli import main
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import (
-    REASON_AT_MOST,
+    REASON_MAX_LENGTH,
     Address,
-    BadInput,
+    BadInputError,
     for_the_record,
     parse_address,
     parse_order,
@@ -76,7 +76,7 @@ def refusal(call: Callable[[], object]) -> str | None:
     """Why it is bad input, or None."""
     try:
         call()
-    except BadInput as refused:
+    except BadInputError as refused:
         return str(refused)
     return None
 
@@ -112,8 +112,8 @@ def test_any_text_as_an_address_an_id_or_a_reason(text: str) -> None:
 def test_any_text_for_the_record(text: str) -> None:
     told = for_the_record(text)
     assert parse_reason(told) == told == for_the_record(told)
-    assert len(told) == min(len(text), REASON_AT_MOST)
-    if len(text) <= REASON_AT_MOST and text.isprintable():
+    assert len(told) == min(len(text), REASON_MAX_LENGTH)
+    if len(text) <= REASON_MAX_LENGTH and text.isprintable():
         assert told == text
 
 

@@ -14,12 +14,12 @@ from order_lifecycle.workflows.order import OrderWorkflow
 # With this seed, this order's outside world fails and hangs like this.
 UNLUCKY = lab.Faults(fail=0.3, hang=0.3, seed=130)
 FAILED = [
-    ("order-unlucky", "receive_order", 1, "timed out", "OutsideTimeout"),
-    ("order-unlucky", "receive_order", 2, "timed out", "OutsideTimeout"),
+    ("order-unlucky", "receive_order", 1, "timed out", "OutsideTimeoutError"),
+    ("order-unlucky", "receive_order", 2, "timed out", "OutsideTimeoutError"),
     ("order-unlucky", "charge_payment", 1, "failed", "OutsideError"),
     ("order-unlucky", "charge_payment", 2, "failed", "OutsideError"),
-    ("order-unlucky", "charge_payment", 3, "timed out", "OutsideTimeout"),
-    ("ship-unlucky-1", "prepare_package", 1, "timed out", "OutsideTimeout"),
+    ("order-unlucky", "charge_payment", 3, "timed out", "OutsideTimeoutError"),
+    ("ship-unlucky-1", "prepare_package", 1, "timed out", "OutsideTimeoutError"),
     ("ship-unlucky-1", "dispatch_carrier", 1, "failed", "OutsideError"),
     ("order-unlucky", "ship_order", 1, "failed", "OutsideError"),
 ]

@@ -58,7 +58,7 @@ async def test_waiting_in_vain_ends_in_time_and_says_for_what(hangs: bool) -> No
 
     with pytest.raises(lab.LabError, match=r"waited 0\.2 s for the tea, in vain: are the workers running\?"):
         async with asyncio.timeout(5):
-            await lab.wait_until(never, "the tea", at_most=0.2)
+            await lab.wait_until(never, "the tea", timeout=0.2)
 
 
 async def test_watching_gives_what_comes_and_raises_what_is_raised() -> None:

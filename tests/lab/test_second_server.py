@@ -29,7 +29,7 @@ WAYS: dict[str, Callable[[Process], object]] = {
 @pytest.mark.parametrize(("kind", "way"), [*(("time-skipping", way) for way in WAYS), ("as-shipped", "killed")])
 def test_nothing_of_it_is_left(kind: str, way: str) -> None:
     process = Process(kind, ["order_lifecycle.stack.second_server", kind])
-    process.first_line(at_most=60)
+    process.first_line(timeout=60)
     below = psutil.Process(process.pid).children(recursive=True)
     assert below
     assert os.getsid(process.pid) != os.getsid(0)  # an Interrupt of the kernel does not reach it
@@ -67,4 +67,4 @@ async def test_three_days_are_skipped_and_the_review_has_expired(world: World) -
 def test_a_server_that_does_not_exist_says_so() -> None:
     process = Process("none", ["order_lifecycle.stack.second_server", "none"])
     with pytest.raises(lab.LabError, match="KeyError: 'none'"):
-        process.first_line(at_most=30)
+        process.first_line(timeout=30)

@@ -24,7 +24,7 @@ from temporalio.client import Client
 from order_lifecycle import lab
 from order_lifecycle.db.store import connect
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, Policy
-from order_lifecycle.faults import Faults, OutsideTimeout
+from order_lifecycle.faults import Faults, OutsideTimeoutError
 from order_lifecycle.lab.views.history import Span
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.world import Process, World
@@ -36,7 +36,7 @@ ONE_SECOND = Policy(attempt_timeout=timedelta(seconds=1))
 
 
 def hangs(seed: int, order_id: str, step: str, attempt: int, share: float = 0.4) -> bool:
-    with suppress(OutsideTimeout):
+    with suppress(OutsideTimeoutError):
         Faults(hang=share, seed=seed).call(f"order-{order_id}", step, attempt, 1, lambda seconds: None)
         return False
     return True

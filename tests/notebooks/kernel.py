@@ -14,7 +14,7 @@ from rules import TOP
 
 from order_lifecycle.lab.waiting import NO_PROGRESS
 
-AT_MOST = 60.0
+TIMEOUT = 60.0
 
 
 class Kernel:
@@ -24,26 +24,26 @@ class Kernel:
         self.manager.start_kernel(cwd=str(TOP / "notebooks"), env=environment)
         self.client = self.manager.client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=AT_MOST)
+        self.client.wait_for_ready(timeout=TIMEOUT)
 
     def send(self, source: str, stop_on_error: bool = True) -> str:
         """Queue a cell. Returns the id of the request. With `stop_on_error`, an error in it ends what is queued behind
         it, and what comes a moment later too."""
         return str(self.client.execute(source, store_history=True, stop_on_error=stop_on_error))
 
-    def replies(self, requests: list[str], at_most: float = AT_MOST) -> list[dict[str, Any]]:
+    def replies(self, requests: list[str], timeout: float = TIMEOUT) -> list[dict[str, Any]]:
         """The replies to all these requests."""
         found: dict[str, dict[str, Any]] = {}
-        deadline = time.monotonic() + at_most
+        deadline = time.monotonic() + timeout
         while missing := [request for request in requests if request not in found]:
             left = deadline - time.monotonic()
-            assert left > 0, f"{len(missing)} of {len(requests)} cells have not ended after {at_most} s"
+            assert left > 0, f"{len(missing)} of {len(requests)} cells have not ended after {timeout} s"
             message = self.client.get_shell_msg(timeout=left)
             found[message["parent_header"]["msg_id"]] = message["content"]
         return [found[request] for request in requests]
 
-    def run(self, source: str, at_most: float = AT_MOST) -> dict[str, Any]:
-        return self.replies([self.send(source)], at_most)[0]
+    def run(self, source: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+        return self.replies([self.send(source)], timeout)[0]
 
     def right(self, source: str) -> None:
         """Run a cell that must not fail."""
@@ -54,7 +54,7 @@ class Kernel:
         """Run a cell that is to be interrupted, and wait until its code runs."""
         request = self.send(f"print('it runs')\n{source}", stop_on_error=False)
         while True:
-            message = self.client.get_iopub_msg(timeout=AT_MOST)
+            message = self.client.get_iopub_msg(timeout=TIMEOUT)
             if message["parent_header"].get("msg_id") == request and message["msg_type"] == "stream":
                 return request
 
@@ -62,7 +62,7 @@ class Kernel:
         """The texts that a cell shows, until it is done: progress, what it displays, its result."""
         found = []
         while True:
-            message = self.client.get_iopub_msg(timeout=AT_MOST)
+            message = self.client.get_iopub_msg(timeout=TIMEOUT)
             if message["parent_header"].get("msg_id") != request:
                 continue
             if "data" in message["content"]:
@@ -108,9 +108,9 @@ def names(processes: list[psutil.Process]) -> str:
     return " ".join(" ".join(process.cmdline()) for process in processes)
 
 
-def all_gone(processes: list[psutil.Process], at_most: float = 5.0) -> bool:
+def all_gone(processes: list[psutil.Process], timeout: float = 5.0) -> bool:
     """Whether all have ended. One that has, and that its parent has not asked for yet, is a zombie."""
-    deadline = time.monotonic() + at_most
+    deadline = time.monotonic() + timeout
     while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
         if time.monotonic() > deadline:
             return False

@@ -204,7 +204,7 @@ async def test_who_waits_for_the_charge_of_an_order_that_nobody_approved_sees_wh
     handle = await start("unapproved")
     what = r"order-unapproved to be charged \(it is awaiting_review, and waits for approve_order\)"
     with pytest.raises(lab.LabError, match=what + ", in vain: approve it first"):
-        await lab.wait_for_state(handle, "charged", at_most=0.5)
+        await lab.wait_for_state(handle, "charged", timeout=0.5)
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from order_lifecycle import lab
-from order_lifecycle.domain import OrderState, Refused, Verdict
-from order_lifecycle.faults import OutsideError, OutsideTimeout
+from order_lifecycle.domain import OrderState, RefusedError, UpdateResult
+from order_lifecycle.faults import OutsideError, OutsideTimeoutError
 
 # --- 04 --------------------------------------------------------------------------------------------------------------
 
-VERDICT = Verdict(order_id="mine", state=OrderState.AWAITING_REVIEW, message="approved")
+RESULT = UpdateResult(order_id="mine", state=OrderState.AWAITING_REVIEW, message="approved")
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ VERDICT = Verdict(order_id="mine", state=OrderState.AWAITING_REVIEW, message="ap
         (..., "✗ Not yet. The two answers should be in a list, not Ellipsis. Hint: "),
         ("approved", "✗ Not yet. The two answers should be in a list, not 'approved'. Hint: "),
         (["approved"], "✗ Not yet. The two answers should be in a list, not ['approved']. Hint: "),
-        ([VERDICT, "already approved"], "✗ Not yet. The first answer should be 'approved', not Verdict("),
+        ([RESULT, "already approved"], "✗ Not yet. The first answer should be 'approved', not UpdateResult("),
         (["already approved"] * 2, "✗ Not yet. The first answer should be 'approved', not 'already approved'. Hint: "),
         (["approved", None], "✗ Not yet. The second answer should be 'already approved', not None. Hint: "),
         (["approved"] * 2, "✗ Not yet. The second answer should be 'already approved', not 'approved'. Hint: "),
@@ -46,7 +46,7 @@ def right(call: Call, tries: int) -> str:
     for attempt in range(1, tries + 1):
         try:
             return call()
-        except (OutsideError, OutsideTimeout):
+        except (OutsideError, OutsideTimeoutError):
             if attempt == tries:
                 raise
     raise AssertionError
@@ -77,14 +77,14 @@ def everything(call: Call, tries: int) -> str:
 def swallows(call: Call, tries: int) -> str | None:
     try:
         return right(call, tries)
-    except Refused:
+    except RefusedError:
         return None
 
 
 def says_it_otherwise(call: Call, tries: int) -> str:
     try:
         return right(call, tries)
-    except Refused:
+    except RefusedError:
         raise RuntimeError("no use") from None
 
 
@@ -107,7 +107,7 @@ def raises_after_the_loop(call: Call, tries: int) -> str:
     for _ in range(tries):
         try:
             return call()
-        except (OutsideError, OutsideTimeout):
+        except (OutsideError, OutsideTimeoutError):
             pass
     raise
 
@@ -129,10 +129,13 @@ def a_name_that_is_not_there(call: Call, tries: int) -> str:
     [
         (right, "✓ Right. "),
         (unsolved, "✗ Not yet. The call returned 'done', and the function None. Hint: "),
-        (only_errors, "✗ Not yet. A call that works at its third attempt ended with OutsideTimeout. Hint: "),
-        (everything, "✗ Not yet. What was Refused was tried 5 times. Hint: "),
-        (swallows, "✗ Not yet. What was Refused should be raised at once, but it returns None. Hint: "),
-        (says_it_otherwise, "✗ Not yet. What was Refused should be raised at once, but it raises RuntimeError. Hint: "),
+        (only_errors, "✗ Not yet. A call that works at its third attempt ended with OutsideTimeoutError. Hint: "),
+        (everything, "✗ Not yet. A RefusedError was tried 5 times. Hint: "),
+        (swallows, "✗ Not yet. A RefusedError should be raised at once, but it returns None. Hint: "),
+        (
+            says_it_otherwise,
+            "✗ Not yet. A RefusedError should be raised at once, but it raises RuntimeError. Hint: ",
+        ),
         (
             for_ever,
             "✗ Not yet. After its last try it should raise what that one raised, but it returns 'done'. Hint: co",

@@ -143,7 +143,7 @@ def test_a_replay_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     async def waits_for_ever(workflow: type, history: WorkflowHistory) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(nb09_testing, "AT_MOST", 0.1)
+    monkeypatch.setattr(nb09_testing, "TIMEOUT", 0.1)
     says = str(lab.check_goes_on(waits_for_ever, HISTORIES))
     assert says.startswith("✗ Not yet. With OrderWorkflow and the history `shipped` it does not end within")
 
@@ -153,7 +153,7 @@ def test_a_test_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
         await fails_with_the_wrong_one(workflow)
         await asyncio.sleep(3 * 24 * 3600)
 
-    monkeypatch.setattr(nb09_testing, "AT_MOST", 0.1)
+    monkeypatch.setattr(nb09_testing, "TIMEOUT", 0.1)
     says = str(lab.check_test(waits_for_three_days))
     assert says.startswith("✗ Not yet. It fails with OrderWorkflow, where it must pass: it did not end within")
 

@@ -156,7 +156,7 @@ async def test_what_does_not_end_is_said_with_how_many_have(orders: None) -> Non
     client = await connect()
     handles = [client.get_workflow_handle(f"order-{name}") for name in ("gone-1", "waits-1", "gone-4")]
     with pytest.raises(lab.LabError, match="3 orders to end: █████████████░░░░░░░ 2 of 3"):
-        await lab.throughput(handles, at_most=1)
+        await lab.throughput(handles, timeout=1)
     picture = await lab.throughput([handles[0], handles[2]])
     assert list(picture.frame["ended"]) == sorted(picture.frame["ended"])
     assert picture.took >= (picture.frame["ended"] - picture.frame["started"]).max()

@@ -46,7 +46,7 @@ def test_run_all_queues_every_cell_at_once_and_comes_to_the_end(number: str) -> 
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
     assert number == "09" or any(source.startswith("%run -m order_lifecycle ") for source in sources[:-1])
     with kernel() as it:
-        replies = it.replies([it.send(source) for source in sources], at_most=150)
+        replies = it.replies([it.send(source) for source in sources], timeout=150)
     assert [reply["status"] for reply in replies] == ["ok"] * len(sources)
 
 
@@ -104,7 +104,7 @@ def test_several_waits_that_are_short_are_seen_when_they_are_long_together(begun
     assert begun.shown(begun.send(THREE_CUPS)) == ["waiting for cup 1 … 0 s", "", "waiting for cup 2 … 0 s", ""]
 
 
-WAITING = "await lab.wait_until(lambda: False, 'what never comes', at_most=60)"
+WAITING = "await lab.wait_until(lambda: False, 'what never comes', timeout=60)"
 A_CHECK_THAT_WAITS = """
 import asyncio
 async def never(workflow):
@@ -134,7 +134,7 @@ def test_an_interrupt_ends_the_cell_and_nothing_else(begun: Kernel, before: str,
     begun.right(f"{before}\nimport threading\nthreads = set(threading.enumerate())")
     request = begun.send_and_see(waiting)
     begun.manager.interrupt_kernel()
-    reply = begun.replies([request], at_most=5)[0]
+    reply = begun.replies([request], timeout=5)[0]
     assert (reply["status"], reply["ename"]) in [("error", "KeyboardInterrupt"), ("error", "CancelledError")]
     assert all(process.is_running() for process in started)
     begun.right("assert set(threading.enumerate()) <= threads")

@@ -242,7 +242,7 @@ SPOILS: list[tuple[str, Spoil]] = [
     ("there is no lab.magic", saying("`lab.magic()`")),
     ("there is no OrderWorkflow.magic", saying("`await handle.query(OrderWorkflow.magic)`")),
     ("there is no Store.refund_all", saying("`Store.refund_all()`")),
-    ("there is no Verdict.words", saying("`Verdict.words`")),
+    ("there is no UpdateResult.words", saying("`UpdateResult.words`")),
     ("there is no workflow.patch_it", saying('`workflow.patch_it("…")`')),
     ("nothing is called refund_all", saying("`refund_all`")),
     ("nothing is called refund_a…", saying("`refund_a…`")),

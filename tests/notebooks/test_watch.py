@@ -34,7 +34,7 @@ def test_an_interrupt_ends_it_and_what_it_shows(it: Kernel) -> None:
     while "data" not in it.client.get_iopub_msg(timeout=10)["content"]:
         pass
     it.manager.interrupt_kernel()
-    (reply,) = it.replies([request], at_most=5)
+    (reply,) = it.replies([request], timeout=5)
     assert reply["status"] == "error"
     assert it.shown(request)[-1] == ""
     it.right("assert not any('keep_telling' in repr(task) for task in asyncio.all_tasks())")

@@ -25,9 +25,9 @@ from order_lifecycle.lab.world import Process
 TOP = Path(__file__).parents[2]
 
 
-def until(true: Callable[[], Any], at_most: float = 30.0) -> Any:
+def until(true: Callable[[], Any], timeout: float = 30.0) -> Any:
     """What it returns, as soon as that is true."""
-    give_up = time.monotonic() + at_most
+    give_up = time.monotonic() + timeout
     while not (seen := true()):
         assert time.monotonic() < give_up, "not in time"
         time.sleep(0.05)  # between two looks

@@ -28,7 +28,7 @@ from temporalio.client import Client, WorkflowHandle
 from order_lifecycle import cli
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.url import for_people
-from order_lifecycle.domain import BadInput, OrderState, Policy, parse_order
+from order_lifecycle.domain import BadInputError, OrderState, Policy, parse_order
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.workflows.order import OrderWorkflow
@@ -121,7 +121,7 @@ def test_no_spelling_of_an_option_shows_it(spelling: str) -> None:
         settings = Settings(database_url=SecretStr(address))
         shown = for_people(settings.database_url.get_secret_value()) if settings.database_url else ""
         assert shown.startswith("postgresql://me:***@localhost/orders")
-    except BadInput as error:
+    except BadInputError as error:
         shown = str(error)
     assert PASSWORD not in shown
 

@@ -149,6 +149,6 @@ def test_hostile_text_through_every_method_of_the_store(database_url: str) -> No
         else:
             assert told["order_cancelled"] == {"reason": text}
     ends = {text: "shipped" if number % 2 else "cancelled" for number, text in enumerate(PLAIN_BUT_HOSTILE)}
-    assert {order_id: standing.state for order_id, standing in store.standings().items()} == ends
+    assert {order_id: standing.state for order_id, standing in store.order_states().items()} == ends
     assert audit(engine) == []
     engine.dispose()

@@ -16,8 +16,8 @@ import pytest
 from sqlalchemy import make_url
 
 import order_lifecycle
+from order_lifecycle.db.errors import why_unusable
 from order_lifecycle.db.store import connect
-from order_lifecycle.db.trouble import why_unusable
 from order_lifecycle.lab import start_worker
 from order_lifecycle.lab import up as lab_up
 from order_lifecycle.lab import world as worlds

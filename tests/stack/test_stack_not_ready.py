@@ -21,7 +21,7 @@ from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.lab.world import Process
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import PASSWORD_OF
-from order_lifecycle.stack.server import READY_AT_MOST, Ports, StackError
+from order_lifecycle.stack.server import READY_TIMEOUT, Ports, StackError
 from order_lifecycle.stack.stack import TELL_EVERY
 from order_lifecycle.stack.temporal import Temporal
 
@@ -32,7 +32,7 @@ def test_a_machine_without_a_loopback_interface(up: Callable[..., Any], tmp_path
     if shutil.which("unshare") is None or subprocess.run([*WITHOUT_LOOPBACK, "true"], capture_output=True).returncode:
         pytest.skip("no network namespace can be had here")
     it = up(tmp_path / "home", before=WITHOUT_LOOPBACK)
-    assert it.process.wait(READY_AT_MOST) == 1
+    assert it.process.wait(READY_TIMEOUT) == 1
     assert "This machine cannot connect to itself at 127.0.0.1: Network is unreachable." in it.said()
     assert "ip link set lo up" in it.said()
 
@@ -45,7 +45,7 @@ def test_a_password_that_is_not_the_databases(up: Callable[..., Any], tmp_path: 
     for name in PASSWORD_OF.values():
         (home / name).write_text("another")
     it = up(home)
-    assert it.process.wait(READY_AT_MOST) == 1
+    assert it.process.wait(READY_TIMEOUT) == 1
     assert "PostgreSQL runs and is not ready: " in it.said()
     assert "password authentication failed" in it.said()
     assert "after 60 s" not in it.said()
@@ -122,6 +122,6 @@ def test_a_notebook_that_waits_in_vain_shows_what_the_process_last_said() -> Non
     process = Process("python", ["code"])  # it greets on standard error, and then waits for input
     try:
         with pytest.raises(LabError, match=r"the python to be ready: not after 3 s. It last said:\nPython 3"):
-            process.first_line(at_most=3)
+            process.first_line(timeout=3)
     finally:
         process.kill()

@@ -223,7 +223,7 @@ def leftover(home: Path, kind: str) -> subprocess.Popen[bytes]:
 def test_a_server_that_outlived_its_supervisor_is_ended_before_the_next_one_starts(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_lifecycle.stack.home.LEFTOVERS_AT_MOST", 0.2)
+    monkeypatch.setattr("order_lifecycle.stack.home.LEFTOVERS_TIMEOUT", 0.2)
     process = leftover(tmp_path / "home", kind)
     if kind == "stopped":
         psutil.Process(process.pid).suspend()
@@ -232,7 +232,7 @@ def test_a_server_that_outlived_its_supervisor_is_ended_before_the_next_one_star
 
 
 def test_a_server_that_cannot_be_ended_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("order_lifecycle.stack.home.LEFTOVERS_AT_MOST", 0.2)
+    monkeypatch.setattr("order_lifecycle.stack.home.LEFTOVERS_TIMEOUT", 0.2)
     home = tmp_path / "home"
     Home(home).close()
     # Held by this very process, which it does not end.

@@ -12,8 +12,8 @@ import pytest
 from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, namespace
-from order_lifecycle.domain import BadInput
-from order_lifecycle.settings import NoServer, Settings
+from order_lifecycle.domain import BadInputError
+from order_lifecycle.settings import NoServerError, Settings
 
 Start = Callable[..., WorkerProcess]
 
@@ -29,7 +29,7 @@ async def test_an_api_key_is_sent(settings: Settings, monkeypatch: pytest.Monkey
 async def test_with_an_api_key_the_line_is_encrypted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or there is none: nothing is said to a server that speaks no TLS."""
     monkeypatch.setenv("TEMPORAL_API_KEY", "a-secret-key")
-    with pytest.raises(NoServer):
+    with pytest.raises(NoServerError):
         await connect(settings)
 
 
@@ -92,7 +92,7 @@ def unusable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_what_cannot_be_used_is_said(unusable: str, settings: Settings) -> None:
-    with pytest.raises(BadInput) as refused:
+    with pytest.raises(BadInputError) as refused:
         await connect(settings)
     assert str(refused.value).startswith("Temporal's own settings (")
     assert unusable in str(refused.value)

@@ -41,7 +41,7 @@ async def test_each_line_names_its_order(
     states = ["received", "awaiting_review", "approved", "charged", "failed"]
     assert moves == list(zip([None, *states], states, strict=False))
     failures = [line for line in shipping_lines if line.get("step") == "prepare_package"]
-    assert [line["error"] for line in failures] == ["Refused: prepare_package does not work, and will not"] * 3
+    assert [line["error"] for line in failures] == ["RefusedError: prepare_package does not work, and will not"] * 3
     about_it = [line for line in order_lines + shipping_lines if "workflow_id" in line]
     assert {line.get("order") for line in about_it} == {"logs-1"}
     assert {line["workflow_id"] for line in failures} == {f"ship-logs-1-{number}" for number in (1, 2, 3)}

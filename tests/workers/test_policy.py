@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, LONGEST_SPAN, SHORTEST_SPAN, BadInput, Order, Policy
+from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, LONGEST_SPAN, SHORTEST_SPAN, BadInputError, Order, Policy
 from order_lifecycle.settings import Settings
 
 ITEMS = '[{"name": "apple", "qty": 1, "price": 5}]'
@@ -67,7 +67,7 @@ def test_what_an_order_would_not_take_is_refused(name: str, monkeypatch: pytest.
         Settings().policy()
     for value in (least - 1e-3 * (least < 1) - (least >= 1), most + 1, "soon"):
         monkeypatch.setenv(name, str(value))
-        with pytest.raises(BadInput, match=rf"^{name} \("):
+        with pytest.raises(BadInputError, match=rf"^{name} \("):
             Settings()
 
 
@@ -75,7 +75,7 @@ def test_an_attempt_too_short_to_work_is_refused(monkeypatch: pytest.MonkeyPatch
     """No refund would ever succeed in it."""
     monkeypatch.setenv("ATTEMPT_TIMEOUT_SECONDS", "0.001")
     wanted = r'^ATTEMPT_TIMEOUT_SECONDS \(.*\): got "0\.001"; wanted: greater than or equal to 0\.25, such as 0\.5$'
-    with pytest.raises(BadInput, match=wanted):
+    with pytest.raises(BadInputError, match=wanted):
         Settings()
     with pytest.raises(ValidationError):  # nor by a client that starts the workflow itself
         Policy(attempt_timeout=timedelta(milliseconds=1))

@@ -80,7 +80,7 @@ async def test_it_finishes_what_has_begun(start_worker: Start, settings: Setting
             await attempt_runs(handle)
         worker.process.send_signal(signal.SIGTERM)
         assert worker.process.wait(10) == 0
-        assert "OutsideTimeout" in worker.said()  # the attempt had its time, and its failure was reported
+        assert "OutsideTimeoutError" in worker.said()  # the attempt had its time, and its failure was reported
     finally:
         await handle.terminate()
 

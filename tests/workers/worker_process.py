@@ -37,8 +37,8 @@ class WorkerProcess:
         return self.process.wait(15)
 
 
-def wait_until(true: Callable[[], object], at_most: float = 30.0) -> None:
-    give_up = time.monotonic() + at_most
+def wait_until(true: Callable[[], object], timeout: float = 30.0) -> None:
+    give_up = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < give_up, "not in time"
         time.sleep(0.02)  # between two looks

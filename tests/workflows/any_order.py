@@ -346,7 +346,7 @@ class Life:
                 return False  # a worker that replays takes its time
             return (await self.order.describe()).history_length == description.history_length
 
-        await until(rests, at_most=SETTLE_WITHIN)
+        await until(rests, timeout=SETTLE_WITHIN)
 
     # And at last:
 

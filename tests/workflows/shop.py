@@ -25,7 +25,7 @@ from order_lifecycle.client import start_order
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.models import EventRow
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.domain import Order, OrderResult, OrderStatus, Policy, Refused, parse_order
+from order_lifecycle.domain import Order, OrderResult, OrderStatus, Policy, RefusedError, parse_order
 from order_lifecycle.faults import Faults, OutsideError
 from order_lifecycle.workers.base import activity_methods
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
@@ -82,7 +82,7 @@ class Outside(Faults):
         if number == self._calls[step]:
             reached.set()
             assert go_on.wait(30)
-        for outcome, error in ((self.errors, OutsideError), (self.refusals, Refused)):
+        for outcome, error in ((self.errors, OutsideError), (self.refusals, RefusedError)):
             if outcome[step] > 0:
                 outcome[step] -= 1
                 raise error(f"{step} failed")
@@ -231,12 +231,12 @@ def an_order(order_id: str = "abc-001", payment_id: str | None = None) -> Order:
     )
 
 
-AT_MOST = 30.0  # seconds; a task that a worker without a cache has dropped comes again after 10
+TIMEOUT = 30.0  # seconds; a task that a worker without a cache has dropped comes again after 10
 
 
-async def until(look: Callable[[], Any], true: Callable[[Any], Any] = bool, at_most: float = AT_MOST) -> Any:
+async def until(look: Callable[[], Any], true: Callable[[Any], Any] = bool, timeout: float = TIMEOUT) -> Any:
     """What `look` (a function, or one that returns an awaitable) returns, as soon as that is `true`."""
-    async with asyncio.timeout(at_most):
+    async with asyncio.timeout(timeout):
         while True:
             seen = look()
             seen = await seen if asyncio.iscoroutine(seen) else seen

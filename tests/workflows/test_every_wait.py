@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from shop import AT_MOST, Handle, Shop, until
+from shop import TIMEOUT, Handle, Shop, until
 from sqlalchemy import text
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateHandle, WorkflowUpdateStage
 from temporalio.exceptions import CancelledError
@@ -361,7 +361,7 @@ async def test_cancel(shop: Shop, place: str, cancel: Callable) -> None:
             asked = await cancel(order)
             await until(lambda: arrived(order))
         # A step of before the cancel that hangs still hangs, for an hour: it keeps no order from its end.
-        async with asyncio.timeout(AT_MOST):
+        async with asyncio.timeout(TIMEOUT):
             end = await end_of(order)
         if asked:
             assert re.fullmatch(ANSWERS[at.end], await answer(asked))

@@ -237,7 +237,7 @@ async def test_an_order_that_the_server_terminates_is_named_and_repaired(elsewhe
     await send(order, *[("dispatch_failed", f'"{"x" * 1_900_000}"')] * 30, at_a_time=1)
     assert (await order.describe()).status is WorkflowExecutionStatus.TERMINATED
     assert elsewhere.payments(name) == [("charged", "5.00")]
-    (violation,) = await compare_with_temporal(elsewhere.client, elsewhere.store.standings)
+    (violation,) = await compare_with_temporal(elsewhere.client, elsewhere.store.order_states)
     assert f"`order-lifecycle repair {name}`" in violation.detail
     async with elsewhere.working("order"):
         end = await repair(elsewhere.client, elsewhere.store, name)
@@ -245,7 +245,7 @@ async def test_an_order_that_the_server_terminates_is_named_and_repaired(elsewhe
     assert end.state is OrderState.CANCELLED
     assert elsewhere.payments(name) == [("refunded", "5.00")]
     elsewhere.started = [elsewhere.client.get_workflow_handle_for(OrderWorkflow.run, order.id)]
-    assert await compare_with_temporal(elsewhere.client, elsewhere.store.standings) == []
+    assert await compare_with_temporal(elsewhere.client, elsewhere.store.order_states) == []
 
 
 async def test_large_messages_do_not_hold_up_a_running_order(elsewhere: Shop, name: str) -> None:

@@ -16,7 +16,7 @@ from temporalio.worker import Worker
 
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import Order, OrderResult, OrderState, Policy
-from order_lifecycle.repair import NotRepaired, repair
+from order_lifecycle.repair import NotRepairedError, repair
 from order_lifecycle.report import compare_with_temporal, look_at
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
@@ -36,7 +36,7 @@ def name() -> str:
 
 async def violations(shop: Shop, order_id: str) -> list[str]:
     """What invariant 7 says of that order. The server has orders of other tests."""
-    found = await compare_with_temporal(shop.client, shop.store.standings)
+    found = await compare_with_temporal(shop.client, shop.store.order_states)
     return [violation.detail for violation in found if violation.order_id == order_id]
 
 
@@ -110,7 +110,7 @@ async def test_an_order_that_cannot_go_on_is_named_and_repaired(shop: Shop, name
         order = await charged(shop, name)
     await order.signal(OrderWorkflow.dispatch_failed, "so that it has a task")
     async with Worker(shop.client, task_queue=ORDER_QUEUE, workflows=[AnotherVersion]):
-        (detail,) = await until(lambda: violations(shop, name), at_most=120)
+        (detail,) = await until(lambda: violations(shop, name), timeout=120)
     assert detail.startswith("the row is charged, and its workflow cannot go on: its task failed ")
     async with shop.working("order"):
         end = await repaired(shop, name)
@@ -122,16 +122,18 @@ async def test_an_order_that_cannot_go_on_is_named_and_repaired(shop: Shop, name
 async def test_an_order_that_is_well_is_left_alone(shop: Shop, name: str) -> None:
     async with shop.working("order"):
         order = await charged(shop, name)
-        with pytest.raises(NotRepaired, match=f"^nothing to repair: order {name} is charged, its workflow is running"):
+        with pytest.raises(
+            NotRepairedError, match=f"^nothing to repair: order {name} is charged, its workflow is running"
+        ):
             await repair(shop.client, shop.store, name)
         await order.signal(OrderWorkflow.cancel_order, "changed my mind")
         assert (await order.result()).state is OrderState.CANCELLED
-    with pytest.raises(NotRepaired, match=f"^nothing to repair: order {name} is cancelled"):
+    with pytest.raises(NotRepairedError, match=f"^nothing to repair: order {name} is cancelled"):
         await repair(shop.client, shop.store, name)
 
 
 async def test_an_order_that_never_was_is_not_repaired(shop: Shop, name: str) -> None:
-    with pytest.raises(NotRepaired, match=f"^there is no order {name}:"):
+    with pytest.raises(NotRepairedError, match=f"^there is no order {name}:"):
         await repair(shop.client, shop.store, name)
 
 
@@ -147,7 +149,7 @@ async def test_without_a_history_the_repair_says_what_to_do(shop: Shop, name: st
     )
     shop.started.clear()
     await until(lambda: is_gone(order))
-    with pytest.raises(NotRepaired, match="cannot be reset, because Temporal has no history of it"):
+    with pytest.raises(NotRepairedError, match="cannot be reset, because Temporal has no history of it"):
         await repair(shop.client, shop.store, name)
 
 

@@ -34,11 +34,11 @@ async def attempt(order: Handle, step: str) -> int:
 async def test_accepted(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
-        verdict = await order.execute_update(OrderWorkflow.change_address, ELSEWHERE)
-        assert (verdict.state, verdict.message) == (OrderState.AWAITING_REVIEW, "goes to 5 Lake Dr., Temp")
+        result = await order.execute_update(OrderWorkflow.change_address, ELSEWHERE)
+        assert (result.state, result.message) == (OrderState.AWAITING_REVIEW, "goes to 5 Lake Dr., Temp")
         assert shop.row()["address_json"] == ELSEWHERE.model_dump()  # it is so when the answer comes
-        verdict = await order.execute_update(OrderWorkflow.approve)
-        assert verdict.message == "approved"
+        result = await order.execute_update(OrderWorkflow.approve)
+        assert result.message == "approved"
         assert (await order.result()).state is OrderState.SHIPPED
     assert shop.told("carrier_dispatched") == [{"address": ELSEWHERE.model_dump()}]
 
@@ -65,8 +65,8 @@ async def test_before_the_order_is_received(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("receive_order")
         assert (await order.execute_update(OrderWorkflow.approve)).message == "approved"
-        verdict = await order.execute_update(OrderWorkflow.cancel, "never mind")
-        assert (verdict.state, verdict.message) == (OrderState.CANCELLED, "cancelled: never mind")
+        result = await order.execute_update(OrderWorkflow.cancel, "never mind")
+        assert (result.state, result.message) == (OrderState.CANCELLED, "cancelled: never mind")
     assert shop.events() == ["order_received", "order_cancelled"]
 
 

@@ -65,7 +65,7 @@ def check_answers(answers: Any) -> Check:
     elif all(answer is None for answer in answers):
         wrong = (
             "There are no answers yet. "
-            "Hint: `await handle.execute_update(OrderWorkflow.approve)` returns a Verdict."
+            "Hint: `await handle.execute_update(OrderWorkflow.approve)` returns an UpdateResult."
         )
     elif answers[1] == "Workflow update failed":
         wrong = (
@@ -75,7 +75,7 @@ def check_answers(answers: Any) -> Check:
     elif answers[0] != "approved":
         wrong = (
             f"The first answer should be 'approved', not {answers[0]!r}. "
-            "Hint: the `message` of the Verdict, for an order that nobody has approved before."
+            "Hint: the `message` of the UpdateResult, for an order that nobody has approved before."
         )
     elif answers[1] != "already approved":
         wrong = (

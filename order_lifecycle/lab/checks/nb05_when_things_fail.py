@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from order_lifecycle.domain import Refused
-from order_lifecycle.faults import OutsideError, OutsideTimeout
+from order_lifecycle.domain import RefusedError
+from order_lifecycle.faults import OutsideError, OutsideTimeoutError
 from order_lifecycle.lab.checks.base import Check, no_order, row_of
 
 Call = Callable[[], str]
@@ -34,7 +34,7 @@ def check_failed_unpaid(order_id: str) -> Check:
 
 def check_retries(with_retries: Callable[[Call, int], str | None]) -> Check:
     """Does `with_retries(call, tries)` call again after what may pass, at most so often, and not
-    after Refused?"""
+    after RefusedError?"""
     return Check(
         _ends_well(with_retries) or _no_use(with_retries) or _gives_up(with_retries),
         "It tries again what may pass, and knows when to stop.",
@@ -64,12 +64,12 @@ def _try(with_retries: Callable[[Call, int], Any], call: Call) -> Any:
 
 
 def _ends_well(with_retries: Callable[[Call, int], Any]) -> str | None:
-    call = _Calls(OutsideError("no"), OutsideTimeout("silence"))
+    call = _Calls(OutsideError("no"), OutsideTimeoutError("silence"))
     result = _try(with_retries, call)
-    if isinstance(result, OutsideError | OutsideTimeout):
+    if isinstance(result, OutsideError | OutsideTimeoutError):
         return (
             f"A call that works at its third attempt ended with {type(result).__name__}. "
-            "Hint: catch OutsideError and OutsideTimeout, both."
+            "Hint: catch OutsideError and OutsideTimeoutError, both."
         )
     if isinstance(result, Exception):
         return (
@@ -89,18 +89,18 @@ def _ends_well(with_retries: Callable[[Call, int], Any]) -> str | None:
 
 
 def _no_use(with_retries: Callable[[Call, int], Any]) -> str | None:
-    call = _Calls(*[Refused("no, and never")] * TRIES)
+    call = _Calls(*[RefusedError("no, and never")] * TRIES)
     result = _try(with_retries, call)
-    if not isinstance(result, Refused):
+    if not isinstance(result, RefusedError):
         return (
-            f"What was Refused should be raised at once, but {_told(result)}. "
-            "Hint: leave Refused alone."
+            f"A RefusedError should be raised at once, but {_told(result)}. "
+            "Hint: leave RefusedError alone."
         )
     if call.count == 1:
         return None
     return (
-        f"What was Refused was tried {call.count} times. "
-        "Hint: `except Exception` catches Refused too."
+        f"A RefusedError was tried {call.count} times. "
+        "Hint: `except Exception` catches RefusedError too."
     )
 
 

@@ -13,7 +13,7 @@ from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 
 Race = Callable[[Coroutine[Any, Any, str], asyncio.Event], Awaitable[str | None]]
 
-AT_MOST = 1.0  # s, for what takes no time
+TIMEOUT = 1.0  # s, for what takes no time
 
 
 def check_tries(order_id: str, tries: int) -> Check:
@@ -121,7 +121,7 @@ async def _fails(race: Race) -> str | None:
 
 async def _run(race: Race, step: Coroutine[Any, Any, str], cancel: asyncio.Event) -> Outcome:
     try:
-        return Outcome(returned=await asyncio.wait_for(race(step, cancel), AT_MOST))
+        return Outcome(returned=await asyncio.wait_for(race(step, cancel), TIMEOUT))
     except (Exception, asyncio.CancelledError) as error:
         return Outcome(raised=error)
     finally:

@@ -16,7 +16,7 @@ from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 Step = Callable[[], Awaitable[None]]
 Saga = Callable[[Step, Step, Step], Awaitable[object]]
 
-AT_MOST = 1.0  # s, for what takes no time
+TIMEOUT = 1.0  # s, for what takes no time
 
 
 def check_cancelled_by_temporal(order_id: str) -> Check:
@@ -136,7 +136,7 @@ async def _charge_fails(saga: Saga) -> str | None:
     if "refund" not in shop.done:
         return (
             "`charge` raised, and there was no refund. "
-            "It may have moved the money before that, as a time-out may. "
+            "It may have moved the money before that, as a timeout may. "
             "Hint: put `charge` into the `try` too."
         )
     return _refunded_once(shop) or _heard_of(came, ValueError, "`charge` failed")
@@ -220,7 +220,7 @@ def _start(saga: Saga, shop: _Shop) -> asyncio.Task[object]:
 
 async def _end(task: asyncio.Task[object]) -> Outcome:
     """TimeoutError if it does not end."""
-    await asyncio.wait([task], timeout=AT_MOST)
+    await asyncio.wait([task], timeout=TIMEOUT)
     if not task.done():
         task.cancel()
         return Outcome(raised=TimeoutError())
@@ -233,4 +233,4 @@ async def _end(task: asyncio.Task[object]) -> Outcome:
 async def _begins(shop: _Shop, step: str) -> None:
     # If time runs out, the saga does not come there, and what it leaves behind says so.
     with suppress(TimeoutError):
-        await asyncio.wait_for(shop.begun[step].wait(), AT_MOST)
+        await asyncio.wait_for(shop.begun[step].wait(), TIMEOUT)

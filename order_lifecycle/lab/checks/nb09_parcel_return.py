@@ -26,7 +26,7 @@ from order_lifecycle.lessons.returns import refund
 from order_lifecycle.temporal_compat import is_workflow
 
 NAME = "ParcelReturn"
-AT_MOST = 10.0  # s, for what takes a moment
+TIMEOUT = 10.0  # s, for what takes a moment
 WAITS = object()
 BEGUN_AND_DONE = [
     (EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED),
@@ -55,7 +55,7 @@ Return = WorkflowHandle[Any, Any]
 _numbers = count(1)
 
 
-class _Stuck(Exception):
+class _StuckError(Exception):
     """A worker cannot go on with it."""
 
 
@@ -90,7 +90,7 @@ def _fault_of(code: str) -> str | None:
             f"Python cannot read it: {error.msg} (line {error.lineno}). "
             "Hint: write it as it would stand in a file."
         )
-    except _Stuck:
+    except _StuckError:
         return (
             "Its worker cannot go on with it. Hint: whatever takes time in a workflow is awaited."
         )
@@ -138,7 +138,7 @@ async def _lives_of(workflow: type) -> str | None:
                 # Terminated in the middle of a step, a parcel would keep the server from ever
                 # skipping time again.
                 for parcel in parcels:
-                    with suppress(_Stuck):
+                    with suppress(_StuckError):
                         await _rest(parcel)
                 return fault
     finally:
@@ -224,11 +224,11 @@ async def _end(parcel: Return) -> object:
 
 
 async def _rest(parcel: Return) -> None:
-    """Wait until it has ended, or waits. Raises _Stuck if its worker cannot go on with it."""
+    """Wait until it has ended, or waits. Raises _StuckError if its worker cannot go on with it."""
     try:
-        await wait_until(lambda: _rests(parcel), f"{parcel.id} to go on", AT_MOST)
+        await wait_until(lambda: _rests(parcel), f"{parcel.id} to go on", TIMEOUT)
     except LabError:
-        raise _Stuck from None
+        raise _StuckError from None
 
 
 async def _rests(parcel: Return) -> Any:

@@ -17,7 +17,7 @@ from order_lifecycle.workflows.order import OrderWorkflow
 Test = Callable[[type], Awaitable[Any]]
 GoesOn = Callable[[type, WorkflowHistory], Awaitable[Any]]
 
-AT_MOST = 20.0  # s, for a test that takes one or two
+TIMEOUT = 20.0  # s, for a test that takes one or two
 
 
 class NoWorkflow:
@@ -35,7 +35,7 @@ def check_test(test: Test) -> Check:
         nonlocal now
         now = f"{name}({workflow.__name__})"
         try:
-            await asyncio.wait_for(test(workflow), AT_MOST)
+            await asyncio.wait_for(test(workflow), TIMEOUT)
         except Exception as error:
             return error
         return None
@@ -62,7 +62,7 @@ async def _first_fault(
     if isinstance(error, TimeoutError):
         return (
             "It fails with OrderWorkflow, where it must pass: "
-            f"it did not end within {AT_MOST:.0f} s. "
+            f"it did not end within {TIMEOUT:.0f} s. "
             "Hint: `await server.skip(days=4)` before you wait for the result."
         )
     if error:
@@ -104,14 +104,14 @@ def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> 
     history = WorkflowHistory.from_json(f"order-{file.stem}", file.read_text())
 
     async def run() -> Any:
-        return await asyncio.wait_for(goes_on(workflow, history), AT_MOST)
+        return await asyncio.wait_for(goes_on(workflow, history), TIMEOUT)
 
     case = f"{workflow.__name__} and the history `{file.stem}`"
     try:
         answer = in_a_loop_of_its_own(run())
     except TimeoutError:
         return (
-            f"With {case} it does not end within {AT_MOST:.0f} s. "
+            f"With {case} it does not end within {TIMEOUT:.0f} s. "
             "Hint: a replay takes milliseconds, and needs no server."
         )
     except Exception as error:

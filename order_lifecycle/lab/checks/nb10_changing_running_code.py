@@ -217,7 +217,7 @@ async def _life(workflow: type) -> WorkflowHistory:
                 task_queue=name,
                 execution_timeout=timedelta(seconds=10),
             )
-            await wait_until(lambda: _waits(handle), "an order to wait for its review", at_most=5)
+            await wait_until(lambda: _waits(handle), "an order to wait for its review", timeout=5)
             await handle.signal("approve_order")
             await handle.result()
     return await handle.fetch_history()

@@ -13,7 +13,7 @@ from temporalio.envconfig import ClientConfig
 from temporalio.service import RPCError
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.domain import BadInput
+from order_lifecycle.domain import BadInputError
 from order_lifecycle.lab.checks.base import Check
 from order_lifecycle.lab.views.attempts import failed_attempts
 from order_lifecycle.lab.views.tables import store
@@ -132,7 +132,7 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
     with _environment(settings):
         try:
             ours = Settings(_env_file=None)
-        except BadInput as error:
+        except BadInputError as error:
             return f"{error}. Hint: as the company writes it, in the text above."
     try:
         # What the SDK takes itself. A file of this machine's user is not looked at.

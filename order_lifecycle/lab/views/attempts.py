@@ -15,7 +15,7 @@ from order_lifecycle.lab.world import Process
 if TYPE_CHECKING:
     import pandas as pd
 
-TIMED_OUT = "OutsideTimeout"
+TIMED_OUT = "OutsideTimeoutError"
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ async def _spans(
                 )
                 again = at
                 if a.attempt == 2 and a.last_failure.HasField("timeout_failure_info"):
-                    # One attempt was lost with its worker. It took its time-out; the rest was
+                    # One attempt was lost with its worker. It took its timeout; the rest was
                     # waiting for another.
                     again = min(at, span.queued + limits[a.scheduled_event_id])
                 found[a.scheduled_event_id] = _after_retries(

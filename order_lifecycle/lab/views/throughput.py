@@ -38,10 +38,10 @@ class Throughput(Picture):
 
 
 async def throughput(
-    handles: Sequence[WorkflowHandle[Any, Any]], at_most: float = 60.0
+    handles: Sequence[WorkflowHandle[Any, Any]], timeout: float = 60.0
 ) -> Throughput:
     """Wait until all of them have ended, with a bar that shows how many have, and draw when they
-    did. Raises LabError if they have not after `at_most` seconds."""
+    did. Raises LabError if they have not after `timeout` seconds."""
     import pandas as pd
 
     ends = [asyncio.create_task(_end(handle)) for handle in handles]
@@ -54,7 +54,7 @@ async def throughput(
         return f"{len(ends)} orders to end: {bar} {done()} of {len(ends)}"
 
     try:
-        await wait_until(lambda: done() == len(ends), so_far, at_most)
+        await wait_until(lambda: done() == len(ends), so_far, timeout)
     finally:
         for end in ends:
             end.cancel()

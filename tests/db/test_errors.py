@@ -14,7 +14,7 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_lifecycle.db.connection import connect
-from order_lifecycle.db.trouble import in_words, is_known, why_unusable
+from order_lifecycle.db.errors import describe, is_known, why_unusable
 
 SECRET = "do-not-tell"
 
@@ -28,7 +28,7 @@ def told(url: str, statement: str = "SELECT 1") -> str:
     finally:
         engine.dispose()
     assert is_known(error.value)
-    words = in_words(error.value)
+    words = describe(error.value)
     assert "\n" not in words
     assert str(make_url(url).password) not in words
     return words

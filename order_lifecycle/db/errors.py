@@ -75,7 +75,7 @@ _CONNECTION = re.compile(
 )
 
 
-def trouble(error: SQLAlchemyError) -> str:
+def say_what_is_wrong(error: SQLAlchemyError) -> str:
     """Say what is wrong, as it follows the name of a database: "refuses the connection …"."""
     if isinstance(error, NoFreeConnection):
         return "is waited for: all connections of this process were in use for too long"
@@ -93,9 +93,9 @@ def trouble(error: SQLAlchemyError) -> str:
     return says if code else says + libpq_note()
 
 
-def in_words(error: SQLAlchemyError) -> str:
+def describe(error: SQLAlchemyError) -> str:
     """Say what is wrong, and where: "PostgreSQL at 127.0.0.1:5999 refuses the connection …"."""
-    return f"{_where(error)} {trouble(error)}"
+    return f"{_where(error)} {say_what_is_wrong(error)}"
 
 
 def is_known(error: BaseException) -> bool:
@@ -115,7 +115,7 @@ def why_unusable(database_url: str) -> str | None:
                 view.execute(select(*table.c).limit(0))
     except SQLAlchemyError as error:
         strange = _whose(engine) if _code(error) in _OTHER_TABLES else None
-        return f"{_where(error)} {strange}" if strange else in_words(error)
+        return f"{_where(error)} {strange}" if strange else describe(error)
     finally:
         engine.dispose()
     return None
