@@ -58,6 +58,7 @@ def parts(line: str) -> list[tuple[str, str]]:
 
 
 def main() -> int:
+    """Print what is missing or of another version, and return the exit status."""
     try:
         wrong = what_is_wrong()
     except (PackageNotFoundError, OSError) as error:
