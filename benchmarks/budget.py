@@ -25,13 +25,13 @@ from benchmarks.report import Report
 from benchmarks.servers import servers
 from order_lifecycle import process
 from order_lifecycle.activities.base import CALL_SHARE
+from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.audit import Violation, audit
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import SHORTEST_ATTEMPT, OrderState, Policy
 from order_lifecycle.faults import Faults
-from order_lifecycle.report import compare_with_temporal
 from order_lifecycle.workflows.attempts import ATTEMPTS_IN_BUDGET, BACKOFF
 
 FAIL = HANG = 1 / 3

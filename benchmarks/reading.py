@@ -11,10 +11,10 @@ from benchmarks.numbers import quantile
 from benchmarks.orders import an_order
 from benchmarks.report import Report
 from benchmarks.servers import servers
+from order_lifecycle.cli.report import list_orders, look_at
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import OrderState, Policy
 from order_lifecycle.lab import wait_until
-from order_lifecycle.report import list_orders, look_at
 
 LIMIT = {"status": 0.05, "list": 0.2}  # s
 

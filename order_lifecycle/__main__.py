@@ -1,5 +1,5 @@
 """python -m order_lifecycle: the same as the command `order-lifecycle`."""
 
-from order_lifecycle.cli import main
+from order_lifecycle.cli.app import main
 
 main()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from order_lifecycle import output
+from order_lifecycle.cli import output
 from order_lifecycle.domain import Id, OrderState, parse_order_id
 from order_lifecycle.visible import visible, visible_json, visible_lines
 

@@ -16,8 +16,8 @@ from typing import Any, TypeVar, cast
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
+from order_lifecycle.cli.report import nobody_answers
 from order_lifecycle.domain import TERMINAL, OrderState, OrderStatus
-from order_lifecycle.report import nobody_answers
 from order_lifecycle.visible import visible, visible_lines
 from order_lifecycle.workflows.order import OrderWorkflow
 

@@ -332,6 +332,6 @@ def wait_until_it_polls(worker: Process) -> None:
 
 async def doctor() -> str:
     """What is here, what is missing, and what to do about it: as `order-lifecycle doctor` says."""
-    from order_lifecycle.doctor import examine  # takes its time
+    from order_lifecycle.cli.doctor import examine  # takes its time
 
     return "\n".join(map(str, await examine()))

@@ -19,8 +19,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from order_lifecycle import logs, output, process
+from order_lifecycle import logs, process
 from order_lifecycle.activities.base import Activities
+from order_lifecycle.cli import output
 from order_lifecycle.client import connect_when_there, pollers
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import BadInputError

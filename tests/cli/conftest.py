@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from order_lifecycle.cli import main
+from order_lifecycle.cli.app import main
 from order_lifecycle.settings import Addresses
 
 pytest.register_assert_rewrite("command_line")

@@ -12,13 +12,13 @@ from temporalio.api.failure.v1 import Failure
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.worker import Worker
 
-from order_lifecycle import report
 from order_lifecycle.activities.order import OrderActivities
+from order_lifecycle.cli import report
+from order_lifecycle.cli.report import LONGEST_FAILURE
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.client import register_search_attributes, start_order
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import Policy, parse_order
-from order_lifecycle.report import LONGEST_FAILURE
 from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import activity_methods
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow

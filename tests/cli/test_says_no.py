@@ -17,7 +17,8 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle import cli, report
+from order_lifecycle.cli import app as cli
+from order_lifecycle.cli import report
 from order_lifecycle.client import workflow_id
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import parse_order

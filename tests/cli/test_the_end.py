@@ -9,8 +9,8 @@ from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateR
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle import cli
-from order_lifecycle.cli import No, answer_from
+from order_lifecycle.cli import app as cli
+from order_lifecycle.cli.app import CommandError, answer_from
 from order_lifecycle.client import connect, start_order, workflow_id
 from order_lifecycle.domain import Policy, UpdateResult, parse_order
 from order_lifecycle.settings import Settings
@@ -30,7 +30,7 @@ async def race(client: Client, order_id: str, requests: int) -> list[str]:
         update = handle.execute_update(name, args=arguments, result_type=UpdateResult)
         try:
             return (await answer_from(update, order_id)).message
-        except No as refused:
+        except CommandError as refused:
             return str(refused)
 
     return await asyncio.gather(*map(one, range(requests)))
@@ -92,7 +92,7 @@ async def test_every_answer_that_means_the_end_is_too_late(how: str) -> None:
     async def answer() -> UpdateResult:
         raise ENDS[how]
 
-    with pytest.raises(No, match=f"too late: order {order_id} has ended"):
+    with pytest.raises(CommandError, match=f"too late: order {order_id} has ended"):
         await answer_from(answer(), order_id)
 
 
@@ -101,7 +101,7 @@ async def test_an_order_that_never_was_is_still_told_so(how: str) -> None:
     async def answer() -> UpdateResult:
         raise ENDS[how]
 
-    with pytest.raises(No, match="there is no order nobody"):
+    with pytest.raises(CommandError, match="there is no order nobody"):
         await answer_from(answer(), "nobody")
 
 
@@ -112,7 +112,7 @@ async def test_an_order_that_runs_is_not_said_to_have_ended() -> None:
     async def answer() -> UpdateResult:
         raise ENDS["aborted"]
 
-    with pytest.raises(No, match=r"order runs-on did not take the request: .* Send it again"):
+    with pytest.raises(CommandError, match=r"order runs-on did not take the request: .* Send it again"):
         await answer_from(answer(), "runs-on")
     await handle.terminate()
     assert handle.id == workflow_id("runs-on")
@@ -122,5 +122,5 @@ async def test_a_call_that_timed_out_is_no_interrupt() -> None:
     async def answer() -> UpdateResult:
         raise WorkflowUpdateRPCTimeoutOrCancelledError
 
-    with pytest.raises(No, match="did not answer within 10 s"):
+    with pytest.raises(CommandError, match="did not answer within 10 s"):
         await answer_from(answer(), "slow")

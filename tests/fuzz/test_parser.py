@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from order_lifecycle import process
-from order_lifecycle.cli import main
+from order_lifecycle.cli.app import main
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import (
     REASON_MAX_LENGTH,

@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 from temporalio.client import Client, WorkflowHandle
 
-from order_lifecycle import cli
+from order_lifecycle.cli import app as cli
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.url import for_people
 from order_lifecycle.domain import BadInputError, OrderState, Policy, parse_order

@@ -33,7 +33,7 @@ NO_CONSTANTS = {
     ("order_lifecycle/db/models.py", "_one_of('status', PaymentStatus)"): "made of the names of an Enum",
     ("order_lifecycle/db/models.py", "_one_of('type', EventType)"): "made of the names of an Enum",
     ("order_lifecycle/lab/checks/nb11_in_production.py", "query"): "a filter of Temporal's list, which a learner wrote",
-    ("order_lifecycle/report.py", "query"): "a state is the only part, and it is an OrderState",
+    ("order_lifecycle/cli/report.py", "query"): "a state is the only part, and it is an OrderState",
     ("order_lifecycle/db/roles.py", "statement"): "made of column names that are constants there, and of quoted names",
     (
         "order_lifecycle/stack/postgres_roles.py",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from order_lifecycle.cli.demo import demo
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.demo import demo
 from order_lifecycle.lab.world import World, here
 
 

@@ -15,9 +15,9 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 from worker_process import WorkerProcess
 
+from order_lifecycle.cli.report import Report, look_at
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, Order, OrderState, Policy, parse_order
-from order_lifecycle.report import Report, look_at
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE
 

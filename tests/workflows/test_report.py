@@ -10,7 +10,7 @@ from shop import Handle, Shop, until
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError
 
-from order_lifecycle.report import Report, look_at
+from order_lifecycle.cli.report import Report, look_at
 from order_lifecycle.workflows.order import OrderWorkflow
 
 

@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
-from order_lifecycle.report import is_running
+from order_lifecycle.cli.report import is_running
 from order_lifecycle.temporal_compat import client_of
 
 if TYPE_CHECKING:

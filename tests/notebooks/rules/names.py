@@ -19,7 +19,8 @@ import temporalio.workflow
 import typer.main
 
 import order_lifecycle
-from order_lifecycle import cli, lab
+from order_lifecycle import lab
+from order_lifecycle.cli import app as cli
 from order_lifecycle.lessons import deploy
 
 from .cells import TOP, code, prose, shown

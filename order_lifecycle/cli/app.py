@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from order_lifecycle import isolated, output, process
+from order_lifecycle import isolated, process
+from order_lifecycle.cli import output
+from order_lifecycle.cli.text_options import STANDARD_INPUT, given
 from order_lifecycle.domain import (
     BadInputError,
     OrderState,
@@ -29,7 +31,6 @@ from order_lifecycle.domain import (
     parse_order_id,
     parse_reason,
 )
-from order_lifecycle.given import STANDARD_INPUT, given
 from order_lifecycle.settings import NoServerError, Settings, no_database, usable_home
 from order_lifecycle.visible import visible_lines
 
@@ -174,8 +175,8 @@ def status(
     parse_order_id(order_id)
 
     async def main() -> None:
+        from order_lifecycle.cli.report import look_at
         from order_lifecycle.client import connect
-        from order_lifecycle.report import look_at
 
         client = await connect()
         before = None
@@ -280,8 +281,8 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
     """
     from temporalio.service import RPCError, RPCStatusCode
 
+    from order_lifecycle.cli.report import trouble_of, way_out
     from order_lifecycle.client import connect, workflow_id
-    from order_lifecycle.report import trouble_of, way_out
 
     # A namespace that is not there is NOT_FOUND too, and says so. (The workflow is named as well,
     # and an order may be called anything.)
@@ -355,8 +356,8 @@ def list_orders(
         raise BadInputError(f"--state: no order is listed as {state}; {NEVER_LISTED[state]}")
 
     async def main() -> None:
+        from order_lifecycle.cli.report import list_orders
         from order_lifecycle.client import connect
-        from order_lifecycle.report import list_orders
 
         found = await list_orders(await connect(), state, limit)
         title = "orders" + (f" that are {state}" if state else "")
@@ -404,11 +405,11 @@ def audit(as_json: AsJson = False) -> None:
     from sqlalchemy.exc import OperationalError
     from temporalio.service import RPCError
 
+    from order_lifecycle.cli.report import compare_with_temporal
     from order_lifecycle.client import connect
     from order_lifecycle.db.audit import INVARIANTS, Violation, count_by_state
     from order_lifecycle.db.audit import audit as audit_database
     from order_lifecycle.db.errors import describe
-    from order_lifecycle.report import compare_with_temporal
 
     async def main() -> None:
         not_asked: dict[int, str] = {}  # and why not
@@ -457,9 +458,9 @@ def repair(order_id: OrderId, as_json: AsJson = False) -> None:
     parse_order_id(order_id)
 
     async def main() -> None:
+        from order_lifecycle.cli.repair import NotRepairedError
+        from order_lifecycle.cli.repair import repair as reset_and_cancel
         from order_lifecycle.client import connect
-        from order_lifecycle.repair import NotRepairedError
-        from order_lifecycle.repair import repair as reset_and_cancel
 
         client = await connect()
         with store_for_reading() as store:
@@ -608,7 +609,7 @@ def worker(
 @app.command()
 def demo() -> None:
     """Run one order in the terminal, from nothing to shipped, and show what it left behind."""
-    from order_lifecycle.demo import demo
+    from order_lifecycle.cli.demo import demo
     from order_lifecycle.lab.waiting import LabError
 
     try:
@@ -624,7 +625,7 @@ def demo() -> None:
     "and what to do."
 )
 def doctor(as_json: AsJson = False) -> None:
-    from order_lifecycle.doctor import examine
+    from order_lifecycle.cli.doctor import examine
 
     async def main() -> None:
         found = await examine()

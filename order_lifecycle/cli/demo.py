@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from order_lifecycle import output
+from order_lifecycle.cli import output
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
