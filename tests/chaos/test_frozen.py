@@ -30,6 +30,7 @@ def go_on(worker: Process) -> None:
     os.kill(worker.pid, signal.SIGCONT)
 
 
+@pytest.mark.proof
 async def test_an_order_that_a_frozen_worker_has_locked_is_shipped_by_another(world: World) -> None:
     freezing = world.run("freezing worker", "freezing_worker")
     world.worker("shipping")

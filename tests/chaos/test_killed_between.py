@@ -7,6 +7,7 @@ import signal
 
 import pytest
 from chaos_world import World, until
+from repeats import everyday
 from temporalio.api.enums.v1 import EventType as Happened
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 
@@ -57,7 +58,7 @@ async def attempts(world: World, workflow_id: str, step: str) -> int:
     return int(started.attempt)
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", everyday("charge_payment", "dispatch_carrier", of=STEPS))
 async def test_a_step_of_the_story(world: World, step: str) -> None:
     kind, last_event = STEPS[step]
     order_id = f"killed-{step}"
@@ -95,6 +96,7 @@ async def test_close_order(world: World) -> None:
     assert world.payments("killed-close_order") == ["refunded"]
 
 
+@pytest.mark.proof
 async def test_change_address(world: World) -> None:
     """Whoever asked by an Update gets the answer in the end, from the worker that goes on."""
     dying = world.dying_worker("order", "change_address")
@@ -113,6 +115,7 @@ async def test_change_address(world: World) -> None:
     assert world.store.rows("orders", "killed-change_address")[0]["address_json"] == ELSEWHERE.model_dump()
 
 
+@pytest.mark.proof
 async def test_note_event(world: World) -> None:
     """A note changes nothing, but it must not stand there twice either."""
     dying = world.dying_worker("order", "note_event")

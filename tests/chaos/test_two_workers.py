@@ -11,7 +11,8 @@ from temporalio.api.enums.v1 import EventType
 from order_lifecycle.workflows.order import OrderWorkflow
 
 
-@pytest.mark.parametrize("orders_at_once", [16, pytest.param(40, marks=pytest.mark.proof)])
+@pytest.mark.proof
+@pytest.mark.parametrize("orders_at_once", [40])
 @pytest.mark.timeout(300)
 async def test_two_workers_of_each_kind(orders_at_once: int, world: World) -> None:
     workers = {kind: [world.worker(kind, fail=1 / 3, hang=1 / 3) for _ in range(2)] for kind in ("order", "shipping")}

@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import pytest
 from command_line import Answer, command
+from repeats import everyday
 from sqlalchemy.engine import make_url
 
 from order_lifecycle.client import connect as connect_to_temporal
@@ -136,7 +137,7 @@ FULL = ["> /dev/full", ">&-"]
 
 
 @pytest.mark.usefixtures("rows")
-@pytest.mark.parametrize("target", FULL)
+@pytest.mark.parametrize("target", everyday(FULL[0], of=FULL))
 @pytest.mark.parametrize("arguments", [["tables"], ["tables", "--json"], ["doctor"], ["--help"], ["list", "--help"]])
 def test_an_answer_that_cannot_be_written(target: str, arguments: list[str]) -> None:
     told = into(target, *arguments)
@@ -154,7 +155,7 @@ def test_the_help_of_a_worker_that_cannot_be_written(target: str) -> None:
 
 
 @pytest.mark.usefixtures("in_shop")
-@pytest.mark.parametrize("target", FULL)
+@pytest.mark.parametrize("target", everyday(FULL[0], of=FULL))
 def test_what_was_done_is_said_where_it_cannot_be_written(inside: Command, target: str) -> None:
     name = f"full-{len(target)}"
     told = into(target, "start", name, f"pay-{name}", "--items", ITEMS, "--address", TOKYO, "--json")
@@ -184,7 +185,7 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
 
 
 @pytest.mark.usefixtures("in_shop")
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", everyday(80, of=[60, 80, 200]))
 async def test_a_list_with_a_foreign_order_shows_every_total(columns: int) -> None:
     """Of a client that is not ours, with an id that no order of ours can have."""
     client = await connect_to_temporal(Settings())

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import psutil
 import pytest
+from repeats import in_proof
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
@@ -26,7 +27,9 @@ WAYS: dict[str, Callable[[Process], object]] = {
 }
 
 
-@pytest.mark.parametrize(("kind", "way"), [*(("time-skipping", way) for way in WAYS), ("as-shipped", "killed")])
+@pytest.mark.parametrize(
+    ("kind", "way"), [*in_proof(*(("time-skipping", way) for way in WAYS)), ("as-shipped", "killed")]
+)
 def test_nothing_of_it_is_left(kind: str, way: str) -> None:
     process = Process(kind, ["order_lifecycle.stack.second_server", kind])
     process.first_line(timeout=60)

@@ -10,6 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from kernel import Kernel, all_gone, kernel, lasting, names
+from repeats import everyday
 from rules import NOTEBOOKS
 
 BEGIN = """
@@ -36,9 +37,7 @@ def begun() -> Iterator[Kernel]:
         yield it
 
 
-@pytest.mark.parametrize(
-    "number", ["09", *(pytest.param(other, marks=pytest.mark.proof) for other in ("03", "08", "11"))]
-)
+@pytest.mark.parametrize("number", everyday("09", of=["09", "03", "08", "11"]))
 def test_run_all_queues_every_cell_at_once_and_comes_to_the_end(number: str) -> None:
     """It could stop for ever after a %run, which patches the loop. In 03 and 11 much is awaited after one; in 08 a
     worker is started, and checks have a loop of their own. In 09 workers run in the kernel itself."""

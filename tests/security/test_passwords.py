@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from repeats import everyday
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 from temporalio.client import Client, WorkflowHandle
 
@@ -153,7 +154,11 @@ KEYS: dict[str, dict[bytes, bytes]] = {
 
 
 @pytest.mark.parametrize("wrong", KEYS)
-@pytest.mark.parametrize("arguments", [["status", "abc-001"], ["worker", "order"]], ids=["status", "worker"])
+@pytest.mark.parametrize(
+    "arguments",
+    everyday(["status", "abc-001"], of=[["status", "abc-001"], ["worker", "order"]]),
+    ids=["status", "worker"],
+)
 def test_a_key_that_cannot_be_sent_is_named_and_not_shown(
     wrong: str, arguments: list[str], environment: dict[str, str]
 ) -> None:
@@ -224,7 +229,7 @@ async def everything(client: Client, handle: WorkflowHandle[Any, Any]) -> str:
     return told
 
 
-@pytest.mark.parametrize("log_json", ["false", "true"])
+@pytest.mark.parametrize("log_json", everyday("true", of=["false", "true"]))
 async def test_nor_does_a_worker_or_a_history(
     log_json: str, url: URL, admin: Engine, owner_url: str, settings: Settings
 ) -> None:

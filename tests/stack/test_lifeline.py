@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from repeats import everyday
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 
@@ -98,7 +99,7 @@ STOPPED: dict[str, Callable[[Kernel], list[psutil.Process]]] = {
 }
 
 
-@pytest.mark.parametrize("stopped", STOPPED)
+@pytest.mark.parametrize("stopped", everyday("nothing", "everything", of=STOPPED))
 def test_nothing_outlives_a_kernel_that_is_killed(kernel: Kernel, stopped: str) -> None:
     for process in STOPPED[stopped](kernel):
         process.send_signal(signal.SIGSTOP)
@@ -109,7 +110,7 @@ def test_nothing_outlives_a_kernel_that_is_killed(kernel: Kernel, stopped: str) 
     assert all(process.is_running() for process in kernel.forked[2:])  # so it was not their end that did it
 
 
-@pytest.mark.parametrize("stopped", ["PostgreSQL", "everything"])
+@pytest.mark.parametrize("stopped", everyday("everything", of=["PostgreSQL", "everything"]))
 def test_what_was_stopped_ends_when_it_is_asked_to(kernel: Kernel, stopped: str) -> None:
     for process in STOPPED[stopped](kernel):
         process.send_signal(signal.SIGSTOP)

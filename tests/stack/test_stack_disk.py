@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from repeats import everyday
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
 
@@ -108,7 +109,7 @@ def test_a_disk_that_fills_up_is_named_and_nothing_acknowledged_is_lost(
 
 
 @needs_root
-@pytest.mark.parametrize("leave", [0, 20 * MEGABYTE])
+@pytest.mark.parametrize("leave", everyday(0, of=[0, 20 * MEGABYTE]))
 def test_a_disk_that_is_full_at_the_start_is_named(leave: int, small_disk: Path, up: Callable[..., Any]) -> None:
     ballast = fill(small_disk, leave)
     it = up(small_disk / "home")

@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+from repeats import everyday
 
 from order_lifecycle.stack.home import Home
 
@@ -21,7 +22,7 @@ ASKED: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("way", ASKED)
+@pytest.mark.parametrize("way", everyday("Ctrl-C", of=ASKED))
 def test_asked_to_stop(up: Callable[..., Any], way: str) -> None:
     it = up(None)
     home = Path(it.addresses().home)
@@ -68,7 +69,9 @@ def test_supervisor_killed(up: Callable[..., Any]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize(("program", "name"), [("postgres", "PostgreSQL"), ("temporal", "Temporal")])
+@pytest.mark.parametrize(
+    ("program", "name"), [("postgres", "PostgreSQL"), pytest.param("temporal", "Temporal", marks=pytest.mark.proof)]
+)
 def test_a_server_that_dies_is_noticed(up: Callable[..., Any], program: str, name: str) -> None:
     it = up(None)
     it.addresses()

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from repeats import everyday
 from sqlalchemy import make_url
 
 import order_lifecycle
@@ -227,7 +228,7 @@ def test_a_checkout_on_the_python_path_starts_its_own_modules(of_a_learner: Path
     ], done.stderr
 
 
-@pytest.mark.parametrize("server", ["temporal", "postgres"])
+@pytest.mark.parametrize("server", everyday("postgres", of=["temporal", "postgres"]))
 def test_a_server_is_handed_nothing_that_its_user_has_set(server: str, up: Callable[..., Any]) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux shows the environment of a process")

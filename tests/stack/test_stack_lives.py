@@ -25,6 +25,7 @@ needs_root = pytest.mark.skipif(not ROOT, reason="only root can become another u
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 
 
+@pytest.mark.proof
 @needs_root
 def test_a_container_that_is_killed_starts_again(begin: Callable[..., Lives]) -> None:
     """Its process ids are used again: `postmaster.pid` names a process that is alive, and somebody else's."""
@@ -40,7 +41,7 @@ def test_a_container_that_is_killed_starts_again(begin: Callable[..., Lives]) ->
 
 @linux
 def test_a_home_that_is_killed_at_random_starts_again(begin: Callable[..., Lives]) -> None:
-    live(begin(), 5, random.Random(1))
+    live(begin(), 2, random.Random(1))  # test_many_lives.py has a hundred
 
 
 def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any], tmp_path: Path) -> None:

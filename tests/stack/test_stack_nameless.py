@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from lives import closed_to_others
+from repeats import everyday
 
 NAMELESS = 12345
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -41,7 +42,7 @@ def can_have_a_user_namespace() -> bool:
     return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("umask", ["000", "777"])
+@pytest.mark.parametrize("umask", everyday("000", of=["000", "777"]))
 def test_a_user_without_a_name_and_without_a_home_folder(umask: str, folder: Path, up: Callable[..., Any]) -> None:
     if not can_have_a_user_namespace():
         pytest.skip("no user namespace can be had here")
@@ -65,6 +66,7 @@ def test_without_a_user_namespace_the_way_out_is_named(folder: Path, up: Callabl
     assert "Traceback" not in it.said()
 
 
+@pytest.mark.proof
 def test_a_name_by_nss_wrapper_is_enough(folder: Path, up: Callable[..., Any]) -> None:
     library = next(Path("/usr/lib").glob("**/libnss_wrapper.so"), None)
     if library is None:

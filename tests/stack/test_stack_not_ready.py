@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from repeats import in_proof
 
 from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.lab.world import Process
@@ -63,7 +64,10 @@ def answer_all(listener: socket.socket, answer: bytes) -> None:
             caller.sendall(answer)
 
 
-@pytest.mark.parametrize("answer", [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0-another-server\r\n"])
+@pytest.mark.parametrize(
+    "answer",
+    [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", *in_proof(b"SSH-2.0-another-server\r\n")],
+)
 def test_a_server_that_gives_other_answers_is_named_with_what_it_says(answer: bytes) -> None:
     """Here, one that has taken a port of ours, while our own server runs."""
 

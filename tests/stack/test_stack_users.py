@@ -38,6 +38,7 @@ def open_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
+@pytest.mark.proof
 def test_root_with_data_and_programs_that_are_closed_to_others(
     open_folder: Path, tmp_path: Path, up: Callable[..., Any]
 ) -> None:
@@ -83,6 +84,7 @@ def test_postgresql_under_root_has_none_of_roots_rights(
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(not _open_to_all(PROGRAMS / "postgres"), reason="the packages are closed to other users")
 def test_another_user_and_then_root(open_folder: Path, up: Callable[..., Any]) -> None:
     user = pwd.getpwnam("daemon")

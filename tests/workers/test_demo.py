@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from repeats import everyday
 
 from order_lifecycle.cli.demo import demo
 from order_lifecycle.db.store import Store, connect
@@ -23,7 +24,7 @@ def orders(database_url: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("where", ["environment", ".env"])
+@pytest.mark.parametrize("where", everyday(".env", of=["environment", ".env"]))
 def test_it_uses_nothing_that_is_set(
     where: str, environment: dict[str, str], database_url: str, tmp_path: Path
 ) -> None:

@@ -120,6 +120,7 @@ async def test_thousands_of_approvals_do_not_hold_up_a_refund(shop: Shop, name: 
     ]
 
 
+@pytest.mark.proof
 async def test_thousands_of_late_cancels_do_not_hold_up_the_end(shop: Shop, name: str) -> None:
     async with dispatched(shop, name) as order:
         assert await send(order, *[("cancel_order", '"too late"')] * MANY) == MANY
@@ -138,6 +139,7 @@ async def test_of_many_addresses_the_last_one_is_written(shop: Shop, name: str) 
     assert [told["address"] for told in shop.told("address_changed", name)] == [f"{n} Lake Dr." for n in written]
 
 
+@pytest.mark.proof
 async def test_a_running_worker_keeps_up_with_changes_of_address(shop: Shop, name: str) -> None:
     async with shop.working("order"):
         order = await shop.start(name)
@@ -185,6 +187,7 @@ async def test_an_order_with_too_long_a_history_is_cancelled_and_refunded(
     assert shop.payments(name) == [("refunded", "5.00")]
 
 
+@pytest.mark.proof
 async def test_after_dispatch_too_large_a_history_changes_nothing(shop: Shop, name: str) -> None:
     async with dispatched(shop, name) as order:
         await send(order, *[("no_such_signal", f'"{"x" * LARGE}"')] * (records.LARGEST_HISTORY // LARGE + 1))
@@ -192,6 +195,7 @@ async def test_after_dispatch_too_large_a_history_changes_nothing(shop: Shop, na
     assert "late_signal" not in shop.events(name)
 
 
+@pytest.mark.proof
 async def test_our_server_takes_no_message_that_is_too_large(shop: Shop, name: str) -> None:
     order = await charged(shop, name)
     assert await send(order, *[("cancel_order", f'"{"x" * 1_900_000}"')] * 28) == 0
@@ -231,6 +235,7 @@ async def elsewhere(as_shipped: Addresses) -> AsyncIterator[Shop]:
         yield shop
 
 
+@pytest.mark.proof
 async def test_an_order_that_the_server_terminates_is_named_and_repaired(elsewhere: Shop, name: str) -> None:
     """30 messages of 1.9 MB, while no worker runs, exceed the 50 MiB at which Temporal terminates a workflow."""
     order = await charged(elsewhere, name)
@@ -248,6 +253,7 @@ async def test_an_order_that_the_server_terminates_is_named_and_repaired(elsewhe
     assert await compare_with_temporal(elsewhere.client, elsewhere.store.order_states) == []
 
 
+@pytest.mark.proof
 async def test_large_messages_do_not_hold_up_a_running_order(elsewhere: Shop, name: str) -> None:
     order = await charged(elsewhere, name)
     await send(order, *[("dispatch_failed", f'"{"x" * 1_900_000}"')] * 6, at_a_time=1)

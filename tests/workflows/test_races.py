@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from repeats import everyday
 from shop import Handle, Shop, open_shop, until
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
@@ -43,7 +44,7 @@ def name() -> str:
     return uuid.uuid4().hex[:8]
 
 
-@pytest.mark.parametrize("step", ["receive_order", "validate_order", "charge_payment"])
+@pytest.mark.parametrize("step", everyday("charge_payment", of=["receive_order", "validate_order", "charge_payment"]))
 async def test_a_cancel_and_the_end_of_a_step(shop: Shop, name: str, step: str) -> None:
     async with shop.working("order activities", "shipping"):
         async with shop.working("order workflows"):
@@ -182,6 +183,7 @@ async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -
     assert shop.payments(name) == [("refunded" if end == "cancelled" else "charged", "5.00")]
 
 
+@pytest.mark.proof
 async def test_a_cancel_at_any_moment_of_an_approval(shop: Shop, name: str) -> None:
     """While approve_order runs, as it ends, and as the charge begins and ends: 0 to 30 ms later."""
     async with shop.working("order", "shipping"):
