@@ -40,13 +40,13 @@ proof: setup ## run the tests that search or repeat: more plans, more orders, mo
 	@bash -c "$$PROOF"
 
 chaos: setup ## run hundreds of orders while workers are killed and servers are stopped (three minutes)
-	@$(IN_VENV) .venv/bin/python tests/chaos/run.py $(CHAOS_ARGS)
+	@$(IN_VENV) .venv/bin/python -m tests.chaos $(CHAOS_ARGS)
 
 bench: setup ## measure everything, and write benchmarks/results/ (long; on a machine that does nothing else)
 	@$(IN_VENV) .venv/bin/python -m benchmarks $(BENCH_ARGS)
 
 histories: setup ## record anew what the replay tests replay; tests/replay/record.py says when, and when not
-	@$(IN_VENV) .venv/bin/python tests/replay/record.py $(HISTORIES_ARGS)
+	@$(IN_VENV) .venv/bin/python -m tests.replay.record $(HISTORIES_ARGS)
 
 demo: setup ## run one order in the terminal, from nothing to shipped
 	@$(IN_VENV) .venv/bin/order-lifecycle demo

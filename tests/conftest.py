@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Any
 import hypothesis
 import psutil
 import pytest
-from processor_time import ProcessorTime
 from pydantic import SecretStr
 from sqlalchemy import NullPool, create_engine, make_url, text
 
 from order_lifecycle.settings import Addresses, Settings
+
+# pytest explains the asserts of test files by itself, and those of helpers if it is told before they are imported.
+from tests.support.processor_time import ProcessorTime
 
 if TYPE_CHECKING:
     from order_lifecycle.lab.world import World
@@ -42,7 +44,7 @@ LONGEST = ("test_any_order_after_approval.py", "test_any_order_before_approval.p
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--processor-time", metavar="FILE", help="count each test's processor time (processor_time.py)")
+    parser.addoption("--processor-time", metavar="FILE", help="count each test's processor time")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chromium import OPTIONS, find_chromium
-from jupyterlab_process import TOKEN, Lab
 from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.chromium import OPTIONS, find_chromium
+from tests.browser.jupyterlab_process import TOKEN, Lab
 
 
 @pytest.fixture

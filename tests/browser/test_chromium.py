@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chromium import NONE, find_chromium
+
+from tests.browser.chromium import NONE, find_chromium
 
 
 @pytest.mark.parametrize(

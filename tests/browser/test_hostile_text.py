@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import re
-import sys
-from pathlib import Path
 
 import nbformat
 import pytest
-from jupyterlab_process import Lab
 from playwright.sync_api import Page, expect
-from test_jupyterlab import open_notebook
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "lab"))
-from hostile_text import PAYLOADS
+from tests.browser.jupyterlab_process import Lab
+from tests.browser.test_jupyterlab import open_notebook
+from tests.support.hostile_markup import PAYLOADS
 
 pytestmark = pytest.mark.timeout(300)
 NAME = "payloads.ipynb"

@@ -13,8 +13,9 @@ from typing import Any
 
 import nbformat
 import pytest
-from jupyterlab_process import Lab
 from playwright.sync_api import Page, TimeoutError, expect
+
+from tests.browser.jupyterlab_process import Lab
 
 pytestmark = pytest.mark.timeout(300)
 expect.set_options(timeout=30_000)  # ms; a busy machine may need more than the usual 5 s

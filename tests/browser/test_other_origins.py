@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
-from chromium import OPTIONS
 from playwright.sync_api import sync_playwright
 from temporalio.client import Client, WorkflowExecutionStatus
+
+from tests.browser.chromium import OPTIONS
 
 WORKFLOWS = "/api/v1/namespaces/default/workflows"
 SCAN = """async ([ports, host, workflows]) => {

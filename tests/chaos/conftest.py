@@ -16,9 +16,7 @@ from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.lab.world import Process
 from order_lifecycle.settings import Addresses, Settings
-
-pytest.register_assert_rewrite("chaos_world")
-from chaos_world import World  # noqa: E402
+from tests.chaos.world import World
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +34,7 @@ async def world(own_stack: Addresses) -> AsyncIterator[World]:
     environment = {
         "TEMPORAL_HOST": own_stack.temporal_host,
         "DATABASE_URL": own_stack.database_url,
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": str(Path(__file__).parents[2]),  # for tests.chaos.dying_worker
     }
     engine = connect(own_stack.database_url)
     with ExitStack() as processes:

@@ -1,7 +1,7 @@
 """A worker that dies between the database's commit and its report to Temporal: the moment of the classic double charge.
 
-Usage: python dying_worker.py {order,shipping} STEP. It is the project's own worker in everything but this: as soon as
-STEP has done its work, the process is gone.
+Usage: python -m tests.chaos.dying_worker {order,shipping} STEP. It is the project's own worker with one difference: as
+soon as STEP has done its work, the process kills itself.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A worker that is frozen in the middle of a transaction: it has charged an order and not committed.
 
-Usage: python freezing_worker.py. It is the project's own order worker in everything but this: at its first charge,
-between the UPDATE of the order's row and the COMMIT, it stops itself, as `kill -STOP`, a paused container or a machine
-that falls asleep would. SIGCONT lets it go on, as any other worker.
+Usage: python -m tests.chaos.freezing_worker. It is the project's own order worker with one difference: at its first
+charge, between the UPDATE of the order's row and the COMMIT, it stops itself, as `kill -STOP`, a paused container or a
+machine that falls asleep would stop it. After SIGCONT it continues as any other worker.
 """
 
 from __future__ import annotations

@@ -6,8 +6,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from chaos_plan import make_plan
-from chaos_run import chaos
+
+from tests.chaos.plan import make_plan
+from tests.chaos.run import chaos
 
 
 @pytest.mark.proof

@@ -10,11 +10,11 @@ from datetime import timedelta
 
 import psutil
 import pytest
-from chaos_world import World, until
 
 from order_lifecycle.domain import Policy
 from order_lifecycle.lab.world import Process
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.chaos.world import World, until
 
 # A task of the workflow that a frozen worker has taken is given to another one after 10 s: that is Temporal's default.
 # What is tested here is not how many of them an order may meet in the time that it has.
@@ -32,7 +32,7 @@ def go_on(worker: Process) -> None:
 
 @pytest.mark.proof
 async def test_an_order_that_a_frozen_worker_has_locked_is_shipped_by_another(world: World) -> None:
-    freezing = world.run("freezing worker", "freezing_worker")
+    freezing = world.run("freezing worker", "tests.chaos.freezing_worker")
     world.worker("shipping")
     order = await world.start("frozen", PATIENT)
     await order.signal(OrderWorkflow.approve_order)
@@ -56,7 +56,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_is_shipped_by_another(wo
 
 
 async def test_an_order_that_a_frozen_worker_has_locked_can_be_cancelled(world: World) -> None:
-    freezing = world.run("freezing worker", "freezing_worker")
+    freezing = world.run("freezing worker", "tests.chaos.freezing_worker")
     order = await world.start("locked", PATIENT)
     await order.signal(OrderWorkflow.approve_order)
     await until(lambda: frozen(freezing), "the worker to be frozen", timeout=60)
@@ -70,7 +70,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_can_be_cancelled(world: 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
 async def test_ten_frozen_workers_hold_up_nobody(world: World) -> None:
-    freezing = [world.run(f"freezing worker {number}", "freezing_worker") for number in range(10)]
+    freezing = [world.run(f"freezing worker {number}", "tests.chaos.freezing_worker") for number in range(10)]
     world.worker("shipping")
     locked = [await world.start(f"locked-{number}", PATIENT) for number in range(10)]
     for order in locked:

@@ -6,14 +6,14 @@ from __future__ import annotations
 import signal
 
 import pytest
-from chaos_world import World, until
-from repeats import everyday
 from temporalio.api.enums.v1 import EventType as Happened
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 
 from order_lifecycle.domain import MOVES, Address, EventType
 from order_lifecycle.lab.world import Process
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.chaos.world import World, until
+from tests.support.repeats import everyday
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 SHIPPING = "order_lifecycle.workers.shipping_worker"

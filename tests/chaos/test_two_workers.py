@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from chaos_world import World, until
 from temporalio.api.enums.v1 import EventType
 
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.chaos.world import World, until
 
 
 @pytest.mark.proof

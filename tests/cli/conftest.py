@@ -8,9 +8,7 @@ import pytest
 
 from order_lifecycle.cli.app import main
 from order_lifecycle.settings import Addresses
-
-pytest.register_assert_rewrite("command_line")
-from command_line import Answer, variables, workers  # noqa: E402
+from tests.support.command_line import Answer, variables, workers
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from command_line import Answer
 
 from order_lifecycle.cli.text_options import LARGEST, given
 from order_lifecycle.domain import BadInputError
+from tests.support.command_line import Answer
 
 ITEMS = '[{"name":"苹果","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"1-1 Chiyoda","city":"千代田区","country":"JP"}'

@@ -13,9 +13,9 @@ from typing import Any
 
 import psutil
 import pytest
-from command_line import Answer
 
 from order_lifecycle.settings import Addresses
+from tests.support.command_line import Answer
 
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'

@@ -15,12 +15,12 @@ from typing import Any
 
 import psutil
 import pytest
-from command_line import Answer, command, workers
 from sqlalchemy import make_url, text
 from temporalio.client import Client
 
 from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Addresses
+from tests.support.command_line import Answer, command, workers
 
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'

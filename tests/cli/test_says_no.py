@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from command_line import Answer, command
 from sqlalchemy import make_url
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
@@ -24,6 +23,7 @@ from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import parse_order
 from order_lifecycle.settings import Addresses
 from order_lifecycle.stack.migrate import migrate
+from tests.support.command_line import Answer, command
 
 Command = Callable[..., Answer]
 

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable
 
 import pytest
-from command_line import Answer, command
-from repeats import everyday
 from sqlalchemy.engine import make_url
 
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import parse_order
 from order_lifecycle.settings import Settings
+from tests.support.command_line import Answer, command
+from tests.support.repeats import everyday
 
 Command = Callable[..., Answer]
 

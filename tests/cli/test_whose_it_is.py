@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from alembic.script import ScriptDirectory
-from command_line import Answer
 from sqlalchemy import make_url
 from temporalio import workflow
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
@@ -25,6 +24,7 @@ from order_lifecycle.settings import Settings
 from order_lifecycle.stack import migrate as migrations
 from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.stack.server import StackError
+from tests.support.command_line import Answer
 
 Command = Callable[..., Answer]
 

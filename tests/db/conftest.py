@@ -13,8 +13,6 @@ from order_lifecycle.db.store import Store, connect
 from order_lifecycle.settings import Addresses
 from order_lifecycle.stack.migrate import migrate
 
-pytest.register_assert_rewrite("rig")
-
 
 @pytest.fixture(scope="session")
 def addresses(stack: Addresses, admin_url: str) -> dict[str, str]:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from rig import THERE, bring, wait_until_waiting
 from sqlalchemy import Engine, create_engine, text
 
 from order_lifecycle.db.audit import INVARIANTS, QUERIES, audit, count_by_state
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import EventType, OrderState
+from tests.db.rig import THERE, bring, wait_until_waiting
 
 NOTE = "INSERT INTO events (order_id, type, step, payload_json) VALUES "
 

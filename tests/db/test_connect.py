@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from rig import RUN, TOTAL, an_order, bring
 from sqlalchemy import URL, Engine, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
@@ -22,6 +21,7 @@ from order_lifecycle.db.store import Store
 from order_lifecycle.domain import Address, OrderState
 from order_lifecycle.stack import StackError
 from order_lifecycle.stack.migrate import migrate
+from tests.db.rig import RUN, TOTAL, an_order, bring
 
 PASSWORD = "do-not-tell"
 

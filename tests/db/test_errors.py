@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pooler import pgbouncer
 from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_lifecycle.db.connection import connect
 from order_lifecycle.db.errors import describe, is_known, why_unusable
+from tests.db.pooler import pgbouncer
 
 SECRET = "do-not-tell"
 

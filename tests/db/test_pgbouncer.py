@@ -12,8 +12,6 @@ from datetime import timedelta
 
 import psycopg2
 import pytest
-from pooler import pgbouncer
-from rig import STEPS, TOTAL, an_order, bring
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
@@ -27,6 +25,8 @@ from order_lifecycle.lab.world import Process
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.db.pooler import pgbouncer
+from tests.db.rig import STEPS, TOTAL, an_order, bring
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from decimal import Decimal
 from itertools import product
 
 import pytest
-from rig import TOTAL, at_once, bring, cancel, payments, state, tables
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, EventType, OrderState, PaymentStatus
+from tests.db.rig import TOTAL, at_once, bring, cancel, payments, state, tables
 
 PAY = "INSERT INTO payments (payment_id, order_id, status, amount) VALUES "
 PAID = PAY + "('p', 'abc-001', 'charged', 20.29)"

@@ -7,7 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
-from rig import (
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from order_lifecycle.db.store import Store
+from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, EventType, Item, OrderState, RefusedError, total
+from tests.db.rig import (
     HERE,
     ITEMS,
     RUN,
@@ -24,11 +29,6 @@ from rig import (
     tables,
     wait_until_waiting,
 )
-from sqlalchemy import Engine, create_engine, text
-from sqlalchemy.exc import OperationalError
-
-from order_lifecycle.db.store import Store
-from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, EventType, Item, OrderState, RefusedError, total
 
 BEFORE = sorted(BEFORE_DISPATCH)
 AFTER = [OrderState.DISPATCHED, OrderState.SHIPPED]

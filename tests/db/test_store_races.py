@@ -9,11 +9,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from rig import HERE, RUN, THERE, TOTAL, YONDER, an_order, at_once, bring, cancel, events, in_turn, payments, state
 from sqlalchemy import Engine
 
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import EventType, Order, OrderState, RefusedError
+from tests.db.rig import (
+    HERE,
+    RUN,
+    THERE,
+    TOTAL,
+    YONDER,
+    an_order,
+    at_once,
+    bring,
+    cancel,
+    events,
+    in_turn,
+    payments,
+    state,
+)
 
 ROUNDS = 12
 CANCELLED = OrderState.CANCELLED

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from functools import partial
 
 import pytest
-from rig import HERE, RUN, at_once, bring, cancel, events, go_on, payments, state, tables
 
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import EventType, Order, OrderState
+from tests.db.rig import HERE, RUN, at_once, bring, cancel, events, go_on, payments, state, tables
 
 ROUNDS = 4
 

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.settings import Settings
-
-sys.path.append(str(Path(__file__).parents[1] / "workflows"))
-pytest.register_assert_rewrite("shop")
-from shop import Shop, open_shop  # noqa: E402
+from tests.support.shop import Shop, open_shop
 
 
 @pytest.fixture

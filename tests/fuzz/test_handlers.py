@@ -12,9 +12,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import pytest
-from hostile import CONTROL, GARBAGE, LONG, PLAIN_BUT_HOSTILE, TEXTS, UNREADABLE, of_json, payload
-from repeats import everyday
-from shop import HAPPY_PATH, TIMEOUT, Shop, an_order, until
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.query.v1 import WorkflowQuery
@@ -33,6 +30,9 @@ from temporalio.service import RPCError
 from order_lifecycle.domain import Address, OrderState, Policy
 from order_lifecycle.settings import Addresses
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+from tests.support.hostile_input import CONTROL, GARBAGE, LONG, PLAIN_BUT_HOSTILE, TEXTS, UNREADABLE, of_json, payload
+from tests.support.repeats import everyday
+from tests.support.shop import HAPPY_PATH, TIMEOUT, Shop, an_order, until
 
 SIGNALS = ["approve_order", "cancel_order", "update_address", "dispatch_failed"]
 UPDATES = ["approve", "cancel", "change_address"]

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hostile import BYTES, CONTROL, LONG, PLAIN_BUT_HOSTILE, VALUES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +33,7 @@ from order_lifecycle.domain import (
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.workers.base import command
 from order_lifecycle.workers.order_worker import ORDER
+from tests.support.hostile_input import BYTES, CONTROL, LONG, PLAIN_BUT_HOSTILE, VALUES
 
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from starting import Handle, Start
 from temporalio.client import Client
 
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
 from order_lifecycle.lab.world import World
+from tests.lab.starting import Handle, Start
 
 
 @pytest.fixture

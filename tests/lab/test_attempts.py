@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from starting import Start
 
 from order_lifecycle import lab
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.lab.starting import Start
 
 # With this seed, this order's outside world fails and hangs like this.
 UNLUCKY = lab.Faults(fail=0.3, hang=0.3, seed=130)

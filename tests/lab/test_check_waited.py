@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from starting import Start
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from order_lifecycle import lab
 from order_lifecycle.lab.beside import TimeSkipping
 from order_lifecycle.lab.world import World
+from tests.lab.starting import Start
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pytest
-from hostile_text import PAYLOADS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from order_lifecycle.lab.views.history import Span
 from order_lifecycle.lab.views.pictures import Picture
 from order_lifecycle.lab.views.timeline import Timeline
 from order_lifecycle.visible import visible, visible_lines
+from tests.support.hostile_markup import PAYLOADS
 
 
 class Seen(HTMLParser):

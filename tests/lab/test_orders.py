@@ -9,7 +9,6 @@ from decimal import Decimal
 from itertools import pairwise
 
 import pytest
-from starting import Start
 
 from order_lifecycle import lab
 from order_lifecycle.domain import EventType
@@ -17,6 +16,7 @@ from order_lifecycle.faults import Faults, OutsideError
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.lab.starting import Start
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from datetime import timedelta
 
 import psutil
 import pytest
-from repeats import in_proof
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
@@ -19,6 +18,7 @@ from order_lifecycle.domain import Address, Item, Order, OrderState, Policy
 from order_lifecycle.lab.waiting import wait_here
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.repeats import in_proof
 
 WAYS: dict[str, Callable[[Process], object]] = {
     "its kernel is gone": lambda process: process._popen.stdin.close(),  # type: ignore[union-attr]

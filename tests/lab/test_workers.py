@@ -17,7 +17,6 @@ import pandas  # noqa: F401  # else the first lab.pending imports it, in the sec
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
-from starting import Handle, Start
 from temporalio import activity
 from temporalio.client import Client
 
@@ -29,6 +28,7 @@ from order_lifecycle.lab.views.history import Span
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.lab.starting import Handle, Start
 
 TOP = Path(__file__).parents[2]
 LOST, STOPPED = "lost", "stopped"

@@ -10,9 +10,9 @@ from typing import Any
 
 import psutil
 from jupyter_client.manager import KernelManager
-from rules import TOP
 
 from order_lifecycle.lab.waiting import NO_PROGRESS
+from tests.notebooks.rules import TOP
 
 TIMEOUT = 60.0
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import nbformat
 import pytest
-from rules import TOP
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
@@ -21,6 +20,7 @@ from order_lifecycle.lab.checks import nb09_testing
 from order_lifecycle.lab.world import World
 from order_lifecycle.lessons.small_orders import SilenceIsConsent, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.notebooks.rules import TOP
 
 NOTEBOOK = TOP / "notebooks" / "09_testing.ipynb"
 HISTORIES = TOP / "tests" / "replay" / "histories"

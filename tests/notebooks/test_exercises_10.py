@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import nbformat
 import pytest
-from rules import TOP
 from temporalio.client import Client
 
 from order_lifecycle import lab
 from order_lifecycle.lab.checks.nb10_changing_running_code import CHANGES
 from order_lifecycle.lab.world import World
 from order_lifecycle.lessons.deploy import QUEUE
+from tests.notebooks.rules import TOP
 
 pytestmark = pytest.mark.usefixtures("world")
 

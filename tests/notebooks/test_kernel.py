@@ -9,9 +9,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from kernel import Kernel, all_gone, kernel, lasting, names
-from repeats import everyday
-from rules import NOTEBOOKS
+
+from tests.notebooks.kernel import Kernel, all_gone, kernel, lasting, names
+from tests.notebooks.rules import NOTEBOOKS
+from tests.support.repeats import everyday
 
 BEGIN = """
 from order_lifecycle import lab

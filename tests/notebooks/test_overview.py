@@ -7,7 +7,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from rules import NOTEBOOKS, TOP
+
+from tests.notebooks.rules import NOTEBOOKS, TOP
 
 ROW = re.compile(
     r"^\| \[(?P<title>.+)\]\((?P<file>\w+\.ipynb)\) \| .+ \| (?P<time>.+) \| (?P<needs>.+) \|$", re.MULTILINE

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 
 import nbformat
 import pytest
-from rules import NOTEBOOKS, TOP, faults
-from rules.outputs import LISTED
 
 from order_lifecycle.lab import state_diagram
+from tests.notebooks.rules import NOTEBOOKS, TOP, faults
+from tests.notebooks.rules.outputs import LISTED
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

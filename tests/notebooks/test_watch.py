@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from kernel import Kernel, kernel
+
+from tests.notebooks.kernel import Kernel, kernel
 
 
 @pytest.fixture(scope="module")

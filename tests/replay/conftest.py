@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +11,6 @@ from types import ModuleType
 import pytest
 
 from order_lifecycle.workflows import order
-
-sys.path.append(str(Path(__file__).parents[1] / "workflows"))
-pytest.register_assert_rewrite("shop")
 
 Changed = Callable[[ModuleType, str, str], type]
 

@@ -11,14 +11,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-from recorded import ENDS, HISTORIES, WHY, as_text, end_of
 from temporalio.client import (
     Client,
     WorkflowExecutionStatus,
@@ -29,9 +26,6 @@ from temporalio.client import (
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-sys.path.append(str(Path(__file__).parents[1] / "workflows"))
-from shop import Handle, Shop, an_order, until
-
 from order_lifecycle import process
 from order_lifecycle.client import start_order
 from order_lifecycle.db.audit import audit
@@ -41,6 +35,8 @@ from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack import Stack
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.records import LATE_ONE_BY_ONE
+from tests.replay.recorded import ENDS, HISTORIES, WHY, as_text, end_of
+from tests.support.shop import Handle, Shop, an_order, until
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
@@ -396,7 +392,7 @@ def scrubbed(value: Any) -> Any:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python tests/replay/record.py", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tests.replay.record", description=__doc__.splitlines()[0])
     parser.add_argument("kinds", nargs="*", metavar="kind", help=f"of {', '.join(KINDS)} (all)")
     kinds = parser.parse_args().kinds or list(KINDS)
     assert set(KINDS) == set(ENDS), set(KINDS) ^ set(ENDS)

@@ -6,8 +6,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 
 import pytest
-from recorded import HISTORIES, load
-from shop import Shop, until
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
@@ -20,6 +18,8 @@ from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import OrderState
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows import order, shipping
+from tests.replay.recorded import HISTORIES, load
+from tests.support.shop import Shop, until
 
 VALIDATE = "        self._moved_to(await self._step(OrderActivities.validate_order, self._order))\n"
 APPROVE = "        self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))\n"

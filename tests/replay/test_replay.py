@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recorded import ENDS, HISTORIES, decoded, end_of, load
 from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
@@ -16,6 +15,7 @@ from temporalio.worker import Replayer
 from order_lifecycle.domain import EventType
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.shipping import ShippingWorkflow
+from tests.replay.recorded import ENDS, HISTORIES, decoded, end_of, load
 
 FILES = sorted(HISTORIES.glob("*.json"))
 every_file = pytest.mark.parametrize("path", FILES, ids=[path.stem for path in FILES])

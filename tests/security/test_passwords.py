@@ -22,7 +22,6 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
-from repeats import everyday
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 from temporalio.client import Client, WorkflowHandle
 
@@ -33,6 +32,7 @@ from order_lifecycle.domain import BadInputError, OrderState, Policy, parse_orde
 from order_lifecycle.lab.world import Process, World
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.repeats import everyday
 
 TOP = Path(__file__).parents[2]
 PASSWORD = "do-not-tell-anybody"

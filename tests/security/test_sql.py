@@ -11,11 +11,11 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hostile import PLAIN_BUT_HOSTILE
 
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderState
+from tests.support.hostile_input import PLAIN_BUT_HOSTILE
 
 TOP = Path(__file__).parents[2]
 FILES = [*(TOP / "order_lifecycle").rglob("*.py"), *(TOP / "migrations").rglob("*.py")]

@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from lives import USER, Lives
+
+from tests.stack.lives import USER, Lives
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from repeats import everyday
+
+from tests.support.repeats import everyday
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from lives import MANY, SEED, Lives, live
+
+from tests.stack.lives import MANY, SEED, Lives, live
 
 pytestmark = [
     pytest.mark.proof,

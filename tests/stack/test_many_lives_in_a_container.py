@@ -8,7 +8,8 @@ import sys
 from collections.abc import Callable
 
 import pytest
-from lives import MANY, SEED, Lives, as_ordinary_user, live
+
+from tests.stack.lives import MANY, SEED, Lives, as_ordinary_user, live
 
 pytestmark = [
     pytest.mark.proof,

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from repeats import everyday
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
+
+from tests.support.repeats import everyday
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
 MEGABYTE = 2**20

@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
-from repeats import everyday
 
 from order_lifecycle.stack.home import Home
+from tests.support.repeats import everyday
 
 ASKED: dict[str, Callable[[Any], object]] = {
     "Ctrl-C": lambda it: it.signal_its_group(signal.SIGINT),

@@ -13,7 +13,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from repeats import everyday
 from sqlalchemy import make_url
 
 import order_lifecycle
@@ -25,6 +24,7 @@ from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack import Stack, StackError
+from tests.support.repeats import everyday
 
 # Each breaks a connection by libpq 17 to a server without TLS whose URL names host, port, user, password and database.
 HARMFUL = {

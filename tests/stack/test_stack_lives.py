@@ -14,11 +14,11 @@ from typing import Any
 
 import psutil
 import pytest
-from lives import Lives, as_ordinary_user, live
 
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
 from order_lifecycle.stack.server import Ports, StackError, stop
+from tests.stack.lives import Lives, as_ordinary_user, live
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="only root can become another user, in a namespace of its own")

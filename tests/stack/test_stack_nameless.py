@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lives import closed_to_others
-from repeats import everyday
+
+from tests.stack.lives import closed_to_others
+from tests.support.repeats import everyday
 
 NAMELESS = 12345
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")

@@ -16,7 +16,6 @@ from typing import Any
 
 import psutil
 import pytest
-from repeats import in_proof
 
 from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.lab.world import Process
@@ -25,6 +24,7 @@ from order_lifecycle.stack.postgres import PASSWORD_OF
 from order_lifecycle.stack.server import READY_TIMEOUT, Ports, StackError
 from order_lifecycle.stack.stack import TELL_EVERY
 from order_lifecycle.stack.temporal import Temporal
+from tests.support.repeats import in_proof
 
 WITHOUT_LOOPBACK = ["unshare", "--net"]  # in a new network, the loopback interface is down
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from repeats import in_proof
 from sqlalchemy import inspect, make_url
 
 from order_lifecycle.db.store import connect
@@ -20,6 +19,7 @@ from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
 from order_lifecycle.stack.server import Ports, stop
 from order_lifecycle.stack.temporal import Temporal
+from tests.support.repeats import in_proof
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from worker_process import WorkerProcess
+
+from tests.support.worker_process import WorkerProcess
 
 
 @pytest.fixture

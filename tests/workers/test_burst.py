@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.audit import audit, count_by_state
@@ -17,6 +16,7 @@ from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import OrderState, Policy, parse_order
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.worker_process import WorkerProcess
 
 
 @pytest.mark.parametrize("many", [50, pytest.param(200, marks=pytest.mark.proof)])

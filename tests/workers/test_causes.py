@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
-from worker_process import WorkerProcess
 
 from order_lifecycle.cli.report import look_at
 from order_lifecycle.client import connect, pollers, start_order
 from order_lifecycle.domain import Policy, parse_order
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack.migrate import migrate
+from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, namespace
 from order_lifecycle.domain import BadInputError
 from order_lifecycle.settings import NoServerError, Settings
+from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from repeats import everyday
 
 from order_lifecycle.cli.demo import demo
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.lab.world import World, here
+from tests.support.repeats import everyday
 
 
 def orders(database_url: str) -> list[str]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowFailureError
-from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Policy, parse_order
 from order_lifecycle.settings import Settings
+from tests.support.worker_process import WorkerProcess
 
 ORDER = parse_order(
     "logs-1",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from urllib.request import urlopen
 
 import pytest
-from worker_process import WorkerProcess
+
+from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
-from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect
 from order_lifecycle.lab import as_shipped, up
@@ -20,6 +19,7 @@ from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.world import World
 from order_lifecycle.settings import OURS, Addresses, Settings
 from order_lifecycle.stack.stack import Stack
+from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 

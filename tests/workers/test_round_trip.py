@@ -8,11 +8,11 @@ from collections.abc import Callable
 from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
-from worker_process import WorkerProcess
 
 from order_lifecycle.client import start_order
 from order_lifecycle.domain import Policy, parse_order
 from order_lifecycle.settings import Settings
+from tests.support.worker_process import WorkerProcess
 
 
 async def test_to_start_and_approve_is_one_call(settings: Settings, start_worker: Callable[..., WorkerProcess]) -> None:

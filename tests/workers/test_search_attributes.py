@@ -20,10 +20,10 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import OperatorService, RPCError, RPCStatusCode
-from worker_process import WorkerProcess, wait_until
 
 from order_lifecycle.client import connect, missing_search_attributes, register_search_attributes
 from order_lifecycle.settings import Settings
+from tests.support.worker_process import WorkerProcess, wait_until
 
 Start = Callable[..., WorkerProcess]
 

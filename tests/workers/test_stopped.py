@@ -13,13 +13,13 @@ from temporalio import workflow
 from temporalio.api.enums.v1 import TimeoutType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
-from worker_process import WorkerProcess
 
 from order_lifecycle.cli.report import Report, look_at
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, Order, OrderState, Policy, parse_order
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE
+from tests.support.worker_process import WorkerProcess
 
 ORDER = parse_order(
     "stopped-1",

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 from temporalio.client import WorkflowFailureError, WorkflowHandle
-from worker_process import WorkerProcess
 
 from order_lifecycle.client import connect, pollers, start_order, works_for
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
 from order_lifecycle.settings import Settings
+from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 

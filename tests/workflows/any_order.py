@@ -35,7 +35,6 @@ import hypothesis
 from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, get_state_machine_test, initialize, rule
-from shop import ENDS, Handle, Outside, Shop, assert_temporal_agrees, until
 from temporalio.api.testservice.v1 import UnlockTimeSkippingRequest
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import (
@@ -55,6 +54,7 @@ from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import Address, OrderState, Policy
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.shipping import ShippingWorkflow
+from tests.support.shop import ENDS, Handle, Outside, Shop, assert_temporal_agrees, until
 
 TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
 # The sandbox only forbids, and the other tests have it. Here it would take most of the time.

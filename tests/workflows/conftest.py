@@ -13,9 +13,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.client import register_search_attributes
-
-pytest.register_assert_rewrite("shop")
-from shop import Shop, open_shop  # noqa: E402
+from tests.support.shop import Shop, open_shop
 
 TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
 

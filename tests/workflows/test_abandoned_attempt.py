@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from shop import Shop, until
-
 from order_lifecycle.domain import OrderState
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.shop import Shop, until
 
 
 async def test_an_attempt_fails_after_the_cancel(shop: Shop) -> None:

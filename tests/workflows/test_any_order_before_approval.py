@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from any_order import check_any_order, everyday
+
+from tests.workflows.any_order import check_any_order, everyday
 
 # When it fails, it looks for the shortest example.
 pytestmark = [pytest.mark.search, pytest.mark.timeout(900)]

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import TIMEOUT, Handle, Shop, until
 from sqlalchemy import text
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateHandle, WorkflowUpdateStage
 from temporalio.exceptions import CancelledError
@@ -27,6 +26,7 @@ from order_lifecycle.workflows import records as records_module
 from order_lifecycle.workflows import shipping as shipping_module
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.records import LATE_ONE_BY_ONE
+from tests.support.shop import TIMEOUT, Handle, Shop, until
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")

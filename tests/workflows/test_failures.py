@@ -7,8 +7,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from repeats import everyday
-from shop import HAPPY_PATH, Handle, Outside, Shop, an_order, until
 from temporalio import activity
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
 
@@ -16,6 +14,8 @@ from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.domain import Address, Order, OrderState, Policy, ShippingRequest
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.shipping import ShippingWorkflow
+from tests.support.repeats import everyday
+from tests.support.shop import HAPPY_PATH, Handle, Outside, Shop, an_order, until
 
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
 

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from pydantic import SecretStr
-from shop import Handle, Shop, open_shop, until
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution
 from temporalio.api.workflowservice.v1 import SignalWorkflowExecutionRequest
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateFailedError
@@ -27,6 +26,7 @@ from order_lifecycle.stack import Stack
 from order_lifecycle.workflows import records
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.records import LATE_ONE_BY_ONE, LONGEST_LINE
+from tests.support.shop import Handle, Shop, open_shop, until
 
 TOO_MUCH = "too many messages, or too large ones, were sent to it"
 LARGE = 64_000  # bytes; our own server takes 65,536 in one message

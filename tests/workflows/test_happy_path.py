@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from shop import HAPPY_PATH, Shop
-
 from order_lifecycle.domain import OrderResult, OrderState
 from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
+from tests.support.shop import HAPPY_PATH, Shop
 
 
 async def test_shipped(shop: Shop) -> None:

@@ -11,8 +11,6 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from repeats import everyday
-from shop import Handle, Shop, open_shop, until
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
 from temporalio.api.update.v1 import UpdateRef, WaitPolicy
@@ -25,6 +23,8 @@ from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import Address, OrderState
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.repeats import everyday
+from tests.support.shop import Handle, Shop, open_shop, until
 
 DONE = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 TIMER_FIRED = EventType.EVENT_TYPE_TIMER_FIRED

@@ -6,7 +6,6 @@ import uuid
 from collections.abc import AsyncIterator
 
 import pytest
-from shop import Handle, Shop, open_shop, until
 from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
@@ -20,6 +19,7 @@ from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import Order, OrderResult, OrderState, Policy
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+from tests.support.shop import Handle, Shop, open_shop, until
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ import logging
 from contextlib import suppress
 
 import pytest
-from shop import Handle, Shop, until
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError
 
 from order_lifecycle.cli.report import Report, look_at
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.shop import Handle, Shop, until
 
 
 async def seen(shop: Shop, number: int) -> Report:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from shop import HAPPY_PATH, Shop, until
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError
 
 from order_lifecycle.domain import Address, OrderState
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.shop import HAPPY_PATH, Shop, until
 
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
 

@@ -6,12 +6,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 import pytest
-from shop import Handle, Shop, until
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.service import RPCError
 
 from order_lifecycle.domain import SHORTEST_ATTEMPT, Address, OrderState, Policy
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.shop import Handle, Shop, until
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")

@@ -64,7 +64,7 @@ class World:
 
     def dying_worker(self, kind: str, step: str) -> Process:
         """See dying_worker.py."""
-        return self.run(f"dying {kind} worker", "dying_worker", kind, step)
+        return self.run(f"dying {kind} worker", "tests.chaos.dying_worker", kind, step)
 
     async def start(self, order_id: str, policy: Policy = Policy()) -> WorkflowHandle[OrderWorkflow, OrderResult]:
         return await start_order(self.client, an_order(order_id), policy)
