@@ -685,12 +685,12 @@ def _of_temporal(message: str) -> str:
 def _full_disk() -> str | None:
     """Return the sentence for a full disk, if the data of our own servers is on one."""
     from order_lifecycle.settings import STACK_FILE
-    from order_lifecycle.stack.home import disk_is_full, says_that_it_is_full
+    from order_lifecycle.stack.home import disk_is_full, full_disk_message
 
     told = Settings()
     home = told.order_lifecycle_home
     ours = told.temporal_host is None and (home / STACK_FILE).exists()
-    return says_that_it_is_full(home) if ours and disk_is_full(home) else None
+    return full_disk_message(home) if ours and disk_is_full(home) else None
 
 
 def tell(answer: Any, as_json: bool, text: str | Callable[[], object], *, done: str = "") -> None:

@@ -26,7 +26,7 @@ from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.db.url import for_people
 from order_lifecycle.domain import BadInputError
 from order_lifecycle.settings import NoServerError, Settings, no_database
-from order_lifecycle.stack.migrate import older_schema, schema_trouble
+from order_lifecycle.stack.migrate import outdated_schema, unknown_schema
 from order_lifecycle.workflows.order import ORDER_QUEUE
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE
 
@@ -115,7 +115,7 @@ def _database(settings: Settings) -> Finding:
         engine.dispose()
     if not schema:  # everything was downgraded
         return finding(False, f"{where} {NO_TABLES}")
-    if wrong := schema_trouble(schema) or older_schema(schema):
+    if wrong := unknown_schema(schema) or outdated_schema(schema):
         return finding(False, f"{where} {wrong}")
     return finding(True, f"{server} at {where}, schema {', '.join(schema)}")
 

@@ -24,17 +24,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from order_lifecycle.settings import STACK_FILE, Addresses, running_stack
-from order_lifecycle.stack.server import POLL, StackError
+from order_lifecycle.stack.server import POLL_INTERVAL, StackError
 
 PREFIX = "order-lifecycle-"
 # A symbolic link to the folder's own path: it gets its name and its content in one step, and says
 # nothing about a copy of the folder.
 EPHEMERAL = "ephemeral"
 SERVERS_LOCK = "servers.lock"
-ROOM_FOR_A_FILE = 16 * 2**20  # bytes; PostgreSQL makes its write-ahead log in files of this size
+WAL_SEGMENT_SIZE = 16 * 2**20  # bytes; PostgreSQL makes its write-ahead log in files of this size
 LOCK_TIMEOUT = 1.0  # s; a command that looks for a running stack holds the lock for a moment
 # How long the servers of a stack that was killed may take to end, after each way to ask them.
-LEFTOVERS_TIMEOUT = 6.0  # s
+OLD_SERVERS_TIMEOUT = 6.0  # s
 
 
 class Home:
@@ -53,7 +53,7 @@ class Home:
         try:
             self.path, self._lock = _new_folder() if folder is None else _kept_folder(folder)
             try:
-                self._forget_the_last_life()
+                self._clear_previous_run()
             except BaseException:
                 os.close(self._lock)
                 raise
@@ -63,49 +63,49 @@ class Home:
                 + ("Set TMPDIR to another folder." if folder is None else "Give another --home.")
             ) from error
 
-    def _forget_the_last_life(self) -> None:
+    def _clear_previous_run(self) -> None:
         os.ftruncate(self._lock, 0)
         os.fchmod(self._lock, 0o600)
         if not self.ephemeral:
             # Somebody wants to keep the data of a stack that was killed.
             (self.path / EPHEMERAL).unlink(missing_ok=True)
-        self.lock_of_servers = _open(self.path / SERVERS_LOCK)
+        self.servers_lock = _open_private(self.path / SERVERS_LOCK)
         try:
-            _wait_for_servers(self.lock_of_servers, self.path)
+            _wait_for_servers(self.servers_lock, self.path)
         except BaseException:
-            os.close(self.lock_of_servers)
+            os.close(self.servers_lock)
             raise
 
     # --- what one life leaves to the next -------------------------------------------------------
 
     @property
-    def only_ours(self) -> bool:
+    def has_lock_record(self) -> bool:
         """Return whether every server that ever used the data has inherited `servers.lock`.
 
         Then nobody has the data open now. A folder made by an older version of this project has no
-        such record until `keep_record` makes it.
+        such record until `write_lock_record` makes it.
         """
-        return os.fstat(self.lock_of_servers).st_size > 0
+        return os.fstat(self.servers_lock).st_size > 0
 
-    def keep_record(self) -> None:
+    def write_lock_record(self) -> None:
         """Record that only servers that inherit `servers.lock` use the data from now on."""
-        if not self.only_ours:
-            os.pwrite(self.lock_of_servers, b"held by every server that uses this folder\n", 0)
+        if not self.has_lock_record:
+            os.pwrite(self.servers_lock, b"held by every server that uses this folder\n", 0)
 
-    def begin(self, name: str) -> None:
+    def mark_unfinished(self, name: str) -> None:
         """Mark the data of the server `name` as never ready, before its first file is made."""
-        self._durably(lambda: self._unfinished(name).touch())
+        self._durably(lambda: self._unfinished_mark(name).touch())
 
-    def never_ready(self, name: str) -> bool:
+    def is_unfinished(self, name: str) -> bool:
         """Return whether an earlier start of the server `name` began its data and was killed."""
-        return self._unfinished(name).exists()
+        return self._unfinished_mark(name).exists()
 
-    def finish(self, name: str) -> None:
+    def mark_finished(self, name: str) -> None:
         """Take the mark away: the server `name` was ready, so its data is never removed."""
-        if self.never_ready(name):
-            self._durably(self._unfinished(name).unlink)
+        if self.is_unfinished(name):
+            self._durably(self._unfinished_mark(name).unlink)
 
-    def _unfinished(self, name: str) -> Path:
+    def _unfinished_mark(self, name: str) -> Path:
         return self.path / f"{name}.unfinished"
 
     def move(self, old: Path, new: Path) -> None:
@@ -116,7 +116,7 @@ class Home:
         """Write a file for the owner's eyes only: whole or not at all, also after a power cut."""
         new = file.with_name(f"{file.name}.new")
         new.unlink(missing_ok=True)
-        with os.fdopen(_open(new), "w", encoding="utf-8") as text:
+        with os.fdopen(_open_private(new), "w", encoding="utf-8") as text:
             text.write(content)
             text.flush()
             if not self.ephemeral:
@@ -156,26 +156,26 @@ class Home:
         return disk_is_full(self._lock)
 
     @property
-    def full(self) -> str:
+    def full_disk_message(self) -> str:
         """Return the sentence for a full disk."""
-        return says_that_it_is_full(self.path)
+        return full_disk_message(self.path)
 
     def close(self) -> None:
         if not self.ephemeral:
             os.ftruncate(self._lock, 0)
         elif self.exists():
             _remove(self.path)
-        os.close(self.lock_of_servers)
+        os.close(self.servers_lock)
         os.close(self._lock)
 
 
 def disk_is_full(where: Path | int) -> bool:
     """Return whether the disk of that file has no room for the next file of PostgreSQL's log."""
     about = os.statvfs(where)
-    return about.f_bavail * about.f_frsize < ROOM_FOR_A_FILE
+    return about.f_bavail * about.f_frsize < WAL_SEGMENT_SIZE
 
 
-def says_that_it_is_full(folder: Path) -> str:
+def full_disk_message(folder: Path) -> str:
     """Return the sentence for a full disk."""
     return (
         f"the disk that holds {folder} is full. Free some space there; "
@@ -194,10 +194,10 @@ def _kept_folder(folder: Path) -> tuple[Path, int]:
             f"{path} is a folder with something else in it. Give --home an empty folder."
         )
     path.chmod(0o700)
-    lock = _open(path / STACK_FILE)
-    if not _locked(lock, LOCK_TIMEOUT):
+    lock = _open_private(path / STACK_FILE)
+    if not _try_lock(lock, LOCK_TIMEOUT):
         os.close(lock)
-        raise StackError(_runs_already(path))
+        raise StackError(_already_running_message(path))
     return path, lock
 
 
@@ -208,33 +208,33 @@ def _new_folder() -> tuple[Path, int]:
         # Before anything else: from here on the next start removes the folder if we are killed.
         (path / EPHEMERAL).symlink_to(path)
         try:
-            lock = _open(path / STACK_FILE)
+            lock = _open_private(path / STACK_FILE)
         except FileNotFoundError:
             continue  # a stack that starts beside us saw no lock, and has removed the folder
-        if _locked(lock, timeout=0) and os.fstat(lock).st_nlink:
+        if _try_lock(lock, timeout=0) and os.fstat(lock).st_nlink:
             return path, lock
         os.close(lock)
 
 
-def _open(file: Path) -> int:
+def _open_private(file: Path) -> int:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     os.fchmod(descriptor, 0o600)  # whatever the umask made of it
     return descriptor
 
 
-def _locked(file: int, timeout: float) -> bool:
-    give_up = time.monotonic() + timeout
+def _try_lock(file: int, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return True
         except BlockingIOError:
-            if time.monotonic() > give_up:
+            if time.monotonic() > deadline:
                 return False
-            time.sleep(POLL)
+            time.sleep(POLL_INTERVAL)
 
 
-def _runs_already(path: Path) -> str:
+def _already_running_message(path: Path) -> str:
     running = running_stack(path)
     if running is None:
         return (
@@ -261,7 +261,7 @@ def _wait_for_servers(lock: int, path: Path) -> None:
     for number in (None, signal.SIGINT, signal.SIGKILL):
         if number is not None:
             _signal_holders(lock, number)
-        if _locked(lock, LEFTOVERS_TIMEOUT):
+        if _try_lock(lock, OLD_SERVERS_TIMEOUT):
             return
     raise StackError(
         f"Servers of an earlier stack still use {path}, and this user cannot end them. "
@@ -293,9 +293,9 @@ def _remove_orphans() -> None:
     for path in Path(tempfile.gettempdir()).resolve().glob(f"{PREFIX}*"):
         try:
             if _is_ephemeral(path):
-                lock = _open(path / STACK_FILE)
+                lock = _open_private(path / STACK_FILE)
                 try:
-                    if _locked(lock, timeout=0):
+                    if _try_lock(lock, timeout=0):
                         _end_servers(path)
                         _remove(path)
                 finally:
@@ -306,11 +306,11 @@ def _remove_orphans() -> None:
 
 def _end_servers(path: Path) -> None:
     """End what still runs there, if the kernel has not: nobody can use it any more."""
-    lock = _open(path / SERVERS_LOCK)
+    lock = _open_private(path / SERVERS_LOCK)
     try:
-        if not _locked(lock, LOCK_TIMEOUT):
+        if not _try_lock(lock, LOCK_TIMEOUT):
             _signal_holders(lock, signal.SIGKILL)
-            _locked(lock, LEFTOVERS_TIMEOUT)
+            _try_lock(lock, OLD_SERVERS_TIMEOUT)
     finally:
         os.close(lock)
 

@@ -23,7 +23,7 @@ DUPLICATE_TABLE = "42P07"
 MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
-def schema_trouble(found: Collection[str]) -> str | None:
+def unknown_schema(found: Collection[str]) -> str | None:
     """Return what is wrong with a database whose schema has these versions, and the way out.
 
     None if it is the newest one, or one that the next migration starts from.
@@ -47,7 +47,7 @@ def schema_trouble(found: Collection[str]) -> str | None:
     )
 
 
-def older_schema(found: Collection[str]) -> str | None:
+def outdated_schema(found: Collection[str]) -> str | None:
     """Return what is wrong with a schema of ours that is not the newest, and the way out."""
     if not MIGRATIONS.exists():
         return None
@@ -76,7 +76,7 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
         newest = ScriptDirectory.from_config(config).get_heads()
         with engine.connect() as connection:
             before = MigrationContext.configure(connection).get_current_heads()
-        if trouble := schema_trouble(before):
+        if trouble := unknown_schema(before):
             raise StackError(f"The database {for_people(engine.url)} {trouble}.")
         same_role = engine.url.username == make_url(database_url).username
         if set(before) == set(newest) and same_role:

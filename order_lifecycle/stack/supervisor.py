@@ -20,7 +20,7 @@ from order_lifecycle.stack.server import StackError, StopRequestedError
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.temporal import Temporal
 
-WATCH = 0.2  # s between two looks at the servers
+WATCH_INTERVAL = 0.2  # s between two looks at the servers
 
 
 def up(
@@ -43,7 +43,7 @@ def up(
     """
     began = time.monotonic()
     process.end_without_collecting()
-    with _stop_requests(lifeline) as stop_requests, _files_for_us_alone():
+    with _stop_requests(lifeline) as stop_requests, _private_umask():
         stack = Stack(
             home,
             temporal_port=temporal_port,
@@ -51,7 +51,7 @@ def up(
             ui_path=ui_path,
             settings=settings,
             stop_requests=stop_requests,
-            progress=_tell,
+            progress=_report,
         )
         try:
             with stack as addresses:
@@ -61,13 +61,13 @@ def up(
                 print(said, flush=True)
                 if not stack.servers:
                     return 0
-                _tell(f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.")
+                _report(f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.")
                 return _watch(stack, stop_requests)
         except StackError as error:
-            _tell(str(error))
+            _report(str(error))
             return 1
         except StopRequestedError as reason:
-            _tell(f"Stopped while starting: {reason}.")
+            _report(f"Stopped while starting: {reason}.")
             return 0
 
 
@@ -75,10 +75,10 @@ def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
     full = False
     while True:
         with suppress(Empty):
-            _tell(f"Stopping: {stop_requests.get(timeout=WATCH)}.")
+            _report(f"Stopping: {stop_requests.get(timeout=WATCH_INTERVAL)}.")
             return 0
         if not stack.home.exists():
-            _tell(
+            _report(
                 f"The folder {stack.home.path} was removed while the stack ran, its data with it, "
                 "or was renamed. So the servers are stopped. `order-lifecycle up` makes a new, "
                 "empty one; with --home it uses another."
@@ -86,14 +86,18 @@ def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
             return 1
         if stack.home.disk_is_full() != full:
             full = not full
-            _tell(f"Attention: {stack.home.full}." if full else "There is space on the disk again.")
-        if dead := stack.died():
-            _tell(f"{dead.name} ended by itself, so the rest is stopped too: {dead.how_it_ended()}")
+            if full:
+                _report(f"Attention: {stack.home.full_disk_message}.")
+            else:
+                _report("There is space on the disk again.")
+        if dead := stack.dead_server():
+            how = dead.describe_exit()
+            _report(f"{dead.name} ended by itself, so the rest is stopped too: {how}")
             return 1
 
 
 @contextmanager
-def _files_for_us_alone() -> Iterator[None]:
+def _private_umask() -> Iterator[None]:
     """Let what is made be for its owner, and usable by its owner, whatever the umask says."""
     before = os.umask(0o077)
     try:
@@ -147,6 +151,6 @@ def _for_people(addresses: Addresses, stack: Stack) -> str:
     )
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     with suppress(OSError):  # whoever read this is gone; the servers are stopped all the same
         print(line, file=sys.stderr, flush=True)

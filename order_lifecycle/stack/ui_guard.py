@@ -19,10 +19,10 @@ import threading
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-NAMES = ("127.0.0.1", "localhost")
-LONGEST_HEAD = 64 * 1024  # bytes
+ALLOWED_HOSTS = ("127.0.0.1", "localhost")
+MAX_HEAD = 64 * 1024  # bytes
 HEAD_TIMEOUT = 30.0  # s
-REFUSED = (
+FORBIDDEN = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
     b"This Web UI answers to 127.0.0.1 and localhost only.\n"
 )
@@ -45,7 +45,7 @@ class UiGuard:
         class Connection(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 with suppress(OSError):  # one of the two is gone, and so is the connection
-                    _pass_on(self.request, port, address)
+                    _forward(self.request, port, address)
 
         self._server = _Server(("127.0.0.1", port), Connection)
         self._thread = threading.Thread(
@@ -66,16 +66,16 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
 
-def _pass_on(browser: socket.socket, port: int, address: str) -> None:
+def _forward(browser: socket.socket, port: int, address: str) -> None:
     browser.settimeout(HEAD_TIMEOUT)
     head = b""
     while b"\r\n\r\n" not in head:
-        received = browser.recv(LONGEST_HEAD)
+        received = browser.recv(MAX_HEAD)
         head += received
-        if not received or len(head) > LONGEST_HEAD:
+        if not received or len(head) > MAX_HEAD:
             return
-    if not names_us(head, port):
-        browser.sendall(REFUSED)
+    if not host_is_allowed(head, port):
+        browser.sendall(FORBIDDEN)
         return
     browser.settimeout(None)
     with socket.create_connection((address, port)) as ui:
@@ -86,7 +86,7 @@ def _pass_on(browser: socket.socket, port: int, address: str) -> None:
         back.join()
 
 
-def names_us(head: bytes, port: int) -> bool:
+def host_is_allowed(head: bytes, port: int) -> bool:
     """Return whether the head of a request has one Host, which is ours or a proxy's.
 
     A browser that connects to this port names it in Host. Another port there means that a proxy
@@ -97,7 +97,7 @@ def names_us(head: bytes, port: int) -> bool:
         return False
     try:
         host = urlsplit(f"//{hosts[0]}")
-        return host.hostname in NAMES or (host.port or 80) != port
+        return host.hostname in ALLOWED_HOSTS or (host.port or 80) != port
     except ValueError:
         return False
 
@@ -105,7 +105,7 @@ def names_us(head: bytes, port: int) -> bool:
 def _copy(source: socket.socket, target: socket.socket) -> None:
     """Pass on all that comes, and then the end."""
     with suppress(OSError):
-        while received := source.recv(LONGEST_HEAD):
+        while received := source.recv(MAX_HEAD):
             target.sendall(received)
     with suppress(OSError):
         target.shutdown(socket.SHUT_WR)

@@ -14,7 +14,7 @@ import subprocess
 from order_lifecycle.stack.server import StackError
 
 
-def named() -> list[str]:
+def user_namespace() -> list[str]:
     """Return the start of a command that lets the rest of it find a name for this user.
 
     Empty if the user has one. Otherwise a user namespace, in which the same user looks like

@@ -15,7 +15,7 @@ from order_lifecycle.lab.world import Process
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import POLL, Ports, Server, stop
+from order_lifecycle.stack.server import POLL_INTERVAL, Ports, Server, stop
 from order_lifecycle.stack.temporal import Temporal
 
 ENDINGS = {
@@ -106,7 +106,7 @@ class Servers:
     async def _start(self, name: str) -> None:
         server = self._servers[name]
         await self._in_thread_of(name, server.start)
-        await self._in_thread_of(name, lambda: server.wait_until_ready(lambda: time.sleep(POLL)))
+        await self._in_thread_of(name, lambda: server.wait_until_ready(lambda: time.sleep(POLL_INTERVAL)))
 
     def _end(self, name: str, how: signal.Signals) -> None:
         server = self._servers[name]

@@ -191,15 +191,15 @@ def test_the_roles_get_their_rights_and_passwords_back_at_the_next_start(
 OLDER = """
 import json, pathlib, sys
 from order_lifecycle.stack import postgres
-postgres.PASSWORD_OF = {"orders": "password"}
+postgres.PASSWORD_FILES = {"orders": "password"}
 postgres.SUPERUSER = postgres.OWNER = "orders"
 from order_lifecycle.stack import postgres_roles
 
-def make(port, passwords):
+def ensure_roles(port, passwords):
     with postgres_roles._connected(port, "orders", passwords["orders"]) as admin:
         postgres_roles._run(admin, "CREATE DATABASE orders")
 
-postgres_roles.make = make
+postgres_roles.ensure_roles = ensure_roles
 
 from alembic import command
 from alembic.config import Config
@@ -250,7 +250,7 @@ def test_a_change_of_roles_that_was_cut_short_is_done_at_the_next_start(up: Call
     """The home of an older version in the middle: the superuser has its new name, and everything is still its own."""
     home = tmp_path / "home"
     an_older_home(home)
-    cut_short = OLDER.partition("postgres_roles.make =")[0] + CUT_SHORT
+    cut_short = OLDER.partition("postgres_roles.ensure_roles =")[0] + CUT_SHORT
     subprocess.run([sys.executable, "-c", cut_short, str(home)], check=True, timeout=120)
     addresses = up(home).addresses()
     assert roles(addresses.database_url) == ROLES
@@ -261,15 +261,15 @@ def test_a_change_of_roles_that_was_cut_short_is_done_at_the_next_start(up: Call
 
 CUT_SHORT = """
 from order_lifecycle.stack.home import Home
-from order_lifecycle.stack.server import POLL, Ports, stop
+from order_lifecycle.stack.server import POLL_INTERVAL, Ports, stop
 import time
 home = Home(pathlib.Path(sys.argv[1]))
 server = postgres.Postgres(home, Ports())
 server.start()
 both = {"orders": home.password(), "postgres": home.password("password.superuser")}
 postgres_roles.APPLICATION, postgres_roles.SUPERUSER = "orders", "postgres"
-while not postgres_roles._was_superuser(server.port, both):
-    time.sleep(POLL)  # between two looks
+while not postgres_roles._rename_old_superuser(server.port, both):
+    time.sleep(POLL_INTERVAL)  # between two looks
 stop([server])
 home.close()
 """

@@ -17,7 +17,7 @@ import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
 
 from order_lifecycle.settings import Addresses
-from order_lifecycle.stack.ui_guard import names_us
+from order_lifecycle.stack.ui_guard import host_is_allowed
 
 WORKFLOWS = "/api/v1/namespaces/default/workflows"
 
@@ -99,7 +99,7 @@ def test_the_web_ui_allows_no_other_origin_to_read_it(stack: Addresses) -> None:
     ],
 )
 def test_the_guard_of_the_web_ui_knows_who_is_asked(head: str, ours: bool) -> None:
-    assert names_us(f"GET / HTTP/1.1\r\n{head}\r\n\r\n".encode(), 8233) is ours
+    assert host_is_allowed(f"GET / HTTP/1.1\r\n{head}\r\n\r\n".encode(), 8233) is ours
 
 
 def test_a_request_in_pieces_is_passed_on_whole(stack: Addresses) -> None:

