@@ -1,7 +1,6 @@
-"""Temporal and PostgreSQL for one machine: start, wait until ready, migrate, stop.
+"""Start Temporal and PostgreSQL on this machine, wait until they are ready, migrate, and stop them.
 
-Both come as wheels, so nothing else needs to be installed. Everything listens on the loopback
-interface only.
+Both come as wheels, so pip installs them. They listen on the loopback interface only.
 """
 
 from order_lifecycle.stack.server import StackError, StopRequestedError

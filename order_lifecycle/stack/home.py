@@ -1,12 +1,13 @@
-"""The folder where a stack keeps its data, and the locks that say who uses it.
+"""Lock the folder where a stack keeps its data, and clean up after a stack that was killed.
 
 Three kinds of files make it safe to kill a stack at any moment:
 
-- `stack.json` is locked for as long as the supervisor lives (see settings.STACK_FILE).
-- `servers.lock` is locked for as long as any process of its servers lives: they inherit the lock.
-  Whoever holds it knows that nobody has the data open, whatever a file with a process ID says.
-- A mark says what may be removed: `ephemeral`, the whole folder; `<name>.unfinished`, the data of
-  that server, which was never ready. Without its mark, nothing is ever removed.
+- The supervisor locks `stack.json` for as long as it lives (see settings.STACK_FILE).
+- Every process of the servers inherits the lock on `servers.lock`. So a new stack that gets this
+  lock knows that no server has the data open, even if a PID file says otherwise.
+- A mark allows a new stack to remove something. `ephemeral` allows it for the whole folder,
+  `<name>.unfinished` for the data of that server, which was never ready. What has no mark is never
+  removed.
 """
 
 from __future__ import annotations
@@ -27,25 +28,30 @@ from order_lifecycle.settings import STACK_FILE, Addresses, running_stack
 from order_lifecycle.stack.server import POLL_INTERVAL, StackError
 
 PREFIX = "order-lifecycle-"
-# A symbolic link to the folder's own path: it gets its name and its content in one step, and says
-# nothing about a copy of the folder.
+# A symbolic link to the folder's own path. A link gets its name and its content in one step, and
+# in a copy of the folder it still names the original, so the copy is not removed.
 EPHEMERAL = "ephemeral"
 SERVERS_LOCK = "servers.lock"
 WAL_SEGMENT_SIZE = 16 * 2**20  # bytes; PostgreSQL makes its write-ahead log in files of this size
 LOCK_TIMEOUT = 1.0  # s; a command that looks for a running stack holds the lock for a moment
-# How long the servers of a stack that was killed may take to end, after each way to ask them.
+# How long the servers of a killed stack may take to end, after each signal.
 OLD_SERVERS_TIMEOUT = 6.0  # s
 
 
 class Home:
-    """A folder, locked for as long as its stack lives.
+    """The data folder of one stack, locked until `close`.
 
-    Raises StackError if the folder cannot be used: another stack runs there, or it holds something
-    else.
+    Raises:
+        StackError: If the folder cannot be used: another stack runs there, it holds other files,
+            or this user may not write there.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        """`folder`: where the data is kept; None: a new temporary folder, which `close` removes."""
+        """Lock the folder, and wait until no server of an earlier stack uses it.
+
+        Args:
+            folder: Where the data is kept. None makes a temporary folder, which `close` removes.
+        """
         self.ephemeral = folder is None
         if folder is None:
             _remove_orphans()
@@ -64,10 +70,11 @@ class Home:
             ) from error
 
     def _clear_previous_run(self) -> None:
+        """Remove the addresses of an earlier stack, and wait until its servers have ended."""
         os.ftruncate(self._lock, 0)
         os.fchmod(self._lock, 0o600)
         if not self.ephemeral:
-            # Somebody wants to keep the data of a stack that was killed.
+            # The user names the folder of a killed ephemeral stack, so the data is kept from now.
             (self.path / EPHEMERAL).unlink(missing_ok=True)
         self.servers_lock = _open_private(self.path / SERVERS_LOCK)
         try:
@@ -76,32 +83,35 @@ class Home:
             os.close(self.servers_lock)
             raise
 
-    # --- what one life leaves to the next -------------------------------------------------------
+    # --- what one stack leaves to the next ------------------------------------------------------
 
     @property
     def has_lock_record(self) -> bool:
-        """Return whether every server that ever used the data has inherited `servers.lock`.
+        """True if every server that ever used the data has inherited `servers.lock`.
 
-        Then nobody has the data open now. A folder made by an older version of this project has no
-        such record until `write_lock_record` makes it.
+        As we hold that lock, no server has the data open now. In a folder made by an older version
+        of this project, this is False until `write_lock_record` is called.
         """
         return os.fstat(self.servers_lock).st_size > 0
 
     def write_lock_record(self) -> None:
-        """Record that only servers that inherit `servers.lock` use the data from now on."""
+        """Record that from now on every server of this folder inherits `servers.lock`."""
         if not self.has_lock_record:
             os.pwrite(self.servers_lock, b"held by every server that uses this folder\n", 0)
 
     def mark_unfinished(self, name: str) -> None:
-        """Mark the data of the server `name` as never ready, before its first file is made."""
+        """Mark the data of the server `name` as never ready.
+
+        Call it before the server makes its first file.
+        """
         self._durably(lambda: self._unfinished_mark(name).touch())
 
     def is_unfinished(self, name: str) -> bool:
-        """Return whether an earlier start of the server `name` began its data and was killed."""
+        """Return True if the data of the server `name` was begun and the server was never ready."""
         return self._unfinished_mark(name).exists()
 
     def mark_finished(self, name: str) -> None:
-        """Take the mark away: the server `name` was ready, so its data is never removed."""
+        """Remove the mark: the server `name` was ready, so its data is kept from now on."""
         if self.is_unfinished(name):
             self._durably(self._unfinished_mark(name).unlink)
 
@@ -109,11 +119,14 @@ class Home:
         return self.path / f"{name}.unfinished"
 
     def move(self, old: Path, new: Path) -> None:
-        """Rename a file or folder in this one. It stays renamed after a power cut."""
+        """Rename a file or folder in this folder. It stays renamed after a power cut."""
         self._durably(lambda: old.rename(new))
 
     def write(self, file: Path, content: str) -> None:
-        """Write a file for the owner's eyes only: whole or not at all, also after a power cut."""
+        """Write a file that only its owner can read.
+
+        After a power cut the file has all of the content, or does not exist.
+        """
         new = file.with_name(f"{file.name}.new")
         new.unlink(missing_ok=True)
         with os.fdopen(_open_private(new), "w", encoding="utf-8") as text:
@@ -124,6 +137,7 @@ class Home:
         self.move(new, file)
 
     def _durably(self, change: Callable[[], object]) -> None:
+        """Change the folder's entries, and make the change survive a power cut."""
         change()
         if self.ephemeral:
             return
@@ -133,10 +147,10 @@ class Home:
         finally:
             os.close(folder)
 
-    # --- while it lives -------------------------------------------------------------------------
+    # --- while the stack runs -------------------------------------------------------------------
 
     def publish(self, addresses: Addresses) -> None:
-        """Let `running_stack` find them."""
+        """Write the addresses where `running_stack` finds them."""
         os.pwrite(self._lock, addresses.model_dump_json().encode(), 0)
 
     def password(self, name: str = "password") -> str:
@@ -147,20 +161,21 @@ class Home:
         return file.read_text()
 
     def exists(self) -> bool:
-        """Return whether the folder is still there. (Not every file system gives a file the same
-        number twice, so the numbers are not compared.)"""
+        """Return True if the folder is still there under its name."""
+        # Inode numbers are not compared: some file systems give one file different numbers.
         return (self.path / STACK_FILE).exists() and os.fstat(self._lock).st_nlink > 0
 
     def disk_is_full(self) -> bool:
-        """Return whether the disk has no room for the next file of PostgreSQL's log."""
+        """Return True if the disk has no room for PostgreSQL's next write-ahead log file."""
         return disk_is_full(self._lock)
 
     @property
     def full_disk_message(self) -> str:
-        """Return the sentence for a full disk."""
+        """The message for a full disk, without a full stop."""
         return full_disk_message(self.path)
 
     def close(self) -> None:
+        """Release the locks, and remove the folder if it is ephemeral."""
         if not self.ephemeral:
             os.ftruncate(self._lock, 0)
         elif self.exists():
@@ -170,13 +185,17 @@ class Home:
 
 
 def disk_is_full(where: Path | int) -> bool:
-    """Return whether the disk of that file has no room for the next file of PostgreSQL's log."""
+    """Return True if the disk of `where` has no room for PostgreSQL's next write-ahead log file.
+
+    Args:
+        where: A file or folder on that disk, as a path or a file descriptor.
+    """
     about = os.statvfs(where)
     return about.f_bavail * about.f_frsize < WAL_SEGMENT_SIZE
 
 
 def full_disk_message(folder: Path) -> str:
-    """Return the sentence for a full disk."""
+    """Return the message for a full disk, without a full stop."""
     return (
         f"the disk that holds {folder} is full. Free some space there; "
         "what was acknowledged is kept, and orders go on afterwards"
@@ -187,11 +206,12 @@ def full_disk_message(folder: Path) -> str:
 
 
 def _kept_folder(folder: Path) -> tuple[Path, int]:
+    """Make and lock the folder that the user names. Return its path and its lock."""
     path = folder.resolve()
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not (path / STACK_FILE).exists() and any(path.iterdir()):
         raise StackError(
-            f"{path} is a folder with something else in it. Give --home an empty folder."
+            f"The folder {path} has something else in it. Give --home an empty folder."
         )
     path.chmod(0o700)
     lock = _open_private(path / STACK_FILE)
@@ -202,15 +222,16 @@ def _kept_folder(folder: Path) -> tuple[Path, int]:
 
 
 def _new_folder() -> tuple[Path, int]:
+    """Make and lock a temporary folder. Return its path and its lock."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX)).resolve()
         path.chmod(0o700)
-        # Before anything else: from here on the next start removes the folder if we are killed.
+        # The mark comes first: if we are killed from here on, the next start removes the folder.
         (path / EPHEMERAL).symlink_to(path)
         try:
             lock = _open_private(path / STACK_FILE)
         except FileNotFoundError:
-            continue  # a stack that starts beside us saw no lock, and has removed the folder
+            continue  # another stack that is starting saw no lock and removed the folder
         if _try_lock(lock, timeout=0) and os.fstat(lock).st_nlink:
             return path, lock
         os.close(lock)
@@ -218,7 +239,7 @@ def _new_folder() -> tuple[Path, int]:
 
 def _open_private(file: Path) -> int:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    os.fchmod(descriptor, 0o600)  # whatever the umask made of it
+    os.fchmod(descriptor, 0o600)  # independent of the umask
     return descriptor
 
 
@@ -255,8 +276,9 @@ def _already_running_message(path: Path) -> str:
 def _wait_for_servers(lock: int, path: Path) -> None:
     """Wait until no server of an earlier stack has the data open. End those that stay.
 
-    The kernel asks them to stop when their supervisor is killed. Where it cannot (macOS, or without
-    setpriv), or where one was stopped by SIGSTOP, we ask.
+    When their supervisor is killed, the Linux kernel asks them to stop (see die_with_parent). We
+    send the signals where it cannot: on macOS, without setpriv, and to a server that SIGSTOP has
+    stopped.
     """
     for number in (None, signal.SIGINT, signal.SIGKILL):
         if number is not None:
@@ -271,7 +293,7 @@ def _wait_for_servers(lock: int, path: Path) -> None:
 
 def _signal_holders(lock: int, number: signal.Signals) -> None:
     """Send a signal to every process that has this file open, except this one."""
-    import psutil  # which ipykernel brings
+    import psutil  # a dependency of ipykernel
 
     wanted = os.fstat(lock)
     for process in psutil.process_iter():
@@ -282,14 +304,14 @@ def _signal_holders(lock: int, number: signal.Signals) -> None:
                 process.send_signal(number)
                 process.send_signal(signal.SIGCONT)
         except (psutil.Error, OSError):
-            continue  # it has just ended, or is somebody else's
+            continue  # the process has just ended, or belongs to another user
 
 
 # --- folders of ephemeral stacks that were killed ------------------------------------------------
 
 
 def _remove_orphans() -> None:
-    """Remove the folders of our own ephemeral stacks that were killed, at whatever age."""
+    """Remove the folders of this user's ephemeral stacks that were killed."""
     for path in Path(tempfile.gettempdir()).resolve().glob(f"{PREFIX}*"):
         try:
             if _is_ephemeral(path):
@@ -301,11 +323,11 @@ def _remove_orphans() -> None:
                 finally:
                     os.close(lock)
         except OSError:
-            continue  # its own stack, or another start, has just removed it; or it is not for us
+            continue  # another stack has just removed it, or it belongs to another user
 
 
 def _end_servers(path: Path) -> None:
-    """End what still runs there, if the kernel has not: nobody can use it any more."""
+    """Kill the servers that still run in the folder of a killed ephemeral stack."""
     lock = _open_private(path / SERVERS_LOCK)
     try:
         if not _try_lock(lock, LOCK_TIMEOUT):
@@ -316,8 +338,10 @@ def _end_servers(path: Path) -> None:
 
 
 def _is_ephemeral(path: Path) -> bool:
-    """Return whether we made that folder for one run: it is a folder of this user's with our mark,
-    and the mark names this very folder."""
+    """Return True if this user's ephemeral stack made that folder.
+
+    It belongs to this user and has our mark, and the mark names this folder itself.
+    """
     folder, mark = path.lstat(), (path / EPHEMERAL).lstat()
     return (
         stat.S_ISDIR(folder.st_mode)
@@ -328,8 +352,10 @@ def _is_ephemeral(path: Path) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Remove an ephemeral folder. The mark and the lock go last, so that a removal that is
-    interrupted can be taken up again."""
+    """Remove an ephemeral folder.
+
+    The mark and the lock go last: if the removal is interrupted, the next start continues it.
+    """
     last = [path / EPHEMERAL, path / STACK_FILE]
     for entry in path.iterdir():
         if entry.is_dir() and not entry.is_symlink():
@@ -338,5 +364,5 @@ def _remove(path: Path) -> None:
             entry.unlink()
     for entry in last:
         entry.unlink(missing_ok=True)
-    with suppress(OSError):  # a start beside us has just opened the lock anew, and removes the rest
+    with suppress(OSError):  # another start has just made the lock file again; it removes the rest
         path.rmdir()

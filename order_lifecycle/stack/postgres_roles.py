@@ -1,7 +1,7 @@
-"""The roles and the database of the embedded PostgreSQL, as its superuser makes them.
+"""Make the roles and the database of the embedded PostgreSQL, as its superuser.
 
-`up` alone is the superuser. It hands out two other roles: the owner of the tables, for migrations,
-and the application, for everything else (db/roles.py says what that one may do).
+Only `up` connects as the superuser. It makes two other roles. The owner of the tables runs the
+migrations. The application does everything else (db/roles.py says what it may do).
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ from psycopg2.extensions import connection, encrypt_password
 
 from order_lifecycle.stack.postgres import APPLICATION, DATABASE, OWNER, SUPERUSER
 
-# The superuser of a home that an older version made is renamed by this one, which lives for a
-# moment: nobody can rename the role that he is.
+# In a home of an older version, this short-lived role renames the superuser: PostgreSQL lets no
+# role rename itself.
 _RENAMER = "orders_renamer"
 
-# Written out, so that a role that was given more loses it at the next start.
+# Every attribute is named, so that a role loses at the next start what it should not have.
 _ORDINARY = "LOGIN NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS INHERIT"
 _ATTRIBUTES = {
     OWNER: f"{_ORDINARY} CREATEDB",  # to try a migration in a database beside this one
     APPLICATION: f"{_ORDINARY} NOCREATEDB",
 }
 
-# Everything in this database that the superuser made by hand or by an older version's migrations.
+# Give the owner everything in this database that belongs to the superuser: an older version's
+# migrations made it, or somebody by hand.
 _TRANSFER_OWNERSHIP = """
 DO $$
 DECLARE
@@ -57,10 +58,14 @@ END $$
 
 
 def ensure_roles(port: int, passwords: Mapping[str, str]) -> None:
-    """Make the roles and the database, or put them right.
+    """Make the roles and the database, or correct what is there.
 
-    `passwords`: one for each role. Raises psycopg2.OperationalError if the server does not answer
-    or does not let us in.
+    Args:
+        port: The server's port at 127.0.0.1.
+        passwords: The password of each role.
+
+    Raises:
+        psycopg2.OperationalError: If the server does not answer or refuses the password.
     """
     try:
         with _connected(port, SUPERUSER, passwords[SUPERUSER]) as admin:
@@ -85,7 +90,10 @@ def _make_roles(admin: connection, passwords: Mapping[str, str]) -> None:
 
 
 def _make_database(admin: connection) -> bool:
-    """Return whether the owner has the database. One of an older version it has not yet."""
+    """Make the database if there is none. Return False if the superuser still owns it.
+
+    An older version of this project made it so.
+    """
     if not _exists(admin, "SELECT FROM pg_database WHERE datname = %s", DATABASE):
         _run(admin, f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
         _run(admin, f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
@@ -98,19 +106,19 @@ def _make_database(admin: connection) -> bool:
 
 
 def _transfer_ownership(port: int, passwords: Mapping[str, str]) -> None:
-    """Give the owner the database of an older version, and all that is in it."""
+    """Give the owner the database of an older version and everything in it."""
     with _connected(port, SUPERUSER, passwords[SUPERUSER], DATABASE) as admin:
         _run(admin, _TRANSFER_OWNERSHIP)
         _run(admin, f"REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC")
         _run(admin, f"GRANT CONNECT ON DATABASE {DATABASE} TO {APPLICATION}")
-        # The last, since it says that all of this is done.
+        # Last, because a database of the owner means that all of this is done.
         _run(admin, f"ALTER DATABASE {DATABASE} OWNER TO {OWNER}")
 
 
 def _rename_old_superuser(port: int, passwords: Mapping[str, str]) -> bool:
-    """In a home of an older version the application is the superuser: rename it.
+    """Rename the superuser of an older version, which has the name of the application's role.
 
-    Returns False if this is no such home.
+    Return False if this home is not from such a version.
     """
     try:
         with _connected(port, APPLICATION, passwords[APPLICATION]) as old:
@@ -127,7 +135,7 @@ def _rename_old_superuser(port: int, passwords: Mapping[str, str]) -> bool:
                 f"ALTER ROLE {APPLICATION} RENAME TO {SUPERUSER}; "
                 f"ALTER ROLE {SUPERUSER} PASSWORD {{}}"
             )
-            _run(renamer, both.format(sql.Literal(verifier)))  # in one transaction
+            _run(renamer, both.format(sql.Literal(verifier)))  # two statements, one transaction
     except psycopg2.OperationalError:
         return False
     return True
@@ -170,5 +178,5 @@ def _set_password(to: connection, role: str, password: str, attributes: str) -> 
 
 
 def _verifier(to: connection, role: str, password: str) -> str:
-    """Return what the server keeps of a password, so that no statement in its log has one."""
+    """Return the hash that the server stores, so that its log of statements has no password."""
     return str(encrypt_password(password, role, to, "scram-sha-256"))

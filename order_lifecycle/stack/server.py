@@ -1,5 +1,4 @@
-"""A server as a child process: start it, wait until it is ready, see that it died, stop it. And the
-ports for it."""
+"""Start a server as a child process on a free port, wait until it is ready, and stop it."""
 
 from __future__ import annotations
 
@@ -26,14 +25,14 @@ import psutil
 if TYPE_CHECKING:
     from order_lifecycle.stack.home import Home
 
-# Ten times what a slow machine needs; PostgreSQL may have to recover from a crash first.
+# Ten times what a slow machine needs, because PostgreSQL may have to recover from a crash first.
 READY_TIMEOUT = 60.0  # s
-STOP_TIMEOUT = 6.0  # s; less than what process.when_input_ends allows for the whole
+STOP_TIMEOUT = 6.0  # s; shorter than the time that process.when_input_ends allows for everything
 POLL_INTERVAL = 0.02  # s
-# How long an error may last that waiting does not mend, such as a password that is refused: while a
-# server starts it may give an answer that it takes back.
+# How long an error that waiting should not change, such as a refused password, may last until we
+# give up. A server that is starting may give such an error once and then accept us.
 PERMANENT_AFTER = 3.0  # s
-# What connecting to a server gives while it starts.
+# The errors of a connection to a server that is still starting.
 TRANSIENT_ERRORS = (
     errno.ECONNREFUSED,
     errno.ECONNRESET,
@@ -44,8 +43,7 @@ TRANSIENT_ERRORS = (
 
 
 class StackError(Exception):
-    """The stack cannot do what was asked. The text is for the person who asked: what is wrong, and
-    the way out."""
+    """The stack cannot do what the user asked. The text says what is wrong and what to do."""
 
 
 class StopRequestedError(Exception):
@@ -53,23 +51,34 @@ class StopRequestedError(Exception):
 
 
 class Ports:
-    """Free ports of the loopback interface, none of them handed out twice."""
+    """Chooses free ports of the loopback interface, each only once."""
 
     def __init__(self) -> None:
-        """Raises StackError if this machine has no working loopback interface."""
+        """Check that this machine can connect to itself.
+
+        Raises:
+            StackError: If the loopback interface does not work.
+        """
         self._taken: set[int] = set()
         _check_loopback()
 
     def choose(self, wanted: int | None = None, first: int | None = None, option: str = "") -> int:
-        """The port that somebody `wanted`, or else the first free one from `first` on, or else any.
+        """Return a free port.
 
-        Raises StackError if the wanted one is in use; it names `option` as the way out.
+        Args:
+            wanted: This port and no other.
+            first: Without `wanted`, the first free port of the hundred that begin here, or else any
+                free port.
+            option: The command's option for this port, which an error message names.
+
+        Raises:
+            StackError: If the wanted port is in use or only root may use it.
         """
         if wanted is not None and not _is_free(wanted):
             raise StackError(
                 f"Port {wanted} is in use. "
-                f"Choose another with {option} PORT, or leave {option} out: "
-                "then the next free one is taken."
+                f"Choose another with {option} PORT, "
+                f"or leave {option} out to take the next free one."
             )
         candidates = range(first, first + 100) if first else ()
         free = (port for port in candidates if port not in self._taken and _is_free(port))
@@ -99,12 +108,12 @@ def _check_loopback() -> None:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As servers do: a port that was just left is free.
+        # Servers do the same: a port is free as soon as its last server has closed it.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except PermissionError as error:
-            raise StackError(f"Port {port} is for root only: choose one above 1023.") from error
+            raise StackError(f"Only root may use port {port}: choose one above 1023.") from error
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise
@@ -112,38 +121,45 @@ def _is_free(port: int) -> bool:
     return True
 
 
-# What PostgreSQL and Temporal's SQLite say of a full disk, or of a quota that is used up.
+# What PostgreSQL and Temporal's SQLite log when the disk is full or a quota is used up.
 _FULL_DISK = re.compile(
     "No space left on device|Check free disk space|database or disk is full|Disk quota exceeded"
 )
-# What a server gets of our environment.
+# The variables of our environment that every server gets.
 _INHERITED_VARIABLES = ("PATH", "TMPDIR", "LD_LIBRARY_PATH")
-# What every server gets, whatever our environment says. Temporal ends at once if it finds neither
-# the user in /etc/passwd nor USER and HOME. HOME is a folder without configuration files.
+# These replace ours. Temporal does not start if it finds neither the user in /etc/passwd nor USER
+# and HOME. _launch sets HOME to the stack's folder, which has no configuration files.
 _FIXED_VARIABLES = {"LC_ALL": "C", "TZ": "UTC", "USER": "order-lifecycle"}
-# The names of users, for a user ID that has none (see user.py).
+# Where nss_wrapper finds a name for a user ID that has none (see user.py).
 _NSS_WRAPPER_VARIABLES = ("NSS_WRAPPER_PASSWD", "NSS_WRAPPER_GROUP", "LD_PRELOAD")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Server(ABC):
-    """A server of the stack. It runs in the supervisor's session, but in a process group of its
-    own: a terminal's Ctrl-C reaches the supervisor alone, which then stops its servers in good
-    order.
+    """A server of the stack, as a child process.
 
-    Start it in a thread that lives as long as the stack: Linux sends the signal that ends an orphan
-    when the *thread* that started it is gone.
+    It has a process group of its own. So Ctrl-C in a terminal reaches only the supervisor, which
+    then stops its servers in order.
+
+    Start it in a thread that lives as long as the stack. Linux sends `stop_signal` to the server
+    when the *thread* that started it ends.
     """
 
     name: str
 
     def __init__(self, home: Home, log: str, stop_signal: signal.Signals) -> None:
-        """`log`: the file in `home` that gets its output. `stop_signal`: asks it to end; the kernel
-        sends it when we are gone."""
+        """Prepare the server without starting it.
+
+        Args:
+            home: The folder of its data.
+            log: The name of the file in `home` that gets its output.
+            stop_signal: The signal that asks it to stop. The kernel also sends it when this process
+                ends.
+        """
         self.home = home
         self.log = home.path / log
         self.stop_signal = stop_signal
-        # What the last look at it found, and whether waiting can mend that.
+        # Why the server was not ready when we last looked, and whether that may pass.
         self.not_ready_reason = "it has just been started"
         self.transient = True
         self._process: subprocess.Popen[bytes] | None = None
@@ -154,20 +170,28 @@ class Server(ABC):
 
     @abstractmethod
     def ready(self) -> bool:
-        """Return whether it answers now. If it does not, call `seen` with the reason."""
+        """Return True if the server answers. If it does not, call `not_ready` with the reason."""
 
-    def not_ready(self, what: str, transient: bool = True) -> bool:
-        """Remember why the server is not ready, and return False. `transient`: waiting may help."""
-        self.not_ready_reason, self.transient = what, transient
+    def not_ready(self, reason: str, transient: bool = True) -> bool:
+        """Remember why the server is not ready, and return False.
+
+        Args:
+            reason: What is wrong, for a person.
+            transient: True if waiting may help.
+        """
+        self.not_ready_reason, self.transient = reason, transient
         return False
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
         """Call `pause` until the server is ready.
 
-        Somebody else may take a port between our choice and the server's start: then it is started
-        again, with other ports. Raises StackError, with what was seen last and the end of the log:
-        if the server ends, if an error lasts for PERMANENT_AFTER seconds that waiting does not
-        mend, or if the server is not ready after READY_TIMEOUT seconds.
+        Another program may take a port after we chose it and before the server opens it. Then this
+        starts the server again, with other ports.
+
+        Raises:
+            StackError: If the server ends, if an error that is not transient lasts for
+                PERMANENT_AFTER, or if the server is not ready after READY_TIMEOUT. The message has
+                the last reason and the end of the log.
         """
         deadline = time.monotonic() + READY_TIMEOUT
         fail_at = deadline
@@ -179,7 +203,7 @@ class Server(ABC):
             else:
                 fail_at = deadline
             if not self.alive():
-                # All of the log: Temporal says this first, and then prints a long stack trace.
+                # Look at the whole log: Temporal prints a long stack trace after this line.
                 if starts == 5 or b"address already in use" not in self.log.read_bytes().lower():
                     raise StackError(
                         f"{self.name} ended while it was starting: {self.describe_exit()}"
@@ -198,10 +222,11 @@ class Server(ABC):
             pause()
 
     def alive(self) -> bool:
+        """Return True if its process runs."""
         return self._process is not None and self._process.poll() is None
 
     def describe_exit(self) -> str:
-        """In words, with the end of its log."""
+        """Say how the server ended, with the end of its log."""
         status = self._process.returncode if self._process else 0
         how = (
             f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
@@ -211,11 +236,11 @@ class Server(ABC):
         return f"{how}; the end of its log:\n{self.tail()}"
 
     def hit_full_disk(self) -> bool:
-        """Return whether the disk is full, or was when the server last complained."""
+        """Return True if the disk is full now, or if the end of the log says that it was."""
         return _FULL_DISK.search(self.tail()) is not None or self.home.disk_is_full()
 
     def tail(self, lines: int = 15) -> str:
-        """The end of its log."""
+        """Return the last lines of its log."""
         try:
             with open(self.log, "rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
@@ -231,10 +256,18 @@ class Server(ABC):
         extra_environment: Mapping[str, str] = MappingProxyType({}),
         inherited_files: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
-        """`more`: what its environment has beside the ordinary. `inherited`: descriptors of ours
-        that it keeps open."""
-        # Only what a server needs: the rest (PGOPTIONS, TEMPORAL_…, a locale) would change how it
-        # works.
+        """Start a child process that logs to `self.log`.
+
+        Args:
+            command: The program and its arguments.
+            cwd: Its current folder.
+            extra_environment: Variables beside those that every server gets.
+            inherited_files: Descriptors that it inherits, beside the lock of the servers.
+
+        Raises:
+            StackError: If the program cannot be started.
+        """
+        # Other variables (PGOPTIONS, TEMPORAL_…, a locale) would change how the server works.
         names: tuple[str, ...] = _INHERITED_VARIABLES
         if _NSS_WRAPPER_VARIABLES[0] in os.environ:
             names += _NSS_WRAPPER_VARIABLES
@@ -260,7 +293,7 @@ class Server(ABC):
         return self._process
 
     def ask_to_stop(self) -> None:
-        """Send its stop signal, and continue what was stopped (SIGSTOP) and would not hear it."""
+        """Send the stop signal. Send SIGCONT, too: a process stopped by SIGSTOP must see it."""
         if self._process is not None:
             self._process.send_signal(self.stop_signal)
             for process in self._process_tree():
@@ -268,17 +301,17 @@ class Server(ABC):
                     process.send_signal(signal.SIGCONT)
 
     def _process_tree(self) -> list[psutil.Process]:
-        """Its process and all below it, each of which may have a process group of its own."""
+        """Return its process and all descendants, which may have process groups of their own."""
         if self._process is None:
             return []
         try:
             process = psutil.Process(self._process.pid)
             return [process, *process.children(recursive=True)]
         except psutil.Error:
-            return []  # it has ended
+            return []  # the process has ended
 
     def stop_by(self, deadline: float) -> None:
-        """Wait for its end until `deadline` (time.monotonic), then end it by force."""
+        """Wait until `deadline` (of time.monotonic) for its end, then kill it."""
         if self._process is None:
             return
         try:
@@ -291,7 +324,7 @@ class Server(ABC):
 
 
 def stop(servers: Sequence[Server]) -> None:
-    """Stop all of them, side by side."""
+    """Stop all servers at the same time."""
     deadline = time.monotonic() + STOP_TIMEOUT
     for server in servers:
         server.ask_to_stop()
@@ -301,8 +334,11 @@ def stop(servers: Sequence[Server]) -> None:
 
 @functools.cache
 def setpriv(*options: str) -> list[str]:
-    """The start of a command that runs the rest of it with these options of `setpriv`; empty where
-    there is no setpriv that can do it (macOS, or a small or locked-down Linux)."""
+    """Return what to put before a command to run it under `setpriv` with these options.
+
+    Return an empty list where setpriv is missing or cannot do it, as on macOS, in a minimal Linux
+    or in a locked-down container.
+    """
     program = shutil.which("setpriv") if sys.platform == "linux" else None
     if (
         program is None
@@ -313,13 +349,20 @@ def setpriv(*options: str) -> list[str]:
 
 
 def die_with_parent(number: signal.Signals) -> tuple[str, ...]:
-    """The options of `setpriv` that make the kernel send that signal to a child when its parent is
-    gone, kill -9 included."""
+    """Return the options of `setpriv` that signal a child when its parent ends, even by SIGKILL."""
     return "--pdeathsig", number.name.removeprefix("SIG")
 
 
 def file_of_wheel(wheel: str, path: str) -> Path:
-    """Where pip has put that file of a wheel. Raises StackError if the wheel is not installed."""
+    """Return where pip has put a file of a wheel.
+
+    Args:
+        wheel: The name of the package.
+        path: The end of the file's path.
+
+    Raises:
+        StackError: If the package is not installed or has no such file.
+    """
     try:
         files = importlib.metadata.files(wheel) or []
     except importlib.metadata.PackageNotFoundError:

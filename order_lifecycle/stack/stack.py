@@ -1,4 +1,4 @@
-"""Both servers as one thing: from nothing to addresses that answer, and back to nothing."""
+"""Start Temporal and PostgreSQL together, and stop them together."""
 
 from __future__ import annotations
 
@@ -24,15 +24,18 @@ from order_lifecycle.stack.server import (
 )
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG, Temporal
 
-PROGRESS_INTERVAL = 5.0  # s, while a server starts
+PROGRESS_INTERVAL = 5.0  # s between two lines about a server that is not ready
 
 
 class Stack:
-    """Temporal and PostgreSQL, running and migrated, for as long as this context lasts.
+    """A context in which Temporal and PostgreSQL run and the database is migrated.
 
     A server whose address is in the settings is not started. Enter the context in a thread that
-    lives as long as the stack (see Server). It raises StackError, and StopRequestedError if
-    something arrives in `stop_requests` meanwhile; nothing is left running then.
+    lives as long as the stack (see Server). If entering it fails, nothing is left running.
+
+    Raises:
+        StackError: If a server cannot start or the database cannot be migrated.
+        StopRequestedError: If a line arrives in `stop_requests` while the servers start.
     """
 
     def __init__(
@@ -47,10 +50,18 @@ class Stack:
         stop_requests: SimpleQueue[str] | None = None,
         progress: Callable[[str], object] = lambda line: None,
     ) -> None:
-        """`home`: where the data is kept; None: in a temporary folder, and only for now.
-        `temporal_port`, `ui_port`: these and no others. `ui_path`: where a proxy shows the Web UI,
-        with {port} for its port. `dynamic_config`: Temporal's. `progress` is told what takes long,
-        and what was done to the database."""
+        """Prepare a stack without starting it.
+
+        Args:
+            home: Where the data is kept. None keeps it in a temporary folder, removed at the end.
+            temporal_port: Temporal's port. None takes a free one.
+            ui_port: The Web UI's port. None takes a free one.
+            ui_path: The URL path under which a proxy shows the Web UI, with {port} for its port.
+            dynamic_config: Temporal's dynamic configuration.
+            settings: Where the servers are that are not ours. None reads the environment.
+            stop_requests: A line in it stops the start.
+            progress: Gets one line about each slow step and about the migration.
+        """
         self.ephemeral = home is None
         self._home = home
         self._temporal = temporal_port, ui_port, ui_path
@@ -62,6 +73,7 @@ class Stack:
         self.servers: list[Server] = []
 
     def __enter__(self) -> Addresses:
+        """Start the servers, migrate, and return the addresses."""
         with ExitStack() as cleanup:
             try:
                 addresses = self._start(cleanup)
@@ -82,20 +94,20 @@ class Stack:
         self._cleanup.close()
 
     def dead_server(self) -> Server | None:
-        """A server that has ended by itself, if one has."""
+        """Return a server that has ended by itself, or None."""
         return next((server for server in self.servers if not server.alive()), None)
 
     def _start(self, cleanup: ExitStack) -> Addresses:
-        given = self._settings
+        settings = self._settings
         self.home = home = Home(self._home)
         cleanup.callback(home.close)
         ports = Ports()
         temporal = Temporal(home, ports, *self._temporal, self._dynamic_config)
         postgres = Postgres(home, ports)
         cleanup.callback(stop, self.servers)
-        if not given.temporal_host:
+        if not settings.temporal_host:
             self.servers.append(temporal)
-        if not given.database_url:
+        if not settings.database_url:
             self.servers.append(postgres)
             forget_libpq()
         if self.servers:
@@ -103,25 +115,27 @@ class Stack:
         for server in self.servers:
             server.start()
 
-        # Takes its time: the servers start meanwhile.
+        # Imported here because it is slow, and the servers start in the meantime.
         from order_lifecycle.stack.migrate import migrate
 
         if postgres in self.servers:
             self._wait_for(postgres)
-        if given.database_url:
-            database_url = given.database_url.get_secret_value()
-            owner_url = (given.database_owner_url or given.database_url).get_secret_value()
+        if settings.database_url:
+            database_url = settings.database_url.get_secret_value()
+            owner_url = (settings.database_owner_url or settings.database_url).get_secret_value()
         else:
             database_url, owner_url = postgres.database_url, postgres.owner_url
         self._progress(f"Database: {migrate(database_url, owner_url)}.")
         if temporal in self.servers:
             self._wait_for(temporal)
         ui_url = (
-            given.temporal_ui_url if given.temporal_host else f"http://127.0.0.1:{temporal.ui_port}"
+            settings.temporal_ui_url
+            if settings.temporal_host
+            else f"http://127.0.0.1:{temporal.ui_port}"
         )
         addresses = Addresses(
-            temporal_host=given.temporal_host or f"127.0.0.1:{temporal.port}",
-            temporal_is_ours=not given.temporal_host,
+            temporal_host=settings.temporal_host or f"127.0.0.1:{temporal.port}",
+            temporal_is_ours=not settings.temporal_host,
             ui_url=ui_url,
             database_url=database_url,
             database_owner_url=owner_url,
@@ -131,15 +145,15 @@ class Stack:
         return addresses
 
     def _wait_for(self, server: Server) -> None:
-        """Wait until the server is ready, and tell from time to time what is missing."""
-        began = told = time.monotonic()
+        """Wait until the server is ready, and report every PROGRESS_INTERVAL why it is not."""
+        began = reported = time.monotonic()
 
         def pause() -> None:
-            nonlocal told
+            nonlocal reported
             self._pause()
             now = time.monotonic()
-            if now - told > PROGRESS_INTERVAL:
-                told = now
+            if now - reported > PROGRESS_INTERVAL:
+                reported = now
                 self._progress(
                     f"{server.name} is not ready after {now - began:.0f} s: "
                     f"{server.not_ready_reason} …"

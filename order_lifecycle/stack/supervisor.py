@@ -1,4 +1,4 @@
-"""`order-lifecycle up`: the process that the servers run under."""
+"""Run the servers until somebody asks to stop: this is `order-lifecycle up`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,18 @@ def up(
     lifeline: bool = False,
     settings: Settings | None = None,
 ) -> int:
-    """Run a stack until somebody asks to stop, by Ctrl-C, SIGTERM, SIGHUP or, with `lifeline`, by
-    the end of standard input. Parameters as for `Stack`. To be called in the main thread.
+    """Run a stack until Ctrl-C, SIGTERM or SIGHUP, and print its addresses to standard output.
 
-    Prints to standard output where everything is, with `as_json` as one line of JSON; the rest goes
-    to standard error. Returns the exit status: 0, or 1 if the stack cannot start or a server ended
-    by itself. With nothing to start (all addresses are in the settings) it migrates, prints, and
-    returns at once.
+    Everything else that it says goes to standard error. If the settings have all addresses, there
+    is nothing to start: then it migrates, prints the addresses and returns. Call it in the main
+    thread. The arguments that are not listed here are those of `Stack`.
+
+    Args:
+        as_json: Print the addresses as one line of JSON.
+        lifeline: Stop at the end of standard input, too.
+
+    Returns:
+        The exit status: 1 if the stack cannot start or a server ended by itself, otherwise 0.
     """
     began = time.monotonic()
     process.end_without_collecting()
@@ -55,10 +60,9 @@ def up(
         )
         try:
             with stack as addresses:
-                # As JSON in ASCII: whoever reads it may expect another encoding than ours.
-                as_ascii = json.dumps(addresses.model_dump(mode="json"))
-                said = as_ascii if as_json else _for_people(addresses, stack)
-                print(said, flush=True)
+                # json.dumps escapes to ASCII, because the reader may expect another encoding.
+                in_ascii = json.dumps(addresses.model_dump(mode="json"))
+                print(in_ascii if as_json else _describe(addresses, stack), flush=True)
                 if not stack.servers:
                     return 0
                 _report(f"Ready after {time.monotonic() - began:.1f} s. Ctrl-C stops everything.")
@@ -72,6 +76,7 @@ def up(
 
 
 def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
+    """Report what happens to the stack until it has to stop. Return the exit status."""
     full = False
     while True:
         with suppress(Empty):
@@ -79,9 +84,9 @@ def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
             return 0
         if not stack.home.exists():
             _report(
-                f"The folder {stack.home.path} was removed while the stack ran, its data with it, "
-                "or was renamed. So the servers are stopped. `order-lifecycle up` makes a new, "
-                "empty one; with --home it uses another."
+                f"The folder {stack.home.path} was removed or renamed while the stack ran, so the "
+                "servers are stopped. `order-lifecycle up` makes a new, empty folder. If you "
+                "renamed it, give its new name with --home."
             )
             return 1
         if stack.home.disk_is_full() != full:
@@ -98,7 +103,7 @@ def _watch(stack: Stack, stop_requests: SimpleQueue[str]) -> int:
 
 @contextmanager
 def _private_umask() -> Iterator[None]:
-    """Let what is made be for its owner, and usable by its owner, whatever the umask says."""
+    """Make new files readable and writable by their owner alone, independent of the umask."""
     before = os.umask(0o077)
     try:
         yield
@@ -108,12 +113,12 @@ def _private_umask() -> Iterator[None]:
 
 @contextmanager
 def _stop_requests(lifeline: bool) -> Iterator[SimpleQueue[str]]:
-    """A queue that gets a line, saying why, when this process is asked to stop."""
-    # Not an Event: a signal handler that sets one deadlocks if the signal comes while wait() holds
-    # its lock.
+    """Yield a queue that gets the reason when this process is asked to stop."""
+    # Not a threading.Event: if the signal arrives while wait() holds the event's lock, a signal
+    # handler that sets the event deadlocks.
     requests: SimpleQueue[str] = SimpleQueue()
 
-    def asked(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         requests.put("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
 
     before = {
@@ -121,8 +126,8 @@ def _stop_requests(lifeline: bool) -> Iterator[SimpleQueue[str]]:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
     for number, handler in before.items():
-        if handler is not signal.SIG_IGN:  # it is, under nohup
-            signal.signal(number, asked)
+        if handler is not signal.SIG_IGN:  # nohup ignores SIGHUP, and so do we then
+            signal.signal(number, on_signal)
     if lifeline:
         process.when_input_ends(lambda: requests.put("standard input has ended"))
     try:
@@ -132,8 +137,9 @@ def _stop_requests(lifeline: bool) -> Iterator[SimpleQueue[str]]:
             signal.signal(number, handler)
 
 
-def _for_people(addresses: Addresses, stack: Stack) -> str:
-    from order_lifecycle.db.url import for_people  # loaded already, for the migrations
+def _describe(addresses: Addresses, stack: Stack) -> str:
+    """Return the addresses as a few lines for a person."""
+    from order_lifecycle.db.url import for_people  # the migrations have loaded it already
 
     ours = {server.name for server in stack.servers}
     database = for_people(addresses.database_url)
@@ -152,5 +158,5 @@ def _for_people(addresses: Addresses, stack: Stack) -> str:
 
 
 def _report(line: str) -> None:
-    with suppress(OSError):  # whoever read this is gone; the servers are stopped all the same
+    with suppress(OSError):  # nobody reads standard error any more; the servers must stop anyway
         print(line, file=sys.stderr, flush=True)

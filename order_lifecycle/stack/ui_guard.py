@@ -1,10 +1,10 @@
-"""What stands before Temporal's Web UI, which answers whatever host name a browser asks for.
+"""Guard Temporal's Web UI against web pages, because it answers for every host name.
 
-A web page can point its own host name at 127.0.0.1 (DNS rebinding). To the browser the Web UI is
-then a part of that page, which may read every order and cancel it. So the Web UI listens at an
-address that a page cannot know, and this guard at the one that people use. It passes on only
-connections whose first request names this machine. A browser opens a connection for one host name,
-so it need not look at the requests that follow.
+A web page can point its own host name at 127.0.0.1 (DNS rebinding). The browser then takes the Web
+UI for a part of that page, and the page can read and cancel every order. So the Web UI listens at
+an address that a page cannot know, and this guard listens at the address that people use. The guard
+forwards a connection only if its first request names this machine. A browser uses a connection for
+one host name only, so the guard does not check later requests.
 """
 
 from __future__ import annotations
@@ -36,15 +36,22 @@ def hidden_address() -> str | None:
 
 
 class UiGuard:
-    """Listens at 127.0.0.1 and a port, for the Web UI at `address` and the same port.
-
-    Raises OSError if the port is not free.
-    """
+    """Listens at a port of 127.0.0.1 for the Web UI, which has the same port at another address."""
 
     def __init__(self, port: int, address: str) -> None:
+        """Start to listen.
+
+        Args:
+            port: The port here and there.
+            address: The address of the Web UI.
+
+        Raises:
+            OSError: If the port is not free.
+        """
+
         class Connection(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                with suppress(OSError):  # one of the two is gone, and so is the connection
+                with suppress(OSError):  # the browser or the Web UI has closed its side
                     _forward(self.request, port, address)
 
         self._server = _Server(("127.0.0.1", port), Connection)
@@ -54,6 +61,7 @@ class UiGuard:
         self._thread.start()
 
     def close(self) -> None:
+        """Stop listening."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -67,6 +75,7 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 def _forward(browser: socket.socket, port: int, address: str) -> None:
+    """Check the first request of a connection, then copy bytes both ways until it ends."""
     browser.settimeout(HEAD_TIMEOUT)
     head = b""
     while b"\r\n\r\n" not in head:
@@ -87,10 +96,14 @@ def _forward(browser: socket.socket, port: int, address: str) -> None:
 
 
 def host_is_allowed(head: bytes, port: int) -> bool:
-    """Return whether the head of a request has one Host, which is ours or a proxy's.
+    """Return True if a request has exactly one Host header, and we allow that host.
 
-    A browser that connects to this port names it in Host. Another port there means that a proxy
-    was asked, such as the Jupyter server's, which has its own protection.
+    A browser that connects to this port puts the port into Host. Any other port there means that
+    the browser asked a proxy, such as the Jupyter server's, which has its own protection.
+
+    Args:
+        head: The request line and the headers.
+        port: The guard's port.
     """
     hosts = http.client.parse_headers(io.BytesIO(head.partition(b"\r\n")[2])).get_all("Host", [])
     if len(hosts) != 1:
@@ -103,7 +116,7 @@ def host_is_allowed(head: bytes, port: int) -> bool:
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
-    """Pass on all that comes, and then the end."""
+    """Copy bytes until `source` ends, and then end `target`, too."""
     with suppress(OSError):
         while received := source.recv(MAX_HEAD):
             target.sendall(received)

@@ -1,7 +1,7 @@
-"""Run initdb for a user ID that has no name, as containers have them (`docker run -u 12345`).
+"""Run initdb for a user ID that has no name, as in a container (`docker run -u 12345`).
 
-PostgreSQL itself does not mind. Only initdb looks its user up in /etc/passwd, and gives up without
-an entry, even if it is told the name of the database's owner.
+PostgreSQL itself needs no name. But initdb looks up its user in /etc/passwd and fails without an
+entry, even with the option that names the owner of the database.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from order_lifecycle.stack.server import StackError
 
 
 def user_namespace() -> list[str]:
-    """Return the start of a command that lets the rest of it find a name for this user.
+    """Return what to put before a command so that this user has a name in it.
 
-    Empty if the user has one. Otherwise a user namespace, in which the same user looks like
-    `nobody`. Raises StackError where the kernel or the container does not allow that.
+    Return an empty list if the user has a name. Otherwise the command makes a user namespace in
+    which this user has the ID of a user with a name.
+
+    Raises:
+        StackError: If the kernel or the container does not allow a user namespace.
     """
     user = os.geteuid()
     if _has_name(user):
@@ -31,7 +34,7 @@ def user_namespace() -> list[str]:
             return command
     raise StackError(
         f"The user ID {user} has no entry in /etc/passwd, and PostgreSQL's initdb needs one. "
-        f"As root: `echo 'me:x:{user}:0::/:/bin/sh' >>/etc/passwd`. "
+        f"Run `echo 'me:x:{user}:0::/:/bin/sh' >>/etc/passwd` as root. "
         "Or start this with libnss-wrapper (LD_PRELOAD=libnss_wrapper.so, NSS_WRAPPER_PASSWD and "
         "NSS_WRAPPER_GROUP). Or set DATABASE_URL to a PostgreSQL of yours."
     )

@@ -47,7 +47,7 @@ def with_schema(database_url: str, *revisions: str) -> None:
 
 
 WHOSE = [
-    (["ae1027a6acf"], "is another project's: its alembic_version says ae1027a6acf, which this one does not know"),
+    (["ae1027a6acf"], "is another project's: its alembic_version says ae1027a6acf, which this project does not know"),
     (["3f2a", "ae10"], "is another project's: its alembic_version says 3f2a, ae10"),
     (["0999"], "was migrated by a newer version of this project (schema 0999; "),
 ]
@@ -88,7 +88,7 @@ def test_a_database_with_tables_of_our_names_that_we_did_not_make(bare_database_
         tx.exec_driver_sql("CREATE TABLE orders (number integer)")
     engine.dispose()
     with pytest.raises(
-        StackError, match=r"is another project's: it has a table of a name of ours .*orders.* already exists"
+        StackError, match=r"is another project's: a table of it has the name of one of ours .*orders.* already exists"
     ):
         migrate(bare_database_url)
 

@@ -134,6 +134,6 @@ def test_a_home_that_is_removed_while_it_runs(up: Callable[..., Any], tmp_path: 
     it = up(home)
     it.addresses()
     assert it.end(lambda: remove(home)) == 1
-    assert f"The folder {home} was removed while the stack ran" in it.said()
+    assert f"The folder {home} was removed or renamed while the stack ran" in it.said()
     assert "Traceback" not in it.said()
     up(home).addresses()

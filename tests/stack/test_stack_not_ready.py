@@ -109,7 +109,7 @@ def test_a_start_that_takes_long_tells_what_it_waits_for(up: Callable[..., Any],
     while "PostgreSQL is not ready after" not in it.said():
         assert time.monotonic() < give_up + 10 * PROGRESS_INTERVAL
         time.sleep(0.05)
-    assert "initdb still makes the data" in it.said()
+    assert "initdb is still making the data" in it.said()
     found[0].resume()
     it.addresses()
 
