@@ -19,8 +19,8 @@ import typer
 from rich.progress import Progress
 from temporalio.client import Client, WorkflowFailureError
 
-from benchmarks.numbers import quantile
 from benchmarks.orders import an_order
+from benchmarks.quantiles import quantile
 from benchmarks.report import Report
 from benchmarks.servers import servers
 from order_lifecycle import process

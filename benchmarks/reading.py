@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from benchmarks.numbers import quantile
 from benchmarks.orders import an_order
+from benchmarks.quantiles import quantile
 from benchmarks.report import Report
 from benchmarks.servers import servers
 from order_lifecycle.cli.report import list_orders, look_at

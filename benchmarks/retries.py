@@ -20,7 +20,7 @@ from rich.table import Table
 from temporalio.client import Client
 
 from benchmarks.bare import QUEUES, STEPS, BareOrder, Plan, Retries
-from benchmarks.numbers import quantile
+from benchmarks.quantiles import quantile
 from benchmarks.servers import AS_SHIPPED, servers
 from order_lifecycle import process
 from order_lifecycle.activities.base import CALL_SHARE

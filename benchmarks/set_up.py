@@ -12,8 +12,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.numbers import quantile
 from benchmarks.orders import bare, real, seconds_of
+from benchmarks.quantiles import quantile
 from benchmarks.report import Report
 from benchmarks.servers import servers
 from order_lifecycle.client import connect

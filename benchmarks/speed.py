@@ -9,8 +9,8 @@ from contextlib import ExitStack
 import psutil
 from temporalio.client import Client
 
-from benchmarks.numbers import quantile
 from benchmarks.orders import Start, all_at_once, bare, in_turns, real, seconds_of
+from benchmarks.quantiles import quantile
 from benchmarks.report import Report
 from benchmarks.servers import AS_SHIPPED, servers
 from order_lifecycle.client import connect
