@@ -1,0 +1,1 @@
+"""Benchmarks of the order system: `python -m benchmarks --help`."""

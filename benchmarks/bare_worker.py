@@ -1,6 +1,8 @@
-"""A worker for the bare orders, with as many threads and the same options as the real ones.
+"""A worker for bare orders, with as many threads and the same options as the real workers.
 
-TEMPORAL_HOST=127.0.0.1:7233 python -m benchmarks.bare_worker order        until its standard input ends
+    TEMPORAL_HOST=127.0.0.1:7233 python -m benchmarks.bare_worker order
+
+It runs until its standard input ends.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from order_lifecycle.workers.base import THREADS
 
 
 async def work(kind: str) -> None:
+    """Poll the task queue of this kind until somebody asks the worker to stop."""
     stop = process.stop_requests(lifeline=True)
     logs.configure(as_json=False)
     client = await connect()
@@ -38,6 +41,7 @@ async def work(kind: str) -> None:
 
 
 def main(kind: str) -> None:
+    """Run a worker of this kind: `order` or `shipping`."""
     process.run(work(kind))
 
 

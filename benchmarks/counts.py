@@ -1,5 +1,7 @@
-"""What one order costs, counted and not timed: events in its history, calls to Temporal's server, rows, transactions
-and statements; against the least that its steps need."""
+"""Count what one order costs, and compare it with the least that its steps need.
+
+The counts are of events in its history, calls to Temporal's server, rows, transactions and SQL statements.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +18,9 @@ from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.worker import Worker
 
 from benchmarks.bare import QUEUES, BareOrder, BareShipping, bare_step
-from benchmarks.orders import Start, bare, real
+from benchmarks.orders import Start, start_bare, start_real
 from benchmarks.report import Report
-from benchmarks.servers import Servers, servers
+from benchmarks.servers import Servers, start_servers
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.activities.shipping import ShippingActivities
 from order_lifecycle.client import register_search_attributes
@@ -27,60 +29,67 @@ from order_lifecycle.workers.base import activity_methods
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
 
-# Seven steps, each its own transaction. A step changes the order's row and adds an event; validate_order makes two
-# moves, and the charge adds a payment and reads back what it charged.
+# There are seven steps, each in a transaction of its own. Each change of state needs two statements: it changes the
+# order's row and adds an event. validate_order makes two changes. The charge also adds a payment, and reads back the
+# amount.
 STEPS = 7
-MOVES = 8
-LEAST_STATEMENTS = 2 * MOVES + 2
-LEAST_ROWS = {"orders": 1, "payments": 1, "events": MOVES}
+STATE_CHANGES = 8
+LEAST_STATEMENTS = 2 * STATE_CHANGES + 2
+LEAST_ROWS = {"orders": 1, "payments": 1, "events": STATE_CHANGES}
 LONG_POLLS = re.compile("Poll|GetSystemInfo|DescribeNamespace|Heartbeat|GetWorkflowExecutionHistory")
 
 
-async def what_an_order_costs(report: Report) -> None:
-    with servers() as here:
-        costs = {kind: await _calls_and_events(here, kind) for kind in ("bare", "order")}
-        rows, transactions, statements = await _in_the_database(here)
+async def measure_costs(report: Report) -> None:
+    """Report what one order costs."""
+    with start_servers() as servers:
+        costs = {kind: await _calls_and_events(servers, kind) for kind in ("bare", "order")}
+        rows, transactions, statements = await _in_the_database(servers)
     (calls, events), (bare_calls, bare_events) = costs["order"], costs["bare"]
     report.add(
         "history events of an order and its child",
         str(events),
         f"bare: {bare_events}",
         events / bare_events,
-        "the bare one's, and 2 for search attributes a move",
-        events <= bare_events + 2 * MOVES,
+        "bare, and 2 per change of state for search attributes",
+        events <= bare_events + 2 * STATE_CHANGES,
     )
-    report.add("calls to Temporal's server an order", str(calls), f"bare: {bare_calls}", calls / bare_calls)
+    report.add("calls to Temporal's server per order", str(calls), f"bare: {bare_calls}", calls / bare_calls)
     report.add(
-        "rows an order",
+        "rows per order",
         ", ".join(f"{count} {table}" for table, count in rows.items()),
-        must=", ".join(f"{count} {table}" for table, count in LEAST_ROWS.items()),
-        holds=rows == LEAST_ROWS,
+        goal=", ".join(f"{count} {table}" for table, count in LEAST_ROWS.items()),
+        reached=rows == LEAST_ROWS,
     )
     report.add(
-        "transactions an order",
+        "transactions per order",
         str(transactions),
         f"steps: {STEPS}",
         transactions / STEPS,
-        "one a step, and one read before the carrier is called",
+        "one per step, and one to read the address for the carrier",
         transactions <= STEPS + 1,
     )
     report.add(
-        "statements an order, without BEGIN, COMMIT and the pool's ping",
+        "statements per order, without BEGIN, COMMIT and the pool's ping",
         str(statements),
         f"the least: {LEAST_STATEMENTS}",
         statements / LEAST_STATEMENTS,
     )
 
 
-async def _calls_and_events(here: Servers, kind: str) -> tuple[int, int]:
-    """With the workers in this process, where the SDK's own metrics count the calls."""
+async def _calls_and_events(servers: Servers, kind: str) -> tuple[int, int]:
+    """Return an order's calls to the server, and the events in its history and its child's.
+
+    The workers run in this process, so that the SDK's metrics count their calls.
+    """
     buffer = MetricBuffer(100_000)
     runtime = Runtime(telemetry=TelemetryConfig(metrics=buffer))
-    client = await Client.connect(here.addresses.temporal_host, data_converter=pydantic_data_converter, runtime=runtime)
+    client = await Client.connect(
+        servers.addresses.temporal_host, data_converter=pydantic_data_converter, runtime=runtime
+    )
     await register_search_attributes(client)
-    engine = connect(here.addresses.database_url, pool_size=10)
+    engine = connect(servers.addresses.database_url, pool_size=10)
     store = Store(engine)
-    start: Start = real if kind == "order" else bare
+    start: Start = start_real if kind == "order" else start_bare
     with ThreadPoolExecutor(20) as threads:
         common = {"activity_executor": threads}
         if kind == "order":
@@ -112,21 +121,21 @@ async def _calls_and_events(here: Servers, kind: str) -> tuple[int, int]:
     return sum(count for name, count in calls.items() if not LONG_POLLS.search(name)), sum(lengths)
 
 
-async def _in_the_database(here: Servers) -> tuple[dict[str, int], int, int]:
-    """As PostgreSQL logs it, with worker processes."""
-    engine = connect(here.addresses.database_url)
+async def _in_the_database(servers: Servers) -> tuple[dict[str, int], int, int]:
+    """Return an order's rows by table, its transactions and its statements, as PostgreSQL logs them."""
+    engine = connect(servers.addresses.database_url)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ALTER DATABASE orders SET log_statement = 'all'"))
 
     def log() -> str:
-        return Path(here.addresses.home, "postgres.log").read_text()
+        return Path(servers.addresses.home, "postgres.log").read_text()
 
-    with here.workers():
-        client = await Client.connect(here.addresses.temporal_host, data_converter=pydantic_data_converter)
-        await (await real(client, "warm-2")).result()
+    with servers.workers():
+        client = await Client.connect(servers.addresses.temporal_host, data_converter=pydantic_data_converter)
+        await (await start_real(client, "warm-2")).result()
         before = len(log())
-        await (await real(client, "written")).result()
-        await asyncio.sleep(0.1)  # for the log
+        await (await start_real(client, "written")).result()
+        await asyncio.sleep(0.1)  # PostgreSQL still writes its log
         said = log()[before:]
     store = Store(engine)
     rows = {name: len(store.rows(name, "written")) for name in LEAST_ROWS}

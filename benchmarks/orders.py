@@ -1,4 +1,4 @@
-"""Orders of two kinds, started and waited for in the same way: the real one, and the bare one that is its floor."""
+"""Start and time orders of two kinds: real ones, and the bare ones that they are compared with."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ Start = Callable[[Client, str], Awaitable[WorkflowHandle[Any, Any]]]
 
 
 def an_order(order_id: str) -> Order:
+    """Return an order with one item."""
     return Order(
         id=order_id,
         payment_id=order_id,
@@ -26,8 +27,8 @@ def an_order(order_id: str) -> Order:
     )
 
 
-async def real(client: Client, name: str) -> WorkflowHandle[Any, Any]:
-    """Start an order that is approved at once."""
+async def start_real(client: Client, name: str) -> WorkflowHandle[Any, Any]:
+    """Start a real order that is approved at once."""
     return await client.start_workflow(
         OrderWorkflow.run,
         args=[an_order(name), Policy()],
@@ -37,31 +38,34 @@ async def real(client: Client, name: str) -> WorkflowHandle[Any, Any]:
     )
 
 
-async def bare(client: Client, name: str) -> WorkflowHandle[Any, Any]:
-    """Start a bare one, approved at once."""
+async def start_bare(client: Client, name: str) -> WorkflowHandle[Any, Any]:
+    """Start a bare order that is approved at once."""
     return await client.start_workflow(
         BareOrder.run, Plan(), id=f"bare/{name}", task_queue=QUEUES["order"], start_signal="approve"
     )
 
 
-async def seconds_of(start: Start, client: Client, name: str) -> float:
-    """From its start to its end."""
+async def time_one_order(start: Start, client: Client, name: str) -> float:
+    """Run one order, and return the seconds from its start to its end."""
     began = time.monotonic()
     await (await start(client, name)).result()
     return time.monotonic() - began
 
 
-async def in_turns(starts: Sequence[Start], client: Client, each: int, name: str) -> list[list[float]]:
-    """One order at a time, of each kind in turn, so that a noisy minute of the machine hits all kinds alike."""
+async def time_in_turns(starts: Sequence[Start], client: Client, each: int, name: str) -> list[list[float]]:
+    """Run one order at a time, of each kind in turn, and return the seconds by kind.
+
+    Because the kinds take turns, a slow minute of the machine affects all of them alike.
+    """
     seconds: list[list[float]] = [[] for _ in starts]
     for number in range(each):
         for start, taken in zip(starts, seconds, strict=True):
-            taken.append(await seconds_of(start, client, f"{name}-{number}"))
+            taken.append(await time_one_order(start, client, f"{name}-{number}"))
     return seconds
 
 
-async def all_at_once(start: Start, client: Client, orders: int, name: str) -> float:
-    """Orders a second, so many started at once, until the last has ended."""
+async def orders_per_second(start: Start, client: Client, orders: int, name: str) -> float:
+    """Start so many orders at once, and return orders per second until the last one has ended."""
     began = time.monotonic()
-    await asyncio.gather(*(seconds_of(start, client, f"{name}-{number}") for number in range(orders)))
+    await asyncio.gather(*(time_one_order(start, client, f"{name}-{number}") for number in range(orders)))
     return orders / (time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""What is said of many times."""
+"""Quantiles of measured times."""
 
 from __future__ import annotations
 
@@ -6,4 +6,5 @@ from collections.abc import Sequence
 
 
 def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of the values does not exceed: 0.5 for the median."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]

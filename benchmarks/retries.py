@@ -1,7 +1,8 @@
-"""Four ways to try a failed step again, side by side, in the world of which a third fails, a third hangs and a third
-works. The orders are the bare ones and meet the same failures each way: what differs is the machinery alone.
+"""Compare ways to retry a failed step, while a third of all outside calls fails and a third hangs.
 
     python -m benchmarks.retries --orders 100
+
+The orders are bare ones. They meet the same failures each way, so only the way to retry differs.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from temporalio.client import Client
 
 from benchmarks.bare import QUEUES, STEPS, BareOrder, Plan, Retries
 from benchmarks.quantiles import quantile
-from benchmarks.servers import AS_SHIPPED, servers
+from benchmarks.servers import AS_SHIPPED, start_servers
 from order_lifecycle import process
 from order_lifecycle.activities.base import CALL_SHARE
 from order_lifecycle.client import connect
@@ -35,10 +36,12 @@ BUDGET = 15.0  # s
 
 @dataclass(frozen=True)
 class Way:
+    """One way to retry a failed step."""
+
     server: str
     dynamic_config: Mapping[str, str]
     retries: Retries
-    attempts_seen: str
+    attempts_seen: str  # when people can see an attempt
 
 
 WAYS = (
@@ -52,14 +55,17 @@ WAYS = (
 
 @dataclass
 class Result:
+    """What one way was measured to take."""
+
     seconds: list[float]
-    events: float  # in an order's history and its child's
-    answer: float  # seconds until an order answers while one of its steps fails again and again
+    events: float  # in the histories of an order and its child
+    answer: float  # seconds until an order answers while one of its steps keeps failing
 
 
 async def measure(way: Way, orders: int, at_a_time: int, seed: int, advance: Callable[[], None]) -> Result:
-    with servers(way.dynamic_config) as here, here.bare_workers():
-        client = await connect(here.settings)
+    """Run so many bare orders, so many at a time, and call `advance` after each."""
+    with start_servers(way.dynamic_config) as servers, servers.bare_workers():
+        client = await connect(servers.settings)
         seconds: list[float] = []
         events: list[int] = []
         numbers = iter(range(orders))
@@ -85,7 +91,7 @@ async def measure(way: Way, orders: int, at_a_time: int, seed: int, advance: Cal
 
 
 async def time_to_answer(client: Client, way: Way) -> float:
-    """Seconds that an Update takes while the order's first step hangs, again and again."""
+    """Return the seconds that an Update takes while every attempt of the order's first step hangs."""
     handle = await client.start_workflow(
         BareOrder.run, Plan(0, 1, 0, way.retries), id="bare/hangs", task_queue=QUEUES["order"]
     )
@@ -98,7 +104,7 @@ async def time_to_answer(client: Client, way: Way) -> float:
 
 
 def without_overhead(number: int, seed: int) -> float:
-    """How long that order takes if nothing but the failures takes time."""
+    """Return how many seconds the order of this number takes if only failures take time."""
     plan = Plan(FAIL, HANG, seed)
     outside = Faults(FAIL, HANG, seed)
     slept: list[float] = []
@@ -112,12 +118,23 @@ def without_overhead(number: int, seed: int) -> float:
     return sum(slept)
 
 
-async def compare(orders: int, at_a_time: int, seed: int) -> None:
-    limit = [without_overhead(number, seed) for number in range(orders)]
+async def compare_retries(orders: int, at_a_time: int, seed: int) -> None:
+    """Measure every way and print one table."""
+    failures_alone = [without_overhead(number, seed) for number in range(orders)]
     table = Table(title=f"{orders} orders, {at_a_time} at a time, a third of all calls fails and a third hangs")
-    for column in ("server", "who retries", "within 15 s", "p50", "p95", "p99", "p50 / limit", "answers", "events"):
+    for column in (
+        "server",
+        "who retries",
+        "in 15 s",
+        "p50",
+        "p95",
+        "p99",
+        "p50 / failures alone",
+        "answers",
+        "events",
+    ):
         table.add_column(column, justify="left" if column in ("server", "who retries") else "right")
-    table.add_column("attempts are seen")
+    table.add_column("you see each attempt")
     for way in WAYS:
         with Progress(transient=True) as progress:
             bar = progress.add_task(f"{way.server}: {way.retries}", total=orders)
@@ -128,25 +145,28 @@ async def compare(orders: int, at_a_time: int, seed: int) -> None:
             way.retries,
             f"{in_time:.1%}",
             *(f"{quantile(result.seconds, p):.2f} s" for p in (0.5, 0.95, 0.99)),
-            f"{quantile(result.seconds, 0.5) / quantile(limit, 0.5):.2f}",
+            f"{quantile(result.seconds, 0.5) / quantile(failures_alone, 0.5):.2f}",
             f"{result.answer:.2f} s",
             f"{result.events:.0f}",
             way.attempts_seen,
         )
     table.add_row(
-        "none", "without any overhead", "", *(f"{quantile(limit, p):.2f} s" for p in (0.5, 0.95, 0.99)), "1.00"
+        "none", "the failures alone", "", *(f"{quantile(failures_alone, p):.2f} s" for p in (0.5, 0.95, 0.99)), "1.00"
     )
     Console(width=160).print(table)
 
 
 def main(
-    orders: Annotated[int, typer.Option(min=1, help="How many, each way.")] = 100,
-    at_a_time: Annotated[int, typer.Option(min=1, help="How many at once.")] = 10,
-    seed: Annotated[int, typer.Option(help="Which calls fail.")] = 1,
+    orders: Annotated[int, typer.Option(min=1, help="How many orders to run each way.")] = 100,
+    at_a_time: Annotated[int, typer.Option(min=1, help="How many orders run at the same time.")] = 10,
+    seed: Annotated[int, typer.Option(help="Which calls fail: another seed, other failures.")] = 1,
 ) -> None:
-    """Compare the ways to try a failed step again: the share of orders done in 15 s, how long they took, how soon an
-    order answers while one of its steps fails, and how many events its history has."""
-    process.run(compare(orders, at_a_time, seed))
+    """Compare ways to retry a failed step.
+
+    The table has the share of orders done in 15 s, their times, how soon an order answers while one of its steps fails,
+    and how many events its history has.
+    """
+    process.run(compare_retries(orders, at_a_time, seed))
 
 
 if __name__ == "__main__":

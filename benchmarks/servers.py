@@ -1,4 +1,4 @@
-"""Servers and workers for a benchmark: processes of their own, as in real use, and gone when the benchmark is."""
+"""Start servers and workers for a benchmark, in processes of their own, and stop them after it."""
 
 from __future__ import annotations
 
@@ -13,20 +13,23 @@ from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG
 
-AS_SHIPPED: Mapping[str, str] = {}  # the dev server without any setting of ours
+AS_SHIPPED: Mapping[str, str] = {}  # the dev server without our settings
 
 
 @dataclass
 class Servers:
+    """A running Temporal server and a running PostgreSQL."""
+
     addresses: Addresses
 
     @property
     def settings(self) -> Settings:
+        """The settings that lead a client to these servers."""
         return Settings(temporal_host=self.addresses.temporal_host, database_url=self.addresses.database_url)
 
     @contextmanager
     def workers(self, of_each: int = 1, faults: Faults | None = None) -> Iterator[list[int]]:
-        """So many order workers and shipping workers. Gives their process ids."""
+        """Run so many order workers and as many shipping workers. Yield their process IDs."""
         faults = faults or Faults()
         told = [f"--faults-fail={faults.fail}", f"--faults-hang={faults.hang}", f"--faults-seed={faults.seed}"]
         names = [f"order_lifecycle.workers.{kind}_worker" for kind in ("order", "shipping")]
@@ -35,7 +38,7 @@ class Servers:
 
     @contextmanager
     def bare_workers(self, of_each: int = 1) -> Iterator[list[int]]:
-        """The same for the bare orders."""
+        """Run so many workers of each kind for bare orders. Yield their process IDs."""
         commands = [["benchmarks.bare_worker", kind] for kind in ("order", "shipping")]
         with self._processes(commands * of_each) as pids:
             yield pids
@@ -56,7 +59,7 @@ class Servers:
 
 
 @contextmanager
-def servers(dynamic_config: Mapping[str, str] = DYNAMIC_CONFIG) -> Iterator[Servers]:
-    """A Temporal and a PostgreSQL, both empty, that keep nothing."""
+def start_servers(dynamic_config: Mapping[str, str] = DYNAMIC_CONFIG) -> Iterator[Servers]:
+    """Run an empty Temporal server and an empty PostgreSQL. They keep no data."""
     with Stack(None, dynamic_config=dynamic_config, settings=Settings(_env_file=None)) as addresses:
         yield Servers(addresses)

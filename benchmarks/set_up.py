@@ -1,4 +1,4 @@
-"""From a bare clone to a shipped order: install, stack, first order; then each again, warm; and the same with uv."""
+"""Measure the way from a bare clone to a shipped order: the installation, the servers, the first order."""
 
 from __future__ import annotations
 
@@ -12,26 +12,25 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.orders import bare, real, seconds_of
+from benchmarks.orders import start_bare, start_real, time_one_order
 from benchmarks.quantiles import quantile
 from benchmarks.report import Report
-from benchmarks.servers import servers
+from benchmarks.servers import start_servers
 from order_lifecycle.client import connect
 
 TOP = Path(__file__).parents[1]
-WANTED = {"stack, cold": 4.0, "stack, warm": 2.0, "`make lab` again, to the address that it prints": 3.0}  # s
+WANTED = {"stack, cold": 4.0, "stack, warm": 2.0, "`make lab` again, until it prints its address": 3.0}  # s
 TIMES = 5
 
 
-async def clone_to_order(report: Report) -> None:
+async def measure_set_up(report: Report) -> None:
+    """Report how long each part of the set-up takes, cold and warm, with pip and with uv."""
     await asyncio.to_thread(_clone_to_stack, report)
-    with servers() as here, here.workers(), here.bare_workers():
-        client = await connect(here.settings)
-        floor = await seconds_of(bare, client, "first")
-        first = await seconds_of(real, client, "first")
-    report.add(
-        "the first order of new workers", f"{first:.2f} s", f"bare: {floor:.2f} s", first / floor, "1 s", first <= 1
-    )
+    with start_servers() as servers, servers.workers(), servers.bare_workers():
+        client = await connect(servers.settings)
+        floor = await time_one_order(start_bare, client, "first")
+        first = await time_one_order(start_real, client, "first")
+    report.add("first order of new workers", f"{first:.2f} s", f"bare: {floor:.2f} s", first / floor, "1 s", first <= 1)
 
 
 def _clone_to_stack(report: Report) -> None:
@@ -44,7 +43,7 @@ def _clone_to_stack(report: Report) -> None:
         uv = shutil.which("uv") or _install_uv(Path(folder))
         seconds = _seconds(["make", "setup"], with_uv, first=str(Path(uv).parent))
         report.add("install, with uv, from its cache", f"{seconds:.0f} s", f"pip: {pip:.0f} s", seconds / pip)
-        report.add("install, when nothing is to be done", f"{_seconds(['make', 'setup'], clone):.2f} s")
+        report.add("install again, with nothing to do", f"{_seconds(['make', 'setup'], clone):.2f} s")
         python = clone / ".venv" / "bin" / "python"
         _seconds_to_line([str(python), "-m", "order_lifecycle", "up", "--ephemeral", "--json"], clone)  # .pyc files
         took: dict[str, list[float]] = {what: [] for what in WANTED}
@@ -53,10 +52,10 @@ def _clone_to_stack(report: Report) -> None:
             for what in ("stack, cold", "stack, warm"):
                 took[what].append(_seconds_to_line(up, clone))
             lab = ["make", "lab", "LAB_ARGS=--no-browser --port=0"]
-            took["`make lab` again, to the address that it prints"].append(_seconds_to_line(lab, clone, "http://"))
+            took["`make lab` again, until it prints its address"].append(_seconds_to_line(lab, clone, "http://"))
     for what, wanted in WANTED.items():
         middle = quantile(took[what], 0.5)
-        report.add(f"{what}: p50 of {TIMES}", f"{middle:.1f} s", must=f"{wanted:g} s", holds=middle <= wanted)
+        report.add(f"{what}: p50 of {TIMES}", f"{middle:.1f} s", goal=f"{wanted:g} s", reached=middle <= wanted)
 
 
 def _environment(without: str = "", first: str = "") -> dict[str, str]:
@@ -74,7 +73,7 @@ def _seconds(command: list[str], folder: Path, without: str = "", first: str = "
 
 
 def _seconds_to_line(command: list[str], folder: Path, word: str = "{") -> float:
-    """Until it has printed a line with that word. It is then asked to end."""
+    """Return the seconds until the command prints a line with that word. Then stop the command."""
     began = time.monotonic()
     with subprocess.Popen(
         command,
@@ -94,7 +93,7 @@ def _seconds_to_line(command: list[str], folder: Path, word: str = "{") -> float
                 break
         else:
             raise RuntimeError(f"{' '.join(command)}: {said}")
-        os.killpg(process.pid, signal.SIGTERM)  # make alone would not hand it on
+        os.killpg(process.pid, signal.SIGTERM)  # the whole group, because make does not pass the signal on
         process.stdout.read()
     return took
 
