@@ -14,6 +14,7 @@ import pytest
 from order_lifecycle import activities
 from order_lifecycle.domain import RefusedError
 from order_lifecycle.faults import HANG_SECONDS, STEPS, Faults, OutsideError, OutsideTimeoutError
+from tests.support.repeats import everyday
 
 
 def outcome(faults: Faults, order: str, step: str, attempt: int) -> str:
@@ -62,7 +63,7 @@ def test_these_are_the_steps_that_call_the_outside_world() -> None:
     assert found == {*STEPS}
 
 
-@pytest.mark.parametrize("how", ["option", "variable"])
+@pytest.mark.parametrize("how", everyday("option", of=["option", "variable"]))
 def test_a_step_that_is_not_there_is_refused(how: str) -> None:
     options = ["--always-fail=dispatch_carier, ship_order"] if how == "option" else []
     told = {} if options else {"FAULTS_ALWAYS_FAIL": "dispatch_carier, ship_order"}

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -40,7 +40,7 @@ def no_wider(text: str, width: int, values: list[str]) -> bool:
     return all(cell_len(line) <= width or any(line.endswith(value) for value in values) for line in text.split("\n"))
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.search
 @given(st.lists(st.tuples(IDS, STATES, MONEY), min_size=1, max_size=4), WIDTHS)
 def test_a_list_keeps_ids_states_and_totals_at_any_width(orders: list[tuple[str, str, str]], width: int) -> None:
     shown = output.table("orders", [listed(*order) for order in orders], width)
@@ -49,7 +49,7 @@ def test_a_list_keeps_ids_states_and_totals_at_any_width(orders: list[tuple[str,
     assert no_wider(shown, width, [order_id for order_id, _, _ in orders] + [str(NOW)])
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.search
 @given(st.lists(st.tuples(IDS, IDS, st.sampled_from(["charged", "refunded"]), MONEY), min_size=1, max_size=4), WIDTHS)
 def test_payments_keep_their_id_amount_and_status_at_any_width(
     payments: list[tuple[str, str, str, str]], width: int
@@ -60,7 +60,7 @@ def test_payments_keep_their_id_amount_and_status_at_any_width(
             assert re.search(rf"(?<!\S){re.escape(value)}(?!\S)", shown), shown
 
 
-@settings(deadline=None, max_examples=200)
+@pytest.mark.search
 @given(st.lists(st.tuples(IDS, STATES, MONEY, NAMES), min_size=1, max_size=3), WIDTHS)
 def test_an_order_keeps_its_items_and_its_address_at_any_width(
     orders: list[tuple[str, str, str, str]], width: int
@@ -84,7 +84,6 @@ def test_an_order_keeps_its_items_and_its_address_at_any_width(
         assert letters <= set(shown)
 
 
-@settings(deadline=None)
 @given(IDS, STATES, MONEY)
 def test_a_pipe_gets_one_line_a_row_with_everything(order_id: str, state: str, total: str) -> None:
     heading, names, _, row = output.table("orders", [listed(order_id, state, total)]).split("\n")

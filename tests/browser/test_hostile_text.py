@@ -42,6 +42,7 @@ print("all are shown")
 """
 
 
+@pytest.mark.proof
 def test_hostile_text_runs_nothing_in_jupyterlab(page: Page, lab: Lab) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(SHOW)])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}

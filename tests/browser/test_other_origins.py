@@ -61,6 +61,7 @@ def a_page() -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.proof
 async def test_a_page_of_another_origin_reads_and_ends_nothing(
     up: Callable[..., Any], a_page: str, chromium: str
 ) -> None:

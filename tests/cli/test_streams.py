@@ -94,7 +94,7 @@ def test_a_pipe_gets_everything_whatever_columns_says(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("rows")
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+@pytest.mark.parametrize("encoding", everyday("ascii", of=["ascii", "latin-1"]))
 def test_a_terminal_that_is_not_utf_8(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
     told = command("tables", LONG)

@@ -153,7 +153,7 @@ KEYS: dict[str, dict[bytes, bytes]] = {
 }
 
 
-@pytest.mark.parametrize("wrong", KEYS)
+@pytest.mark.parametrize("wrong", everyday("no UTF-8", "a line break", "a header, no UTF-8", of=KEYS))
 @pytest.mark.parametrize(
     "arguments",
     everyday(["status", "abc-001"], of=[["status", "abc-001"], ["worker", "order"]]),

@@ -246,6 +246,7 @@ def test_a_home_of_an_older_version_gets_the_two_roles(up: Callable[..., Any], t
     assert roles(up(home).addresses().database_url) == ROLES
 
 
+@pytest.mark.proof
 def test_a_change_of_roles_that_was_cut_short_is_done_at_the_next_start(up: Callable[..., Any], tmp_path: Path) -> None:
     """The home of an older version in the middle: the superuser has its new name, and everything is still its own."""
     home = tmp_path / "home"

@@ -129,6 +129,7 @@ def remove(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.proof
 def test_a_home_that_is_removed_while_it_runs(up: Callable[..., Any], tmp_path: Path) -> None:
     home = tmp_path / "home"
     it = up(home)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from tests.stack.lives import closed_to_others
-from tests.support.repeats import everyday
 
 NAMELESS = 12345
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -43,7 +42,8 @@ def can_have_a_user_namespace() -> bool:
     return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True).returncode == 0
 
 
-@pytest.mark.parametrize("umask", everyday("000", of=["000", "777"]))
+@pytest.mark.proof
+@pytest.mark.parametrize("umask", ["000", "777"])
 def test_a_user_without_a_name_and_without_a_home_folder(umask: str, folder: Path, up: Callable[..., Any]) -> None:
     if not can_have_a_user_namespace():
         pytest.skip("no user namespace can be had here")

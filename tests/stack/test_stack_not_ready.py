@@ -38,6 +38,7 @@ def test_a_machine_without_a_loopback_interface(up: Callable[..., Any], tmp_path
     assert "ip link set lo up" in it.said()
 
 
+@pytest.mark.proof
 def test_a_password_that_is_not_the_databases(up: Callable[..., Any], tmp_path: Path) -> None:
     home = tmp_path / "home"
     first = up(home)

@@ -13,6 +13,7 @@ from order_lifecycle.client import connect, pollers, start_order
 from order_lifecycle.domain import Policy, parse_order
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack.migrate import migrate
+from tests.support.repeats import in_proof
 from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -57,9 +58,11 @@ def test_a_worker_of_another_projects_database_says_so(
     ("damage", "cause"),
     [
         ("ALTER TABLE orders RENAME TO gone", "has no such tables yet: run `alembic upgrade head`"),
-        ("REVOKE ALL ON orders, events FROM orders", "says no: permission denied for table orders"),
-        ("ALTER DATABASE {name} SET default_transaction_read_only = on", "is read-only: cannot execute INSERT"),
-        ("ALTER DATABASE {name} CONNECTION LIMIT 0", "has no connection free: too many connections for database"),
+        *in_proof(
+            ("REVOKE ALL ON orders, events FROM orders", "says no: permission denied for table orders"),
+            ("ALTER DATABASE {name} SET default_transaction_read_only = on", "is read-only: cannot execute INSERT"),
+            ("ALTER DATABASE {name} CONNECTION LIMIT 0", "has no connection free: too many connections for database"),
+        ),
     ],
 )
 async def test_the_status_of_an_order_names_the_cause(

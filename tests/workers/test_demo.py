@@ -14,7 +14,6 @@ import pytest
 from order_lifecycle.cli.demo import demo
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.lab.world import World, here
-from tests.support.repeats import everyday
 
 
 def orders(database_url: str) -> list[str]:
@@ -24,7 +23,8 @@ def orders(database_url: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("where", everyday(".env", of=["environment", ".env"]))
+@pytest.mark.proof
+@pytest.mark.parametrize("where", ["environment", ".env"])
 def test_it_uses_nothing_that_is_set(
     where: str, environment: dict[str, str], database_url: str, tmp_path: Path
 ) -> None:

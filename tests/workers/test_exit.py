@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from order_lifecycle.settings import Addresses
+from tests.support.repeats import everyday
 
 # Processes that do what a command does. They are forked after the imports, which take longer than all the rest; each
 # gets its own runtime of the SDK, and goes through the whole of Python's shutdown. Without the last moment that
 # process.run gives them, 1 in 25 ends with SIGABRT.
-RUNS = 60
 AT_ONCE = 4
 SECONDS = 25  # after which no more are started, on a slow machine
 MANY = """
@@ -81,8 +83,9 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def test_no_crash_at_the_end(stack: Addresses) -> None:
-    ran, crashed = run(MANY, stack.temporal_host, str(RUNS), str(AT_ONCE), str(SECONDS)).split(" ", 1)
+@pytest.mark.parametrize("runs", everyday(15, of=[15, 60]))
+def test_no_crash_at_the_end(stack: Addresses, runs: int) -> None:
+    ran, crashed = run(MANY, stack.temporal_host, str(runs), str(AT_ONCE), str(SECONDS)).split(" ", 1)
     assert crashed == "[]"
     assert int(ran) > 10
 

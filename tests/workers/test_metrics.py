@@ -8,6 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.support.repeats import in_proof
 from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -44,7 +45,7 @@ def test_a_port_that_is_taken_is_said(start_worker: Start, environment: dict[str
 
 
 @pytest.mark.parametrize(
-    "address", ["9464", "localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "1.2.3:4"]
+    "address", ["9464", *in_proof("localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "1.2.3:4")]
 )
 def test_what_is_no_address_is_said(start_worker: Start, environment: dict[str, str], address: str) -> None:
     worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": address})

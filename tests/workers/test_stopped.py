@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from temporalio import workflow
 from temporalio.api.enums.v1 import TimeoutType
 from temporalio.client import Client, WorkflowHandle
@@ -118,6 +119,7 @@ async def until_it_says_why(client: Client, order_id: str) -> Report:
         await asyncio.sleep(0.02)  # between two looks
 
 
+@pytest.mark.proof
 async def test_how_long_a_task_waits_for_the_worker_that_remembers_its_order(
     start_worker: Callable[..., WorkerProcess], environment: dict[str, str], settings: Settings
 ) -> None:
