@@ -93,15 +93,19 @@ def look_at(page: Page, what: str) -> None:
     expect(page.locator(what).first).to_be_visible()
 
 
-def test_notebook_01(page: Page, lab: Lab) -> None:
+def run_each_cell(page: Page, lab: Lab) -> list[Any]:
+    """Open the notebook, go through it with Shift+Enter, and return its code cells."""
     open_notebook(page, lab)
     page.locator(".jp-Notebook h1").click()
     expect(page.locator(".jp-Cell.jp-mod-active h1")).to_be_visible()
     before = code_cells(lab)
     for _ in nbformat.read(lab.notebooks / NAME, as_version=4).cells:
         page.keyboard.press("Shift+Enter")
-    code = have_run(page, lab, len(before), after=before)
-    assert trouble(code) == []
+    return have_run(page, lab, len(before), after=before)
+
+
+def test_notebook_01(page: Page, lab: Lab) -> None:
+    assert trouble(run_each_cell(page, lab)) == []
 
     page.locator(".jp-Notebook").hover()
     page.mouse.wheel(0, -100_000)
@@ -130,11 +134,15 @@ def test_notebook_01(page: Page, lab: Lab) -> None:
     expect(ui.get_by_text(re.compile("Completed")).first).to_be_visible()
     screenshot(ui, "web-ui")
 
-    page.bring_to_front()
+
+@pytest.mark.proof
+def test_restart_and_run_all(page: Page, lab: Lab) -> None:
+    """The first kernel's servers and orders do not disturb the second's."""
+    code = run_each_cell(page, lab)
     page.locator("[data-command='notebook:restart-run-all']").click()
     expect(page.locator(".jp-Dialog button.jp-mod-accept")).to_be_focused()  # a busy machine takes a moment to ask
     page.keyboard.press("Enter")  # yes, restart
-    assert trouble(have_run(page, lab, len(before), after=code)) == []
+    assert trouble(have_run(page, lab, len(code), after=code)) == []
 
 
 @pytest.mark.proof
