@@ -16,6 +16,7 @@ import pytest
 
 from order_lifecycle.settings import Addresses
 from tests.support.command_line import Answer
+from tests.support.repeats import everyday
 
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'
@@ -36,7 +37,7 @@ def no_worker(own_servers: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_worker")
-@pytest.mark.parametrize("arguments", [["approve"], ["cancel"], ["status", "--watch"]])
+@pytest.mark.parametrize("arguments", everyday(["approve"], of=[["approve"], ["cancel"], ["status", "--watch"]]))
 def test_ctrl_c_says_that_the_request_may_still_be_carried_out(inside: Command, arguments: list[str]) -> None:
     name = f"interrupted-{arguments[0]}"
     assert inside("start", name, f"pay-{name}", "--items", ITEMS, "--address", ADDRESS).status == 0

@@ -291,6 +291,7 @@ def test_two_workers_cannot_serve_their_metrics_at_one_address(
     assert inside("worker", "all").refuses("each with a METRICS_ADDRESS of its own", status=2)
 
 
+@pytest.mark.proof
 def test_a_demo_whose_servers_do_not_start() -> None:
     """They may write no file that is larger than 256 KiB, as on a disk that is full."""
     told = command("demo", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, 2**18)))

@@ -68,7 +68,7 @@ def in_terminal(columns: int, *arguments: str) -> str:
 
 
 @pytest.mark.usefixtures("rows")
-@pytest.mark.parametrize("columns", [60, 80, 200])
+@pytest.mark.parametrize("columns", everyday(80, 200, of=[60, 80, 200]))
 def test_tables_in_a_terminal_lose_no_digit(columns: int) -> None:
     shown = in_terminal(columns, "tables", LONG)
     for whole in (LONG, f"pay-{LONG}", "129999.00", "charged"):

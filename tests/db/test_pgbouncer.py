@@ -161,6 +161,7 @@ async def test_two_workers_ship_an_order_through_it(pooled_url: str, settings: S
     engine.dispose()
 
 
+@pytest.mark.proof
 def test_migrations(bare_database_url: str) -> None:
     """Two processes at once, on connections that are not theirs alone."""
     with pgbouncer(bare_database_url, connections=2) as url:

@@ -208,6 +208,7 @@ async def test_malformed_signals_and_updates(shop: Shop, stranger: Stranger, wai
     await assert_no_task_failed(shop.client.get_workflow_handle(f"ship-{order_id}-1"))
 
 
+@pytest.mark.proof
 async def test_malformed_messages_to_the_child(shop: Shop, stranger: Stranger) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("prepare_package", "malformed-child")
@@ -350,6 +351,7 @@ async def test_a_reason_never_keeps_an_order_from_its_end(shop: Shop, stranger: 
             await assert_no_task_failed(order)
 
 
+@pytest.mark.proof
 async def test_a_hostile_reason_is_kept_as_it_is(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         for number, why in enumerate(PLAIN_BUT_HOSTILE):
@@ -396,6 +398,7 @@ async def test_temporals_own_cancellation_with_a_reason(shop: Shop) -> None:
 # --- addresses -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.proof
 async def test_a_hostile_address_is_kept_as_it_is(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review", "addresses")

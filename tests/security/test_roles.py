@@ -226,6 +226,7 @@ def an_older_home(home: Path) -> None:
     assert sorted(path.name for path in home.glob("password*")) == ["password"]
 
 
+@pytest.mark.proof
 def test_a_home_of_an_older_version_gets_the_two_roles(up: Callable[..., Any], tmp_path: Path) -> None:
     home = tmp_path / "home"
     an_older_home(home)

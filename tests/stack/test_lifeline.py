@@ -111,7 +111,8 @@ def test_nothing_outlives_a_kernel_that_is_killed(kernel: Kernel, stopped: str) 
     assert all(process.is_running() for process in kernel.forked[2:])  # so it was not their end that did it
 
 
-@pytest.mark.parametrize("stopped", everyday("everything", of=["PostgreSQL", "everything"]))
+@pytest.mark.proof
+@pytest.mark.parametrize("stopped", ["PostgreSQL", "everything"])
 def test_what_was_stopped_ends_when_it_is_asked_to(kernel: Kernel, stopped: str) -> None:
     for process in STOPPED[stopped](kernel):
         process.send_signal(signal.SIGSTOP)

@@ -70,6 +70,7 @@ def write(database_url: str, count: int) -> None:
         tx.execute(insert, {"count": count})
 
 
+@pytest.mark.proof
 @needs_root
 def test_a_disk_that_fills_up_is_named_and_nothing_acknowledged_is_lost(
     small_disk: Path, up: Callable[..., Any]

@@ -62,6 +62,7 @@ def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any
     assert not list(home.glob("*.unfinished"))
 
 
+@pytest.mark.proof
 def test_a_start_killed_before_the_roles_have_passwords_is_taken_up_again(
     up: Callable[..., Any], tmp_path: Path
 ) -> None:

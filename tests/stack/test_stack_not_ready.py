@@ -100,6 +100,7 @@ def called(it: Any, name: str) -> list[psutil.Process]:
     return found
 
 
+@pytest.mark.proof
 def test_a_start_that_takes_long_tells_what_it_waits_for(up: Callable[..., Any], tmp_path: Path) -> None:
     """PostgreSQL is stopped here, as a machine that is far too busy would."""
     it = up(tmp_path / "home")

@@ -99,7 +99,12 @@ async def test_what_cannot_be_used_is_said(unusable: str, settings: Settings) ->
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("unusable", [UNUSABLE[0], UNUSABLE[-1]], ids=["file", "toml"], indirect=True)
+@pytest.mark.parametrize(
+    "unusable",
+    [pytest.param(UNUSABLE[0], marks=pytest.mark.proof), UNUSABLE[-1]],
+    ids=["file", "toml"],
+    indirect=True,
+)
 def test_it_is_said_in_one_line(unusable: str, start_worker: Start, environment: dict[str, str]) -> None:
     """By a worker, and by a command."""
     worker = start_worker("order", environment=environment)

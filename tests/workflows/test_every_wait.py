@@ -344,17 +344,19 @@ ANSWERS = {
 
 
 WAYS = (by_signal, by_update, by_temporal)
+# One for each end, charged or not.
+IN_EVERY_WAY = ("review", "prepare_package", "ship_order", "close_order_for_an_update", "close_order_for_a_failure")
 
 
 def cancels() -> Iterator[Any]:
-    """Each place is tried in each way, with and without a worker's cache. `make test` tries each place with the cache,
-    in two ways: by Temporal, and by signal or Update in turns. (The test server does not know that a worker is gone
+    """Each place is tried in each way, with and without a worker's cache. `make test` tries each place once, in the
+    three ways in turns, and each of IN_EVERY_WAY in all of them. (The test server does not know that a worker is gone
     with what it had cached: where one goes, there is none.)"""
     for number, (place, at) in enumerate(WAITS.items()):
         caches = [{}, {"max_cached_workflows": 0}] if "order" in at.workers else [{"max_cached_workflows": 0}]
         for cancel in WAYS:
             for options in caches:
-                repeats = options is not caches[0] or cancel is WAYS[number % 2]
+                repeats = options is not caches[0] or (cancel is not WAYS[number % 3] and place not in IN_EVERY_WAY)
                 marks = [pytest.mark.proof] if repeats else []
                 name = f"{place}-{cancel.__name__}-{'replayed' if options else 'cached'}"
                 yield pytest.param(place, cancel, options, id=name, marks=marks)

@@ -14,7 +14,7 @@ from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.domain import Address, Order, OrderState, Policy, ShippingRequest
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.shipping import ShippingWorkflow
-from tests.support.repeats import everyday
+from tests.support.repeats import everyday, in_proof
 from tests.support.shop import HAPPY_PATH, Handle, Outside, Shop, an_order, until
 
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
@@ -232,11 +232,13 @@ async def test_somebody_elses_payment(shop: Shop) -> None:
     ("signal", "arguments"),
     [
         ("update_address", ["not an address"]),
-        ("update_address", []),
-        ("update_address", [{"address": ""}]),
-        ("cancel_order", [{"why": 1}, 2, 3]),
-        ("dispatch_failed", []),
         ("no_such_signal", []),
+        *in_proof(
+            ("update_address", []),
+            ("update_address", [{"address": ""}]),
+            ("cancel_order", [{"why": 1}, 2, 3]),
+            ("dispatch_failed", []),
+        ),
     ],
 )
 async def test_a_signal_that_makes_no_sense(shop: Shop, signal: str, arguments: list[Any]) -> None:
@@ -250,7 +252,10 @@ async def test_a_signal_that_makes_no_sense(shop: Shop, signal: str, arguments: 
 
 @pytest.mark.parametrize(
     ("update", "arguments"),
-    [("change_address", ["not an address"]), ("change_address", []), ("cancel", [1, 2]), ("no_such_update", [])],
+    [
+        ("change_address", ["not an address"]),
+        *in_proof(("change_address", []), ("cancel", [1, 2]), ("no_such_update", [])),
+    ],
 )
 async def test_an_update_that_makes_no_sense(shop: Shop, update: str, arguments: list[Any]) -> None:
     async with shop.working("order", "shipping"):

@@ -11,6 +11,7 @@ from temporalio.service import RPCError
 
 from order_lifecycle.domain import SHORTEST_ATTEMPT, Address, OrderState, Policy
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.repeats import everyday
 from tests.support.shop import Handle, Shop, until
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
@@ -125,7 +126,9 @@ async def test_the_carrier_is_quicker(shop: Shop) -> None:
         assert (await order.result()).state is OrderState.SHIPPED
 
 
-@pytest.mark.parametrize("end", ["cancelled", "cancelled without a word", "expired", "failed"])
+@pytest.mark.parametrize(
+    "end", everyday("cancelled", "failed", of=["cancelled", "cancelled without a word", "expired", "failed"])
+)
 async def test_approve_when_the_end_is_being_made(shop: Shop, end: str) -> None:
     """Who is told "approved" goes away, and the order would be cancelled all the same."""
     shop.outside.hold("close_order")
