@@ -1,11 +1,11 @@
-# From a bare checkout: `make lab` opens the notebooks, `make test` proves that everything works, `make demo` runs
-# one order in the terminal. `make` alone prints the list. Works with GNU make 3.81 and bash 3.2, as macOS has them.
+# In a new checkout, `make lab` opens the notebooks, `make test` runs the tests, and `make demo` runs one order in the
+# terminal. `make` alone prints all targets. GNU make 3.81 and bash 3.2, which macOS has, are enough.
 #
-#   make lab PYTHON=python3.12        which Python makes .venv (3.11 or newer)
+#   make lab PYTHON=python3.12        the Python that makes .venv (3.11 or newer)
 #   make lab LAB_ARGS='--port 9999'   more options for JupyterLab
-#   make test PYTEST_ARGS='-k store'  more options for pytest (make proof takes them, too)
+#   make test PYTEST_ARGS='-k store'  more options for pytest (also for make proof)
 #   make chaos CHAOS_ARGS='--seed 7'  more options for the chaos run (--help lists them)
-#   make bench BENCH_ARGS='--only one --folder /tmp/bench'  measure this part only, and write it there (--help lists them)
+#   make bench BENCH_ARGS='--only one --folder /tmp/bench'  run this part only, and write to this folder (--help)
 #   make histories HISTORIES_ARGS='shipped'  record these kinds only (--help lists them)
 
 SHELL := bash
@@ -16,9 +16,10 @@ CHAOS_ARGS ?=
 BENCH_ARGS ?=
 HISTORIES_ARGS ?=
 
-# With its commands on the PATH, a notebook's `!order-lifecycle …` and JupyterLab's own terminals use .venv as well.
-# The scripts below reach bash as environment variables, and stay out of what it starts. PYTHONDONTWRITEBYTECODE, which
-# many containers set, too: a worker imports the workflow's module anew for each order, and would compile it each time.
+# PATH has the commands of .venv, so that `!order-lifecycle …` in a notebook and JupyterLab's terminals use them too.
+# The scripts below reach bash as environment variables. The programs that it starts do not get them.
+# Many containers set PYTHONDONTWRITEBYTECODE. A worker imports the workflow's module again for each order, so without a
+# .pyc file it would compile the module each time.
 IN_VENV := env -u PYTHONDONTWRITEBYTECODE -u SETUP -u LAB -u TEST -u PROOF -u PINS -u GOALS -u NAMED_PYTHON -u MAKEFLAGS -u MAKELEVEL PATH="$(CURDIR)/.venv/bin:$$PATH"
 
 .PHONY: help setup lab test proof chaos bench histories demo pins clean
@@ -33,32 +34,32 @@ setup: ## make .venv and install the project with its pinned dependencies
 lab: setup ## open JupyterLab on the notebooks
 	@bash -c "$$LAB"
 
-test: setup ## check style and types, then run every test that can notice a change by itself, notebooks included
+test: setup ## check style and types, then run every test that notices a change by itself, notebooks included
 	@bash -c "$$TEST"
 
 proof: setup ## run the tests that search or repeat: more plans, more orders, more kills (after make test)
 	@bash -c "$$PROOF"
 
-chaos: setup ## run hundreds of orders while workers are killed and servers are stopped (three minutes)
+chaos: setup ## run hundreds of orders while it kills workers and stops servers (three minutes)
 	@$(IN_VENV) .venv/bin/python -m tests.chaos $(CHAOS_ARGS)
 
-bench: setup ## measure everything, and write benchmarks/results/ (long; on a machine that does nothing else)
+bench: setup ## run all benchmarks and write benchmarks/results/ (over an hour, on an idle machine)
 	@$(IN_VENV) .venv/bin/python -m benchmarks $(BENCH_ARGS)
 
-histories: setup ## record anew what the replay tests replay; tests/replay/record.py says when, and when not
+histories: setup ## record the histories of the replay tests again; tests/replay/record.py says when to
 	@$(IN_VENV) .venv/bin/python -m tests.replay.record $(HISTORIES_ARGS)
 
-demo: setup ## run one order in the terminal, from nothing to shipped
+demo: setup ## run one order in the terminal, from its start to shipped
 	@$(IN_VENV) .venv/bin/order-lifecycle demo
 
-pins: ## resolve the dependencies anew and write constraints.txt
+pins: ## resolve the dependencies again and write constraints.txt
 	@bash -c "$$PINS"
 
-clean: ## remove .venv and what tools left behind (orders in .order-lifecycle/ stay)
+clean: ## remove .venv and the caches of tools (orders in .order-lifecycle/ stay)
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Was PYTHON given, on the command line or in the environment? Then it is that one or none.
+# If the user has set PYTHON, on the command line or in the environment, no other Python is tried.
 NAMED_PYTHON := $(if $(filter-out file,$(origin PYTHON)),$(PYTHON))
 GOALS := $(MAKECMDGOALS)
 export NAMED_PYTHON GOALS
@@ -70,7 +71,7 @@ version() { "$$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/
 new_enough() { "$$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 tested() { "$$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 try="$(PYTHON)"
-find_python() { # sets $$python to the interpreter itself, not a shim or another environment's link to it
+find_python() { # sets $$python to the interpreter itself, not to a shim or a link in another environment
     local fits candidate
     for fits in tested new_enough; do
         for candidate in "$$try" $${NAMED_PYTHON:-python3.13 python3.12 python3.11 python3.14 python}; do
@@ -87,9 +88,9 @@ find_python() { # sets $$python to the interpreter itself, not a shim or another
 }
 endef
 
-# The settings of whoever runs this are for other installations (`user = true`, a target folder, other constraints), so
-# pip and uv are told only how packages are reached: an index, a proxy, a folder of wheels. And no module of PYTHONPATH
-# is taken for an installed one.
+# The user's settings for pip and uv are meant for other installations (`user = true`, a target folder, other
+# constraints). So pip and uv get only those that say how to reach packages: an index, a proxy, a folder of wheels.
+# Without PYTHONPATH, no module in it counts as installed.
 define ONLY_THE_NETWORK
 for variable in $${!PYTHON@} UV_CONSTRAINT UV_OVERRIDE UV_BUILD_CONSTRAINT UV_SYSTEM_PYTHON UV_BREAK_SYSTEM_PACKAGES \
     UV_NO_BINARY UV_NO_BINARY_PACKAGE UV_ONLY_BINARY UV_EXCLUDE_NEWER UV_RESOLUTION UV_PRERELEASE UV_REQUIRE_HASHES \
@@ -118,11 +119,12 @@ for (_, name), value in sorted(found.items()):
 }
 endef
 
-# pip's own words go to .venv/install.log and are shown when it fails; the terminal has one line for every 20 packages.
+# The output of pip goes to .venv/install.log. The terminal shows one line for every 20 packages, and the end of the log
+# if the installation fails.
 define SETUP
 $(FIND_PYTHON)
 $(ONLY_THE_NETWORK)
-ready=.venv/.ready # written last, with the folder that the scripts in .venv are made for
+ready=.venv/.ready # written last; it holds the folder that the scripts in .venv are made for
 here() { [ "$$(cat $$ready 2>/dev/null || true)" = "$$PWD" ]; }
 wanted() { [ -z "$$NAMED_PYTHON" ] || [ "$$(version "$$NAMED_PYTHON")" = "$$(version .venv/bin/python)" ]; }
 
@@ -131,12 +133,12 @@ if [ -x .venv/bin/python ] && here && wanted &&
     echo ".venv is up to date"
     exit 0
 fi
-without_news() { # a pinned JupyterLab need not ask whether it may look for news and updates
+without_news() { # JupyterLab is pinned, so it does not ask to look for news and updates
     mkdir -p .venv/share/jupyter/lab/settings
     echo '{"@jupyterlab/apputils-extension:notification": {"checkForUpdates": false, "fetchNews": "false"}}' \
         >.venv/share/jupyter/lab/settings/overrides.json
 }
-# Installed by hand, without a network perhaps; or only the dates of files have changed.
+# The user has installed by hand, perhaps without a network. Or only the dates of files have changed.
 if [ -x .venv/bin/python ] && { [ ! -e $$ready ] || here; } && wanted && new_enough .venv/bin/python &&
     .venv/bin/python .ci/is_complete.py >/dev/null 2>&1; then
     without_news
@@ -151,7 +153,7 @@ if ! { new_enough .venv/bin/python && { [ ! -e $$ready ] || here; } && wanted &&
     find_python
     [ -n "$$uv" ] || "$$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$$python has no venv module: install it (Debian, Ubuntu: apt install python3-venv)," \
-            "or say which Python to use: make $$GOALS PYTHON=/path/to/python3.12"
+            "or choose another Python: make $$GOALS PYTHON=/path/to/python3.12"
     echo "Making .venv with Python $$(version "$$python")"
     rm -rf .venv
     if [ -n "$$uv" ]; then
@@ -184,7 +186,7 @@ else
         tee .venv/install.log | progress
 fi || {
     tail -n 20 .venv/install.log >&2
-    fail "the installation failed; the whole of what was said is in .venv/install.log"
+    fail "the installation failed; .venv/install.log has the whole output"
 }
 
 without_news
@@ -193,7 +195,7 @@ echo "Ready: $$(.venv/bin/python --version) in .venv"
 endef
 export SETUP
 
-# The notebooks' kernel is .venv's Python even where another `python3` kernel is installed for the user.
+# JUPYTER_PREFER_ENV_PATH: the notebooks run on .venv's Python, even if the user has installed another `python3` kernel.
 define LAB
 options=--ip=127.0.0.1
 if [ "$$(id -u)" = 0 ]; then
@@ -240,19 +242,19 @@ pytest -m 'proof or search' --hypothesis-profile=proof $(PYTEST_ARGS)
 endef
 export PROOF
 
-# uv resolves for all Pythons and systems at once, starting from the oldest Python that pyproject.toml allows.
+# uv resolves for all Pythons and systems at once, from the oldest Python that pyproject.toml allows.
 define PINS
 $(FIND_PYTHON)
 find_python
 work=$$(mktemp -d)
 trap 'rm -rf "$$work"' EXIT
-echo "Resolving (with uv, in an environment of its own)"
+echo "Resolving (with uv, in a temporary environment)"
 "$$python" -m venv "$$work/venv"
 "$$work/venv/bin/python" -m pip --disable-pip-version-check --quiet install uv
 "$$work/venv/bin/uv" pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest --extra dev \
     --no-header --no-annotate --output-file "$$work/pins" pyproject.toml >/dev/null
 {
-    echo "# The version of everything that is installed, on every Python and system. Written by \`make pins\`."
+    echo "# The version of every installed package, on every Python and system. Written by \`make pins\`."
     cat "$$work/pins"
 } >"$$work/constraints.txt"
 cp "$$work/constraints.txt" constraints.txt

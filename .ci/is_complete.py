@@ -1,9 +1,10 @@
-"""Exit with 0 if this Python's environment holds the whole project as `make setup` installs it, however it came there.
+"""Exit with 0 if this Python's environment is complete, whoever installed it.
 
     .venv/bin/python .ci/is_complete.py
 
-The project is installed from this folder, and everything that it needs is there, in the version that constraints.txt
-names. So an installation by hand, from a folder of wheels and without a network, is left alone.
+Complete means: the project is installed from this folder, and so is everything that it needs, in the versions that
+constraints.txt names. `make setup` leaves such an environment alone, for example one that you installed from a folder
+of wheels, without a network.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def what_is_wrong() -> str | None:
         return f"{script} is made for another folder"
     pins = [Requirement(line) for line in (TOP / "constraints.txt").read_text().splitlines() if "==" in line]
     wanted = {canonicalize_name(pin.name): pin.specifier for pin in pins if pin.marker is None or pin.marker.evaluate()}
-    # From pyproject.toml as it is now: what was installed may be older.
+    # pyproject.toml may be newer than the metadata of the installed project.
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
     lines = project["dependencies"] + [line for extra in EXTRAS for line in project["optional-dependencies"][extra]]
     todo = [part for line in lines for part in parts(line)]
@@ -52,7 +53,7 @@ def what_is_wrong() -> str | None:
 
 
 def parts(line: str) -> list[tuple[str, str]]:
-    """Return the name of what is required, once without an extra and once for each."""
+    """Return the name of a required package, once without an extra and once with each of its extras."""
     needed = Requirement(line)
     return [(canonicalize_name(needed.name), extra) for extra in ("", *needed.extras)]
 
