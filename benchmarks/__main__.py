@@ -12,7 +12,7 @@ import typer
 
 from benchmarks import budget, counts, profile, reading, set_up, speed, suites
 from benchmarks.report import Report
-from order_lifecycle import process
+from order_lifecycle.stack import process
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -15,9 +15,10 @@ import typer
 from temporalio.worker import Worker
 
 from benchmarks.bare import QUEUES, BareOrder, BareShipping, bare_step
-from order_lifecycle import logs, process
+from order_lifecycle import logs
 from order_lifecycle.client import connect
 from order_lifecycle.settings import Settings
+from order_lifecycle.stack import process
 from order_lifecycle.workers.base import THREADS
 
 

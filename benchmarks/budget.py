@@ -23,7 +23,6 @@ from benchmarks.orders import an_order
 from benchmarks.quantiles import quantile
 from benchmarks.report import Report
 from benchmarks.servers import start_servers
-from order_lifecycle import process
 from order_lifecycle.activities.base import CALL_SHARE
 from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import connect, start_order
@@ -32,6 +31,7 @@ from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import SHORTEST_ATTEMPT, OrderState, Policy
 from order_lifecycle.faults import Faults
+from order_lifecycle.stack import process
 from order_lifecycle.workflows.attempts import ATTEMPTS_IN_BUDGET, BACKOFF
 
 FAIL = HANG = 1 / 3

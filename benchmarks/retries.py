@@ -23,10 +23,10 @@ from temporalio.client import Client
 from benchmarks.bare import QUEUES, STEPS, BareOrder, Plan, Retries
 from benchmarks.quantiles import quantile
 from benchmarks.servers import AS_SHIPPED, start_servers
-from order_lifecycle import process
 from order_lifecycle.activities.base import CALL_SHARE
 from order_lifecycle.client import connect
 from order_lifecycle.faults import Faults, OutsideError, OutsideTimeoutError
+from order_lifecycle.stack import process
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG
 from order_lifecycle.workflows.attempts import BACKOFF
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from order_lifecycle.faults import Faults
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.lab.waiting import wait_here
-from order_lifecycle.lab.world import Process
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG

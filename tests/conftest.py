@@ -26,7 +26,7 @@ from order_lifecycle.settings import Addresses, Settings
 from tests.support.processor_time import ProcessorTime
 
 if TYPE_CHECKING:
-    from order_lifecycle.lab.world import World
+    from order_lifecycle.lab.servers import LabServers
 
 # Gone for this process and for all that it starts, notebooks' kernels included: our settings, and Temporal's own.
 for variable in [name for name in os.environ if name.lower() in Settings.model_fields or name.startswith("TEMPORAL_")]:
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 UP = """
 import json, pathlib, signal, sys
-from order_lifecycle.stack import up
+from order_lifecycle.stack.supervisor import up
 # Whatever the tests were started with: nohup ignores SIGHUP, and a script's & ignores SIGINT.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -94,7 +94,7 @@ class Up:
         **options: Any,
     ) -> None:
         """`folder`: an existing one, its current folder. `before`: what starts its command. `options`: as for
-        order_lifecycle.stack.up."""
+        order_lifecycle.stack.supervisor.up."""
         arguments = json.dumps([home and str(home), {"as_json": True, "lifeline": True, **options}])
         self._said = folder / f"stderr-{uuid.uuid4().hex}"
         with self._said.open("wb") as stderr:
@@ -161,22 +161,22 @@ def running(home: Path | None, folder: Path, **options: Any) -> Iterator[Up]:
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
-    """`up(home, **options)` starts a stack of the test's own (see order_lifecycle.stack.up); it ends with the test."""
+    """`up(home, **options)` starts a stack of the test's own (see stack.supervisor.up); it ends with the test."""
     with ExitStack() as all_of_them:
         yield lambda home, folder=tmp_path, **options: all_of_them.enter_context(running(home, folder, **options))
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[World]:
+def lab_servers() -> Iterator[LabServers]:
     """Servers as a notebook has them, for all tests of a file. What lab.up() writes into the environment is gone at the
     end."""
     from order_lifecycle import lab  # takes a second, which tests without a notebook's servers need not spend
-    from order_lifecycle.lab import world as worlds
+    from order_lifecycle.lab import servers
 
     before = dict(os.environ)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(worlds, "_world", None)
+            patch.setattr(servers, "_servers", None)
             it = lab.up()
             yield it
             it.process.stop()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from order_lifecycle import isolated, process
+from order_lifecycle import isolated
 from order_lifecycle.cli import output
 from order_lifecycle.cli.text_options import STANDARD_INPUT, given
 from order_lifecycle.domain import (
@@ -32,6 +32,7 @@ from order_lifecycle.domain import (
     parse_reason,
 )
 from order_lifecycle.settings import NoServerError, Settings, no_database, usable_home
+from order_lifecycle.stack import process
 from order_lifecycle.visible import visible_lines
 
 if TYPE_CHECKING:

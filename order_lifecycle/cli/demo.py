@@ -12,7 +12,7 @@ from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
-from order_lifecycle.lab.world import World, start_workers, world_apart
+from order_lifecycle.lab.servers import LabServers, separate_servers, start_workers
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -30,12 +30,12 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
         output.write(f"{time.monotonic() - began:6.2f} s  {text}")
 
     say("starting a Temporal server and a PostgreSQL, both empty")
-    with world_apart() as world:
-        say(f"Temporal is at {world.temporal_host}, its Web UI at {world.ui_url}")
+    with separate_servers() as servers:
+        say(f"Temporal is at {servers.temporal_host}, its Web UI at {servers.ui_url}")
         workers = start_workers()
         say("two workers poll their task queues: order-tq and shipping-tq")
         try:
-            await _one_order(world, say, show_table)
+            await _one_order(servers, say, show_table)
         finally:
             for worker in workers:
                 worker.stop()
@@ -43,11 +43,11 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
 
 
 async def _one_order(
-    world: World,
+    servers: LabServers,
     say: Callable[[str], None],
     show_table: Callable[[str, Sequence[dict[str, Any]]], None],
 ) -> None:
-    store = Store(connect_to_database(world.database_url))
+    store = Store(connect_to_database(servers.database_url))
     order = parse_order("abc-001", "123", ITEMS, ADDRESS)
     handle = await start_order(await connect(Settings()), order, Policy())
     say(f"started the workflow {handle.id}")

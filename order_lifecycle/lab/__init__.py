@@ -1,7 +1,6 @@
 """What notebooks import: servers and workers, tables, pictures, waiting, checks of exercises."""
 
 from order_lifecycle.faults import Faults
-from order_lifecycle.lab.beside import as_shipped, time_skipping
 from order_lifecycle.lab.checks.nb00_start_here import check_parts, check_running
 from order_lifecycle.lab.checks.nb01_first_order import check_refused_fields, check_shipped
 from order_lifecycle.lab.checks.nb02_signals import check_cancelled, check_moved
@@ -22,6 +21,8 @@ from order_lifecycle.lab.checks.nb11_in_production import check_counted, check_q
 from order_lifecycle.lab.lessons import builds, promote, start_lesson_worker
 from order_lifecycle.lab.links import link
 from order_lifecycle.lab.replaying import goes_on
+from order_lifecycle.lab.second_server import as_shipped, time_skipping
+from order_lifecycle.lab.servers import doctor, start_worker, start_workers, up
 from order_lifecycle.lab.source import source
 from order_lifecycle.lab.testing import quiet, test_server
 from order_lifecycle.lab.views.attempts import attempts
@@ -33,7 +34,6 @@ from order_lifecycle.lab.views.throughput import throughput
 from order_lifecycle.lab.views.timeline import timeline
 from order_lifecycle.lab.waiting import LabError, wait_for_state, wait_until, watch
 from order_lifecycle.lab.workers import pending, who
-from order_lifecycle.lab.world import doctor, start_worker, start_workers, up
 
 __all__ = [
     "Faults",

@@ -19,8 +19,8 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from order_lifecycle.lab.servers import Process, running_servers, wait_until_it_polls
 from order_lifecycle.lab.waiting import wait_until, watch
-from order_lifecycle.lab.world import Process, here, wait_until_it_polls
 from order_lifecycle.lessons.worker import BUILD, DEPLOYMENT
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
     and wait until it polls its task queue. With `build` it is that version of its deployment, and
     not just any worker. It ends when nothing refers to it any more, so give it a name. Raises
     LabError."""
-    here()
+    running_servers()
     environment = {"DATABASE_OWNER_URL": "", **({BUILD: build} if build else {})}
     worker = Process(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"], environment)
     wait_until_it_polls(worker)

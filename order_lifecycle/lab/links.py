@@ -9,7 +9,7 @@ from temporalio.client import WorkflowHandle
 
 from order_lifecycle.client import namespace
 from order_lifecycle.lab.markup import link_to
-from order_lifecycle.lab.world import here
+from order_lifecycle.lab.servers import running_servers
 from order_lifecycle.settings import Settings
 from order_lifecycle.visible import visible
 
@@ -33,8 +33,10 @@ class Link:
 
 def link(handle: WorkflowHandle[Any, Any] | None = None) -> Link:
     """A link to a workflow in Temporal's Web UI, or to the list of all of them."""
-    world = here()
+    servers = running_servers()
     page = f"/namespaces/{quote(namespace(Settings()), safe='')}/workflows"
     page += f"/{quote(handle.id, safe='')}" if handle else ""
     text = f"{handle.id if handle else 'all workflows'} in the Temporal Web UI"
-    return Link(world.ui_url and world.ui_url + page, text, world.ui_path and world.ui_path + page)
+    return Link(
+        servers.ui_url and servers.ui_url + page, text, servers.ui_path and servers.ui_path + page
+    )

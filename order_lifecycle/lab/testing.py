@@ -14,7 +14,7 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
 
 from order_lifecycle.client import register_search_attributes
-from order_lifecycle.lab.beside import TimeSkipping, time_skipping
+from order_lifecycle.lab.second_server import TimeSkipping, time_skipping
 
 
 def quiet() -> None:

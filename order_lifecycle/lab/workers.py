@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import WorkflowHandle
 
 from order_lifecycle.cli.report import is_running
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,9 +12,10 @@ from typing import Any
 from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
-from order_lifecycle import logs, process
+from order_lifecycle import logs
 from order_lifecycle.client import connect_when_there
 from order_lifecycle.settings import Settings
+from order_lifecycle.stack import process
 
 BUILD = "LESSON_BUILD"  # this worker's build, of the deployment DEPLOYMENT
 DEPLOYMENT = "small-orders"

@@ -1,10 +1,5 @@
 """Start Temporal and PostgreSQL on this machine, wait until they are ready, migrate, and stop them.
 
-Both come as wheels, so pip installs them. They listen on the loopback interface only.
+Both come as wheels, so pip installs them. They listen on the loopback interface only. To import
+this package loads none of it.
 """
-
-from order_lifecycle.stack.server import StackError, StopRequestedError
-from order_lifecycle.stack.stack import Stack
-from order_lifecycle.stack.supervisor import up
-
-__all__ = ["Stack", "StackError", "StopRequestedError", "up"]

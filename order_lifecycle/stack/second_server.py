@@ -16,8 +16,8 @@ from collections.abc import Callable
 from contextlib import closing
 from queue import SimpleQueue
 
-from order_lifecycle.process import end_without_collecting, when_input_ends
 from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.process import end_without_collecting, when_input_ends
 from order_lifecycle.stack.server import (
     POLL_INTERVAL,
     TRANSIENT_ERRORS,

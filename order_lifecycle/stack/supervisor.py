@@ -13,8 +13,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from order_lifecycle import process
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack import process
 from order_lifecycle.stack.postgres import Postgres
 from order_lifecycle.stack.server import StackError, StopRequestedError
 from order_lifecycle.stack.stack import Stack

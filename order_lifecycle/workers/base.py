@@ -19,7 +19,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from order_lifecycle import logs, process
+from order_lifecycle import logs
 from order_lifecycle.activities.base import Activities
 from order_lifecycle.cli import output
 from order_lifecycle.client import connect_when_there, pollers
@@ -27,6 +27,7 @@ from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import BadInputError
 from order_lifecycle.faults import STEPS, Faults
 from order_lifecycle.settings import Settings
+from order_lifecycle.stack import process
 from order_lifecycle.temporal_compat import is_activity
 
 # An activity spends its time waiting: for the outside world, then for the database. A hanging call

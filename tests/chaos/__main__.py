@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from order_lifecycle import process
+from order_lifecycle.stack import process
 from tests.chaos.plan import make_plan
 from tests.chaos.run import chaos
 

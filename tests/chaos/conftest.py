@@ -14,7 +14,7 @@ from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.settings import Addresses, Settings
 from tests.chaos.world import World
 

@@ -13,8 +13,8 @@ import signal
 import sys
 from typing import Any
 
-from order_lifecycle import process
 from order_lifecycle.faults import Faults
+from order_lifecycle.stack import process
 from order_lifecycle.workers.base import WorkerSpec, serve
 from order_lifecycle.workers.order_worker import ORDER
 from order_lifecycle.workers.shipping_worker import SHIPPING

@@ -15,10 +15,10 @@ from typing import Any
 from sqlalchemy import event
 from temporalio import activity
 
-from order_lifecycle import process
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.db.store import Store
 from order_lifecycle.faults import Faults
+from order_lifecycle.stack import process
 from order_lifecycle.workers.base import serve
 from order_lifecycle.workers.order_worker import ORDER
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.stack.postgres import Postgres

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from order_lifecycle.domain import Policy
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.chaos.world import World, until
 

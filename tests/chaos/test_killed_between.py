@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import EventType as Happened
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 
 from order_lifecycle.domain import MOVES, Address, EventType
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.chaos.world import World, until
 from tests.support.repeats import everyday

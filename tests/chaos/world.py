@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowHandle
 from order_lifecycle.client import start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import Order, OrderResult, Policy, parse_order
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.workflows.order import OrderWorkflow
 
 ITEMS = '[{"name": "apple", "qty": 3, "price": 0.10}, {"name": "pear", "qty": 1, "price": 19.99}]'

@@ -21,7 +21,7 @@ from order_lifecycle.db.audit import audit
 from order_lifecycle.db.connection import connect
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import OrderState, Policy
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.workflows.order import OrderWorkflow

@@ -17,7 +17,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from order_lifecycle import process
 from order_lifecycle.cli.app import main
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import (
@@ -31,6 +30,7 @@ from order_lifecycle.domain import (
     parse_reason,
 )
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack import process
 from order_lifecycle.workers.base import command
 from order_lifecycle.workers.order_worker import ORDER
 from tests.support.hostile_input import BYTES, CONTROL, LONG, PLAIN_BUT_HOSTILE, VALUES

@@ -7,12 +7,12 @@ from temporalio.client import Client
 
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
-from order_lifecycle.lab.world import World
+from order_lifecycle.lab.servers import LabServers
 from tests.lab.starting import Handle, Start
 
 
 @pytest.fixture
-async def client(world: World) -> Client:
+async def client(lab_servers: LabServers) -> Client:
     return await connect()
 
 

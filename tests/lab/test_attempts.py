@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from order_lifecycle import lab
-from order_lifecycle.lab.world import Process, World
+from order_lifecycle.lab.servers import LabServers, Process
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.lab.starting import Start
 
@@ -26,7 +26,7 @@ FAILED = [
 
 
 @pytest.fixture(scope="module")
-def workers(world: World) -> Iterator[list[Process]]:
+def workers(lab_servers: LabServers) -> Iterator[list[Process]]:
     both = list(lab.start_workers(UNLUCKY))
     yield both
     for worker in both:

@@ -9,13 +9,13 @@ from temporalio.client import Client
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from order_lifecycle import lab
-from order_lifecycle.lab.beside import TimeSkipping
-from order_lifecycle.lab.world import World
+from order_lifecycle.lab.second_server import TimeSkipping
+from order_lifecycle.lab.servers import LabServers
 from tests.lab.starting import Start
 
 
 @pytest.fixture
-def skipping(world: World) -> Iterator[TimeSkipping]:
+def skipping(lab_servers: LabServers) -> Iterator[TimeSkipping]:
     server = lab.time_skipping()
     workers = lab.start_workers(at=server)
     yield server

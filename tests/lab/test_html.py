@@ -11,8 +11,8 @@ from order_lifecycle import jupyter, lab
 from order_lifecycle.client import start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
 from order_lifecycle.lab.checks.base import Check
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.lab.views.pictures import Picture
-from order_lifecycle.lab.world import World
 from order_lifecycle.workflows.order import OrderWorkflow
 
 HOSTILE = "<img src=x onerror=alert(1)>\"'&"
@@ -35,7 +35,7 @@ def test_what_a_check_says_is_no_markup() -> None:
     assert not hasattr(check, "_repr_markdown_")
 
 
-async def test_a_hostile_order(world: World, client: Client) -> None:
+async def test_a_hostile_order(lab_servers: LabServers, client: Client) -> None:
     """In a table, in a timeline and in the link to the Web UI."""
     order = Order(
         id="hostile",

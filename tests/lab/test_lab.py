@@ -10,12 +10,12 @@ import pytest
 
 from order_lifecycle import lab
 from order_lifecycle.domain import OrderState
-from order_lifecycle.lab import world as worlds
+from order_lifecycle.lab import servers
 
 
 @pytest.fixture(autouse=True)
-def no_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worlds, "_world", None)
+def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "_servers", None)
 
 
 @pytest.mark.parametrize("state", OrderState)

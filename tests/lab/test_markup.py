@@ -59,8 +59,8 @@ def test_a_check_shows_it_as_text(text: str) -> None:
 
 @pytest.mark.parametrize("text", PAYLOADS)
 def test_a_link_leads_to_that_workflow_and_nowhere_else(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = SimpleNamespace(ui_url="http://127.0.0.1:8233", ui_path="/user/me/proxy/absolute/8233")
-    monkeypatch.setattr(links, "here", lambda: world)
+    servers = SimpleNamespace(ui_url="http://127.0.0.1:8233", ui_path="/user/me/proxy/absolute/8233")
+    monkeypatch.setattr(links, "running_servers", lambda: servers)
     handle: Any = SimpleNamespace(id=text)
     it = link(handle)
     seen = Seen(it._repr_html_())

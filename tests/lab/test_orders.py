@@ -13,14 +13,14 @@ import pytest
 from order_lifecycle import lab
 from order_lifecycle.domain import EventType
 from order_lifecycle.faults import Faults, OutsideError
+from order_lifecycle.lab.servers import LabServers, Process
 from order_lifecycle.lab.views.tables import store
-from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.lab.starting import Start
 
 
 @pytest.fixture(scope="module")
-def order_worker(world: World) -> Iterator[Process]:
+def order_worker(lab_servers: LabServers) -> Iterator[Process]:
     worker = lab.start_worker("order")
     yield worker
     if worker.alive:
@@ -28,7 +28,7 @@ def order_worker(world: World) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def shipping_worker(world: World) -> Iterator[Process]:
+def shipping_worker(lab_servers: LabServers) -> Iterator[Process]:
     worker = lab.start_worker("shipping")
     yield worker
     worker.stop()
@@ -125,7 +125,9 @@ def works(seed: int, attempt: int) -> bool:
     return False
 
 
-async def test_a_step_that_failed_shows_how_often_and_why(world: World, order_worker: Process, start: Start) -> None:
+async def test_a_step_that_failed_shows_how_often_and_why(
+    lab_servers: LabServers, order_worker: Process, start: Start
+) -> None:
     order_worker.stop()
     # fails twice, and then works
     seed = next(seed for seed in range(1000) if [works(seed, attempt) for attempt in (1, 2, 3)] == [False, False, True])
@@ -146,7 +148,7 @@ async def test_a_step_that_failed_shows_how_often_and_why(world: World, order_wo
     worker.stop()
 
 
-async def test_the_sum_of_the_refunds_is_checked_and_the_typical_mistake_is_told(world: World) -> None:
+async def test_the_sum_of_the_refunds_is_checked_and_the_typical_mistake_is_told(lab_servers: LabServers) -> None:
     amounts = [row["amount"] for row in store().rows("payments")]
     refunded = sum(row["amount"] for row in store().rows("payments") if row["status"] == "refunded")
     assert amounts
@@ -156,25 +158,25 @@ async def test_the_sum_of_the_refunds_is_checked_and_the_typical_mistake_is_told
     assert "is not it" in lab.check_refunds(Decimal(1)).text
 
 
-def test_every_event_can_be_shown(world: World) -> None:
+def test_every_event_can_be_shown(lab_servers: LabServers) -> None:
     assert set(lab.table("events")["type"]) <= set(EventType)
 
 
-def test_a_second_call_of_up_answers_with_the_world_that_there_is(world: World) -> None:
-    assert lab.up() is world
-    assert "Temporal at 127.0.0.1:" in repr(world)
+def test_a_second_call_of_up_answers_with_the_running_servers(lab_servers: LabServers) -> None:
+    assert lab.up() is lab_servers
+    assert "Temporal at 127.0.0.1:" in repr(lab_servers)
 
 
-async def test_the_doctor_finds_the_servers(world: World) -> None:
+async def test_the_doctor_finds_the_servers(lab_servers: LabServers) -> None:
     assert "ok       PostgreSQL" in await lab.doctor()
 
 
-def test_a_worker_that_cannot_start_says_why(world: World) -> None:
+def test_a_worker_that_cannot_start_says_why(lab_servers: LabServers) -> None:
     with pytest.raises(lab.LabError, match="ended with exit status 2"):
         lab.start_worker("order", lab.Faults(fail=2))
 
 
-def test_what_is_checked_of_workers(world: World) -> None:
+def test_what_is_checked_of_workers(lab_servers: LabServers) -> None:
     worker = lab.start_worker("order")
     assert lab.check_running(worker).ok
     worker.kill()

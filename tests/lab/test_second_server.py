@@ -15,8 +15,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from order_lifecycle import lab
 from order_lifecycle.client import start_order
 from order_lifecycle.domain import Address, Item, Order, OrderState, Policy
+from order_lifecycle.lab.servers import LabServers, Process
 from order_lifecycle.lab.waiting import wait_here
-from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import in_proof
 
@@ -41,7 +41,7 @@ def test_nothing_of_it_is_left(kind: str, way: str) -> None:
     wait_here(lambda: not any(each.is_running() for each in below), "its server to end", 10)
 
 
-async def test_three_days_are_skipped_and_the_review_has_expired(world: World) -> None:
+async def test_three_days_are_skipped_and_the_review_has_expired(lab_servers: LabServers) -> None:
     skipping = lab.time_skipping()
     worker = lab.start_worker("order", at=skipping)
     client = await Client.connect(skipping.temporal_host, data_converter=pydantic_data_converter)

@@ -24,9 +24,9 @@ from order_lifecycle import lab
 from order_lifecycle.db.store import connect
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, Policy
 from order_lifecycle.faults import Faults, OutsideTimeoutError
+from order_lifecycle.lab.servers import LabServers, Process
 from order_lifecycle.lab.views.history import Span
 from order_lifecycle.lab.views.tables import store
-from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.lab.starting import Handle, Start
 
@@ -72,7 +72,7 @@ async def test_an_order_that_nobody_has_received_is_told_from_one_that_was_never
     await handle.terminate()
 
 
-async def test_an_attempt_whose_worker_was_killed_takes_its_time_out(world: World, start: Start) -> None:
+async def test_an_attempt_whose_worker_was_killed_takes_its_time_out(lab_servers: LabServers, start: Start) -> None:
     first = lab.start_worker("order", PROVIDER)
     handle = await start(LOST, ONE_SECOND)
     await handle.signal(OrderWorkflow.approve_order)
@@ -112,7 +112,7 @@ async def test_an_attempt_whose_worker_was_killed_takes_its_time_out(world: Worl
 
 
 @pytest.fixture(scope="module")
-def order_worker(world: World) -> Iterator[Process]:
+def order_worker(lab_servers: LabServers) -> Iterator[Process]:
     worker = lab.start_worker("order", PROVIDER)
     yield worker
     worker.stop()
@@ -183,7 +183,7 @@ def test_the_first_charge_of_the_orders_that_notebook_06_catches_hangs(order_id:
     assert first_charge_hangs(int(provider[2]), order_id, float(provider[1]))
 
 
-def test_a_lesson_that_does_not_exist_has_no_worker(world: World) -> None:
+def test_a_lesson_that_does_not_exist_has_no_worker(lab_servers: LabServers) -> None:
     with pytest.raises(lab.LabError, match=r"(?s)no_such worker to poll its queue: it ended.*No module named"):
         lab.start_lesson_worker("no_such")
 
@@ -298,13 +298,15 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_step_that_is_safe_to_repeat(world: World, give_points: Callable[[str, int], object], says: str) -> None:
+def test_a_step_that_is_safe_to_repeat(
+    lab_servers: LabServers, give_points: Callable[[str, int], object], says: str
+) -> None:
     said = lab.check_safe_to_repeat(give_points).text
     assert says in said
     assert said.startswith("✓") or "Hint: " in said
 
 
-def test_how_often_an_order_was_tried(world: World) -> None:
+def test_how_often_an_order_was_tried(lab_servers: LabServers) -> None:
     def ended(order_id: str, tries: int, end: OrderState | None = OrderState.FAILED) -> str:
         item = Item(name="apple", qty=1, price="1.00")  # type: ignore[arg-type]
         address = Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210")
@@ -409,7 +411,7 @@ def test_a_race_between_a_step_and_a_cancel(race: Any, says: str) -> None:
     assert said.startswith("✓") or "Hint: " in said
 
 
-def test_a_column_instead_of_its_sum(world: World) -> None:
+def test_a_column_instead_of_its_sum(lab_servers: LabServers) -> None:
     refunded = lab.table("payments").query("status == 'refunded'")["amount"]
     assert "That is no number, but Series. Hint: `.sum()`" in lab.check_refunds(refunded).text
     assert "no number" not in lab.check_refunds(refunded.sum()).text

@@ -1,5 +1,5 @@
 """The exercises of notebooks 00 to 03, and one of 05: what is right, and each of the ways to be wrong, told apart in a
-real world."""
+real lab."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderResult, Policy
 from order_lifecycle.lab.checks.nb00_start_here import DUTIES, PARTS
+from order_lifecycle.lab.servers import LabServers, Process
 from order_lifecycle.lab.views.tables import owner as lab_owner
 from order_lifecycle.lab.views.tables import store as lab_store
-from order_lifecycle.lab.world import Process, World
 from order_lifecycle.workflows.order import OrderWorkflow
 
 LAKE, HILL = (Address(address=street, city="Columbus", state="OH", zipcode="43210") for street in ("1 Lake", "2 Hill"))
 
 
 @pytest.fixture(scope="module")
-def worker(world: World) -> Iterator[Process]:
+def worker(lab_servers: LabServers) -> Iterator[Process]:
     """An order worker."""
     worker = lab.start_worker("order")
     yield worker

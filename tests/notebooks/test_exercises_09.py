@@ -15,9 +15,9 @@ from temporalio.worker import Replayer
 from temporalio.workflow import NondeterminismError
 
 from order_lifecycle import lab
-from order_lifecycle.lab import world as worlds
+from order_lifecycle.lab import servers
 from order_lifecycle.lab.checks import nb09_testing
-from order_lifecycle.lab.world import World
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.lessons.small_orders import SilenceIsConsent, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.notebooks.rules import TOP
@@ -128,7 +128,7 @@ async def never_charged(workflow):
 """
 
 
-def test_a_test_that_does_not_ask_how_the_order_ended(world: World) -> None:
+def test_a_test_that_does_not_ask_how_the_order_ended(lab_servers: LabServers) -> None:
     """It fails with each of the workflows that charge, and passes with the one that walks away."""
     code = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
     imports, of_an_order, mock, mocked = code[:4]
@@ -263,13 +263,13 @@ def test_a_module_that_no_worker_can_use(code: object, says: str) -> None:
         ),
     ],
 )
-def test_a_workflow_for_a_parcel_that_comes_back(world: World, code: str, says: str) -> None:
+def test_a_workflow_for_a_parcel_that_comes_back(lab_servers: LabServers, code: str, says: str) -> None:
     said = str(lab.check_return(code))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
 
 
 def test_without_servers_the_check_says_so_and_blames_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worlds, "_world", None)
+    monkeypatch.setattr(servers, "_servers", None)
     with pytest.raises(lab.LabError, match="no servers yet"):
         lab.check_return(RIGHT)

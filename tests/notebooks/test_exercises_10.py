@@ -8,11 +8,11 @@ from temporalio.client import Client
 
 from order_lifecycle import lab
 from order_lifecycle.lab.checks.nb10_changing_running_code import CHANGES
-from order_lifecycle.lab.world import World
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.lessons.deploy import QUEUE
 from tests.notebooks.rules import TOP
 
-pytestmark = pytest.mark.usefixtures("world")
+pytestmark = pytest.mark.usefixtures("lab_servers")
 
 STEP = "await workflow.execute_activity(deploy.pack, order_id, start_to_close_timeout=limit)"
 
@@ -77,8 +77,8 @@ def test_the_patch(lines: object, says: str) -> None:
     assert said.startswith("✓") or "Hint: " in said
 
 
-async def test_the_build_of_an_order(world: World) -> None:
-    client = await Client.connect(world.temporal_host)
+async def test_the_build_of_an_order(lab_servers: LabServers) -> None:
+    client = await Client.connect(lab_servers.temporal_host)
 
     async def buy(order_id: str) -> None:
         await client.start_workflow("SmallOrder", order_id, id=order_id, task_queue=QUEUE)

@@ -1,4 +1,4 @@
-"""The exercises of notebook 11: what is right, and each of the ways to be wrong, told apart in a real world."""
+"""The exercises of notebook 11: what is right, and each of the ways to be wrong, told apart in a real lab."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
 from order_lifecycle.lab.checks.nb11_in_production import CLOUD
+from order_lifecycle.lab.servers import LabServers, Process
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
-from order_lifecycle.lab.world import Process, World
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -22,7 +22,7 @@ WAITING = "OrderState = 'awaiting_review'"
 
 
 @pytest.fixture(scope="module")
-def worker(world: World) -> Iterator[Process]:
+def worker(lab_servers: LabServers) -> Iterator[Process]:
     """An order worker whose calls fail now and then."""
     worker = lab.start_worker("order", lab.Faults(fail=0.5, seed=3), metrics=True)
     yield worker

@@ -16,13 +16,13 @@ from tests.support.repeats import everyday
 
 BEGIN = """
 from order_lifecycle import lab
-world = lab.up()
+servers = lab.up()
 worker = lab.start_worker("order")
 """
 
 
 @contextmanager
-def kernel_with_a_world() -> Iterator[Kernel]:
+def kernel_with_servers() -> Iterator[Kernel]:
     with kernel() as it:
         it.right(BEGIN)
         assert "order_lifecycle up" in names(it.started())
@@ -34,7 +34,7 @@ def kernel_with_a_world() -> Iterator[Kernel]:
 @pytest.fixture(scope="module")
 def begun() -> Iterator[Kernel]:
     """One kernel, with servers and a worker, for all tests but those that need one that is new."""
-    with kernel_with_a_world() as it:
+    with kernel_with_servers() as it:
         yield it
 
 
@@ -138,7 +138,7 @@ def test_an_interrupt_ends_the_cell_and_nothing_else(begun: Kernel, before: str,
     assert (reply["status"], reply["ename"]) in [("error", "KeyboardInterrupt"), ("error", "CancelledError")]
     assert all(process.is_running() for process in started)
     begun.right("assert set(threading.enumerate()) <= threads")
-    begun.right("assert worker.alive and world.alive and len(lab.table('orders')) == 0")
+    begun.right("assert worker.alive and servers.alive and len(lab.table('orders')) == 0")
     begun.right("print(await lab.doctor())")
 
 
@@ -169,7 +169,7 @@ def test_nothing_is_left_of_a_kernel_that_is_shut_down_in_the_middle(begun: Kern
 
 
 def test_a_restart_gives_an_empty_world_and_a_kill_leaves_nothing() -> None:
-    with kernel_with_a_world() as it:
+    with kernel_with_servers() as it:
         before = it.started()
         it.send_and_see(WAITING)
         it.manager.restart_kernel(now=False)

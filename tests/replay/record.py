@@ -26,13 +26,13 @@ from temporalio.client import (
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
-from order_lifecycle import process
 from order_lifecycle.client import start_order
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import Address, Policy
 from order_lifecycle.settings import Addresses, Settings
-from order_lifecycle.stack import Stack
+from order_lifecycle.stack import process
+from order_lifecycle.stack.stack import Stack
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.records import LATE_ONE_BY_ONE
 from tests.replay.recorded import ENDS, HISTORIES, WHY, as_text, end_of

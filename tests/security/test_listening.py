@@ -20,7 +20,7 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 
 TOP = Path(__file__).parents[2]
 

@@ -29,7 +29,7 @@ from order_lifecycle.cli import app as cli
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.url import for_people
 from order_lifecycle.domain import BadInputError, OrderState, Policy, parse_order
-from order_lifecycle.lab.world import Process, World
+from order_lifecycle.lab.servers import LabServers, Process
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import everyday
@@ -304,10 +304,10 @@ def test_no_object_shows_it(tmp_path: Path) -> None:
     addresses = Addresses(temporal_host="h:1", ui_url=None, database_url=address, home=str(tmp_path))
     process = Process("nothing", ["this"])
     before = {"DATABASE_URL": address}
-    world = World(**addresses.model_dump(), process=process, before=before, given=False)
+    lab_servers = LabServers(**addresses.model_dump(), process=process, before=before, given=False)
     process.kill()
     settings = Settings(database_url=SecretStr(address))
-    for shown in (addresses, world, settings, settings.resolved(), [addresses], {"world": world}):
+    for shown in (addresses, lab_servers, settings, settings.resolved(), [addresses], {"servers": lab_servers}):
         assert PASSWORD not in f"{shown} {shown!r} {shown!s}"
     assert PASSWORD not in settings.model_dump_json()
     assert json.loads(addresses.model_dump_json())["database_url"] == address  # as `up --json` tells it

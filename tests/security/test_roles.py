@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import EventType, OrderState, parse_order
-from order_lifecycle.lab.world import World, start_worker
+from order_lifecycle.lab.servers import LabServers, start_worker
 from order_lifecycle.settings import Addresses
 
 TOP = Path(__file__).parents[2]
@@ -205,7 +205,7 @@ from alembic import command
 from alembic.config import Config
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import parse_order
-from order_lifecycle.stack import Stack
+from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.migrate import MIGRATIONS
 with Stack(pathlib.Path(sys.argv[1])) as addresses:
     config = Config(attributes={"database_url": addresses.database_url})
@@ -277,15 +277,15 @@ home.close()
 """
 
 
-def test_workers_get_the_address_of_the_application_alone(world: World) -> None:
+def test_workers_get_the_address_of_the_application_alone(lab_servers: LabServers) -> None:
     """A notebook has both, for `alembic` in a cell; what it starts to work on orders has not."""
-    assert os.environ["DATABASE_OWNER_URL"] == world.database_owner_url
+    assert os.environ["DATABASE_OWNER_URL"] == lab_servers.database_owner_url
     worker = start_worker("order")
     theirs = psutil.Process(worker.pid).environ()
-    password = make_url(world.database_owner_url or "").password
+    password = make_url(lab_servers.database_owner_url or "").password
     assert password
     assert [name for name, value in theirs.items() if password in value] == []
-    assert theirs["DATABASE_URL"] == world.database_url
+    assert theirs["DATABASE_URL"] == lab_servers.database_url
     worker.stop()
 
 

@@ -34,7 +34,7 @@ PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child=SIG
 UP = """
 import sys
 from pathlib import Path
-from order_lifecycle.stack import up
+from order_lifecycle.stack.supervisor import up
 sys.exit(up(Path(sys.argv[1]), as_json=True))
 """
 

@@ -23,7 +23,7 @@ import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
 from order_lifecycle import lab
 
-world = lab.up()
+servers = lab.up()
 worker = lab.start_worker("order")
 fork = multiprocessing.get_context("fork")
 pool = fork.Pool(1)
@@ -34,7 +34,7 @@ one.start()
 if not (child := os.fork()):
     time.sleep(300)
 forked = [pool.apply(os.getpid), executor.submit(os.getpid).result(), one.pid, child]
-print(world.process.pid, worker.pid, *forked, flush=True)
+print(servers.process.pid, worker.pid, *forked, flush=True)
 for line in sys.stdin:
     exec(line)
     print("done", flush=True)
@@ -116,7 +116,7 @@ def test_nothing_outlives_a_kernel_that_is_killed(kernel: Kernel, stopped: str) 
 def test_what_was_stopped_ends_when_it_is_asked_to(kernel: Kernel, stopped: str) -> None:
     for process in STOPPED[stopped](kernel):
         process.send_signal(signal.SIGSTOP)
-    kernel.run("world.process.stop(); worker.stop()")
+    kernel.run("servers.process.stop(); worker.stop()")
     _, alive = psutil.wait_procs(kernel.started, timeout=10)
     assert alive == []
 

@@ -18,12 +18,12 @@ from sqlalchemy import make_url
 import order_lifecycle
 from order_lifecycle.db.errors import why_unusable
 from order_lifecycle.db.store import connect
-from order_lifecycle.lab import start_worker
+from order_lifecycle.lab import servers, start_worker
 from order_lifecycle.lab import up as lab_up
-from order_lifecycle.lab import world as worlds
 from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.settings import Addresses, Settings
-from order_lifecycle.stack import Stack, StackError
+from order_lifecycle.stack.server import StackError
+from order_lifecycle.stack.stack import Stack
 from tests.support.repeats import everyday
 
 # Each breaks a connection by libpq 17 to a server without TLS whose URL names host, port, user, password and database.
@@ -176,15 +176,15 @@ def test_nothing_that_is_set_and_no_file_in_the_folder_changes_a_demo(of_a_learn
 
 def test_a_notebook_beside_a_file_random_py(of_a_learner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     harmful = HARMFUL | OF_PYTHON | OF_DEBUGGING
-    for name in [*worlds.ADDRESSES, *harmful]:  # the addresses, because lab.up() sets them
+    for name in [*servers.ADDRESSES, *harmful]:  # the addresses, because lab.up() sets them
         monkeypatch.setenv(name, harmful.get(name, ""))
-    monkeypatch.setattr(worlds, "_world", None)
+    monkeypatch.setattr(servers, "_servers", None)
     monkeypatch.chdir(of_a_learner)
-    world = lab_up()
-    can_connect(world.database_url)
+    lab_servers = lab_up()
+    can_connect(lab_servers.database_url)
     with connect(os.environ["DATABASE_URL"]).connect():
         start_worker("shipping").stop()
-    world.process.stop()
+    lab_servers.process.stop()
 
 
 def test_the_message_shows_what_was_read_in_place_of_the_addresses(
@@ -194,7 +194,7 @@ def test_the_message_shows_what_was_read_in_place_of_the_addresses(
     talks.write_text(f'#!/bin/sh\necho "Welcome to this Python!"\nexec "{sys.executable}" "$@"\n')
     talks.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(talks))
-    monkeypatch.setattr(worlds, "_world", None)
+    monkeypatch.setattr(servers, "_servers", None)
     with pytest.raises(LabError, match="the first line was 'Welcome to this Python!'"):
         lab_up()
 

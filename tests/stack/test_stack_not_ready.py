@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.lab.waiting import LabError
-from order_lifecycle.lab.world import Process
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import PASSWORD_FILES
 from order_lifecycle.stack.server import READY_TIMEOUT, Ports, StackError

@@ -18,7 +18,8 @@ SECONDS = 25  # after which no more are started, on a slow machine
 MANY = """
 import os, sys, time
 from temporalio.client import Client
-from order_lifecycle import client, process
+from order_lifecycle import client
+from order_lifecycle.stack import process
 
 async def main():
     there = await Client.connect(sys.argv[1])
@@ -43,7 +44,7 @@ print(len(statuses), [status for status in statuses if status])
 NESTED = """
 import asyncio, sys
 from temporalio.client import Client
-from order_lifecycle import process
+from order_lifecycle.stack import process
 
 async def inner():
     client = await Client.connect(sys.argv[1])
@@ -60,7 +61,7 @@ print(asyncio.run(outer()))
 # What refers to itself is only found by the garbage collector.
 GARBAGE = """
 import gc, sys
-from order_lifecycle import process
+from order_lifecycle.stack import process
 
 class Cycle:
     def __init__(self):

@@ -13,10 +13,9 @@ import pytest
 from pydantic import SecretStr
 
 from order_lifecycle.client import connect
-from order_lifecycle.lab import as_shipped, up
+from order_lifecycle.lab import as_shipped, servers, up
 from order_lifecycle.lab import start_worker as start_lab_worker
-from order_lifecycle.lab import world as worlds
-from order_lifecycle.lab.world import World
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.settings import OURS, Addresses, Settings
 from order_lifecycle.stack.stack import Stack
 from tests.support.worker_process import WorkerProcess
@@ -75,7 +74,7 @@ def test_an_address_that_was_set_is_not_ours(stack: Addresses, monkeypatch: pyte
     assert (found.ours, found.temporal_namespace) == (False, "orders.a1b2c")
 
 
-async def test_a_notebook(world: World) -> None:
+async def test_a_notebook(lab_servers: LabServers) -> None:
     """Its own cells, its workers, the commands in it, and a second server."""
     worker = start_lab_worker("order")
     client = await connect()
@@ -97,7 +96,7 @@ async def test_a_notebook(world: World) -> None:
 async def test_a_second_server_beside_one_that_was_given(
     stack: Addresses, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worlds, "_world", None)
+    monkeypatch.setattr(servers, "_servers", None)
     for name, value in {"TEMPORAL_HOST": stack.temporal_host, "DATABASE_URL": database_url}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv(OURS, "")  # so that it is gone afterwards

@@ -22,7 +22,7 @@ from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import Address, OrderState
 from order_lifecycle.settings import Addresses, Settings
-from order_lifecycle.stack import Stack
+from order_lifecycle.stack.stack import Stack
 from order_lifecycle.workflows import records
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.records import LATE_ONE_BY_ONE, LONGEST_LINE

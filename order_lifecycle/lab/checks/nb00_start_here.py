@@ -7,7 +7,7 @@ from typing import Any
 from order_lifecycle.lab.checks.base import (
     Check,
 )
-from order_lifecycle.lab.world import Process
+from order_lifecycle.lab.servers import Process
 
 PARTS = ("workflow", "activity", "server", "worker", "client", "PostgreSQL")
 # Each duty, whose it is, and a hint.

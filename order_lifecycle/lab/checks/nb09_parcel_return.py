@@ -15,13 +15,13 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from order_lifecycle.lab.beside import TimeSkipping, time_skipping
 from order_lifecycle.lab.checks.base import Check
 from order_lifecycle.lab.checks.nb10_changing_running_code import steps_of
 from order_lifecycle.lab.checks.temporary_module import module_of
 from order_lifecycle.lab.replaying import what_stops
+from order_lifecycle.lab.second_server import TimeSkipping, time_skipping
+from order_lifecycle.lab.servers import running_servers
 from order_lifecycle.lab.waiting import LabError, in_a_loop_of_its_own, wait_until
-from order_lifecycle.lab.world import here
 from order_lifecycle.lessons.returns import refund
 from order_lifecycle.temporal_compat import is_workflow
 
@@ -112,7 +112,7 @@ def _server(database_url: str) -> TimeSkipping:
 
 
 async def _lives_of(workflow: type) -> str | None:
-    server = _server(here().database_url)
+    server = _server(running_servers().database_url)
     client = await Client.connect(server.temporal_host)
     parcels: list[Return] = []
     queue = f"returns-{next(_numbers)}"

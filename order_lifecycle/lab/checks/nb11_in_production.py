@@ -15,10 +15,10 @@ from temporalio.service import RPCError
 from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.domain import BadInputError
 from order_lifecycle.lab.checks.base import Check
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.lab.views.attempts import failed_attempts
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
-from order_lifecycle.lab.world import Process
 from order_lifecycle.settings import Settings
 
 # Where the company of the last exercise has its Temporal.

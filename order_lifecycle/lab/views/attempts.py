@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.lab.views.history import Span
-from order_lifecycle.lab.world import Process
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.lab.waiting import LabError
-from order_lifecycle.lab.world import Process
 
 if TYPE_CHECKING:
     import pandas as pd

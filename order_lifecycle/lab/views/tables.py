@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from order_lifecycle.db.models import Base
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import Address
+from order_lifecycle.lab.servers import running_servers
 from order_lifecycle.lab.waiting import LabError
-from order_lifecycle.lab.world import here
 from order_lifecycle.visible import visible
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def state_of(order_id: str) -> str | None:
 
 def store() -> Store:
     """The store of this notebook's database."""
-    return _store(here().database_url)
+    return _store(running_servers().database_url)
 
 
 def owner() -> Engine:
     """An engine for the role that owns the tables, where a check makes or empties one."""
-    world = here()
-    return _store(world.database_owner_url or world.database_url).engine
+    servers = running_servers()
+    return _store(servers.database_owner_url or servers.database_url).engine
 
 
 @cache

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowHandle
 
+from order_lifecycle.lab.servers import Process
 from order_lifecycle.lab.views.attempts import each_attempt, failed_attempts
 from order_lifecycle.lab.views.history import Span, in_words, spans
 from order_lifecycle.lab.views.pictures import BLUE, FAINT, GROUND, INK, ORANGE, PALE, RED, Picture
-from order_lifecycle.lab.world import Process
 from order_lifecycle.visible import visible
 
 if TYPE_CHECKING:

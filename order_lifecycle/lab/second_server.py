@@ -15,8 +15,8 @@ from google.protobuf.empty_pb2 import Empty
 from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.client import Client
 
+from order_lifecycle.lab.servers import Process, is_ours, running_servers
 from order_lifecycle.lab.waiting import LabError, watch
-from order_lifecycle.lab.world import Process, here, is_ours
 
 SKIP_TIMEOUT = 15.0  # s; it takes a moment
 
@@ -25,7 +25,7 @@ class SecondServer:
     """`temporal_host` is its address."""
 
     def __init__(self, kind: Literal["time-skipping", "as-shipped"]) -> None:
-        here()
+        running_servers()
         self._kind = kind
         self.process = Process(f"{kind} server", ["order_lifecycle.stack.second_server", kind])
         self.temporal_host = self.process.first_line(timeout=60).strip()

@@ -25,12 +25,12 @@ from order_lifecycle.faults import Faults
 from order_lifecycle.jupyter import PORT, proxied_path
 from order_lifecycle.lab.markup import show_frames_as_text
 from order_lifecycle.lab.waiting import LabError, wait_here, wake_for_signals
-from order_lifecycle.process import end_without_collecting, hold
 from order_lifecycle.settings import OURS, Addresses, Settings
+from order_lifecycle.stack.process import end_without_collecting, hold
 from order_lifecycle.stack.server import Ports
 
 if TYPE_CHECKING:
-    from order_lifecycle.lab.beside import SecondServer
+    from order_lifecycle.lab.second_server import SecondServer
 
 
 class Process:
@@ -143,7 +143,7 @@ def _text(file: IO[str]) -> str:
 ADDRESSES = ("TEMPORAL_HOST", "DATABASE_URL", "DATABASE_OWNER_URL", "TEMPORAL_UI_URL", OURS)
 
 
-class World(Addresses):
+class LabServers(Addresses):
     """Where this notebook's servers are."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -158,28 +158,28 @@ class World(Addresses):
         return self.given or self.process.alive
 
     def __repr__(self) -> str:
-        return f"<world: Temporal at {self.temporal_host}>"
+        return f"<servers: Temporal at {self.temporal_host}>"
 
 
-_world: World | None = None
+_servers: LabServers | None = None
 
 
-def up() -> World:
+def up() -> LabServers:
     """Start a Temporal server and a PostgreSQL for this notebook alone, both empty, and wait until
     they are ready.
 
     With TEMPORAL_HOST and DATABASE_URL set, those servers are used, and nothing in them is cleared.
-    A second call answers with the world that there is. The addresses go to the environment of this
-    process too, so that `!order-lifecycle …` in a cell finds them. Raises LabError.
+    A second call returns the servers that are already running. The addresses also go to the
+    environment of this process, so that `!order-lifecycle …` in a cell finds them. Raises LabError.
     """
-    global _world
+    global _servers
     wake_for_signals()
     show_frames_as_text()
-    if _world is not None and _world.alive:
-        return _world
+    if _servers is not None and _servers.alive:
+        return _servers
     end_without_collecting()
-    if _world is not None:  # it has ended, and its addresses with it
-        for name, value in _world.before.items():
+    if _servers is not None:  # it has ended, and its addresses with it
+        for name, value in _servers.before.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
@@ -194,7 +194,7 @@ def up() -> World:
     addresses = _addresses(process)
     if not given.database_url:
         forget_libpq()
-    _world = World(
+    _servers = LabServers(
         **addresses.model_dump(),
         process=process,
         before=before,
@@ -202,14 +202,14 @@ def up() -> World:
         ui_path=path and path.replace(PORT, str(urlsplit(addresses.ui_url or "").port)),
     )
     if not given.temporal_host:
-        is_ours(_world.temporal_host)
-    os.environ["TEMPORAL_HOST"] = _world.temporal_host
-    os.environ["DATABASE_URL"] = _world.database_url
-    if _world.database_owner_url:  # for `alembic` in a cell; workers do not get it (see _begin)
-        os.environ["DATABASE_OWNER_URL"] = _world.database_owner_url
-    if _world.ui_url:
-        os.environ["TEMPORAL_UI_URL"] = _world.ui_url
-    return _world
+        is_ours(_servers.temporal_host)
+    os.environ["TEMPORAL_HOST"] = _servers.temporal_host
+    os.environ["DATABASE_URL"] = _servers.database_url
+    if _servers.database_owner_url:  # for `alembic` in a cell; workers do not get it (see _begin)
+        os.environ["DATABASE_OWNER_URL"] = _servers.database_owner_url
+    if _servers.ui_url:
+        os.environ["TEMPORAL_UI_URL"] = _servers.ui_url
+    return _servers
 
 
 def _addresses(process: Process) -> Addresses:
@@ -227,24 +227,24 @@ def _addresses(process: Process) -> Addresses:
 
 
 @contextmanager
-def world_apart() -> Iterator[World]:
-    """Servers as `up` starts them for who has set nothing, whatever is set and whichever world
+def separate_servers() -> Iterator[LabServers]:
+    """Servers as `up` starts them for who has set nothing, whatever is set and whichever servers
     there is. Afterwards they are stopped, and everything is as it was."""
-    global _world
-    before, environment = _world, dict(os.environ)
+    global _servers
+    before, environment = _servers, dict(os.environ)
     for name in environment:
         if name.lower() in Settings.model_fields:
             del os.environ[name]
-    _world = None
+    _servers = None
     try:
         with tempfile.TemporaryDirectory() as without_dotenv, chdir(without_dotenv):
-            world = up()
+            servers = up()
             try:
-                yield world
+                yield servers
             finally:
-                world.process.stop()
+                servers.process.stop()
     finally:
-        _world = before
+        _servers = before
         os.environ.clear()
         os.environ.update(environment)
 
@@ -255,15 +255,15 @@ def is_ours(temporal_host: str) -> None:
     os.environ[OURS] = f"{os.environ.get(OURS, '')} {temporal_host}".strip()
 
 
-def here() -> World:
-    """The world of this notebook. Raises LabError if there is none."""
-    if _world is None:
+def running_servers() -> LabServers:
+    """the servers of this notebook. Raises LabError if there is none."""
+    if _servers is None:
         raise LabError("there are no servers yet: run the cell with lab.up() first")
-    if not _world.alive:
+    if not _servers.alive:
         raise LabError(
             "this notebook's servers have ended: choose Restart Kernel and Run All Cells"
         )
-    return _world
+    return _servers
 
 
 def start_worker(
@@ -299,7 +299,7 @@ def start_workers(
 def _begin(
     kind: str, faults: Faults | None, at: SecondServer | None, metrics: bool = False
 ) -> Process:
-    here()
+    running_servers()
     faults = faults or Faults()
     told = [
         f"--faults-fail={faults.fail}",
