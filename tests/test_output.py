@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from order_lifecycle.cli import output
+from order_lifecycle.cli import text_table
 from order_lifecycle.domain import Id, OrderState, parse_order_id
 from order_lifecycle.visible import visible, visible_json, visible_lines
 
@@ -43,7 +43,7 @@ def no_wider(text: str, width: int, values: list[str]) -> bool:
 @pytest.mark.search
 @given(st.lists(st.tuples(IDS, STATES, MONEY), min_size=1, max_size=4), WIDTHS)
 def test_a_list_keeps_ids_states_and_totals_at_any_width(orders: list[tuple[str, str, str]], width: int) -> None:
-    shown = output.table("orders", [listed(*order) for order in orders], width)
+    shown = text_table.table("orders", [listed(*order) for order in orders], width)
     for order in orders:
         assert all(re.search(rf"(?<!\S){re.escape(value)}(?!\S)", shown) for value in order), shown
     assert no_wider(shown, width, [order_id for order_id, _, _ in orders] + [str(NOW)])
@@ -54,7 +54,7 @@ def test_a_list_keeps_ids_states_and_totals_at_any_width(orders: list[tuple[str,
 def test_payments_keep_their_id_amount_and_status_at_any_width(
     payments: list[tuple[str, str, str, str]], width: int
 ) -> None:
-    shown = output.table("payments", [payment(*each) for each in payments], width)
+    shown = text_table.table("payments", [payment(*each) for each in payments], width)
     for payment_id, _, status, amount in payments:
         for value in (payment_id, status, amount):
             assert re.search(rf"(?<!\S){re.escape(value)}(?!\S)", shown), shown
@@ -76,7 +76,7 @@ def test_an_order_keeps_its_items_and_its_address_at_any_width(
         }
         for order_id, state, price, name in orders
     ]
-    shown = output.table("orders", rows, width)
+    shown = text_table.table("orders", rows, width)
     for order_id, state, price, name in orders:
         for value in (order_id, state):
             assert re.search(rf"(?<!\S){re.escape(value)}(?!\S)", shown), shown
@@ -86,7 +86,7 @@ def test_an_order_keeps_its_items_and_its_address_at_any_width(
 
 @given(IDS, STATES, MONEY)
 def test_a_pipe_gets_one_line_a_row_with_everything(order_id: str, state: str, total: str) -> None:
-    heading, names, _, row = output.table("orders", [listed(order_id, state, total)]).split("\n")
+    heading, names, _, row = text_table.table("orders", [listed(order_id, state, total)]).split("\n")
     assert heading == "orders (1)"
     assert names.split() == ["order_id", "state", "total", "workflow", "started"]
     assert row.split() == [order_id, state, total, "running", "2026-12-01", "10:20:30.456789+00:00"]
@@ -94,12 +94,12 @@ def test_a_pipe_gets_one_line_a_row_with_everything(order_id: str, state: str, t
 
 def test_columns_go_in_a_decided_order_and_are_named() -> None:
     rows = [listed("c9a0ad59-0b3f-4a9e-9d3e-0d6a3f6b3a11", "awaiting_review", "129999.00")]
-    assert "(too narrow" not in output.table("orders", rows, 200)
-    narrower = output.table("orders", rows, 80)
+    assert "(too narrow" not in text_table.table("orders", rows, 200)
+    narrower = text_table.table("orders", rows, 80)
     assert "(too narrow for started: a pipe and --json have everything)" in narrower
     for value in ("c9a0ad59-0b3f-4a9e-9d3e-0d6a3f6b3a11", "awaiting_review", "129999.00"):
         assert value in narrower
-    assert output.table("orders", rows, 60).splitlines()[1:] == [
+    assert text_table.table("orders", rows, 60).splitlines()[1:] == [
         "order_id  c9a0ad59-0b3f-4a9e-9d3e-0d6a3f6b3a11",
         "state     awaiting_review",
         "total     129999.00",
@@ -110,11 +110,11 @@ def test_columns_go_in_a_decided_order_and_are_named() -> None:
 
 def test_a_foreign_id_does_not_push_the_other_columns_out() -> None:
     foreign = listed("x" * 900 + "\x1b[2J\u202e", "charged", "5.00")
-    shown = output.table("orders", [listed("abc-001", "charged", "129999.00"), foreign], 80)
+    shown = text_table.table("orders", [listed("abc-001", "charged", "129999.00"), foreign], 80)
     assert "129999.00" in shown
     assert "x" * 31 + "…" in shown
     assert no_wider(shown, 80, [])
-    assert "x" * 900 + r"\x1b[2J\u202e" in output.table("orders", [foreign])
+    assert "x" * 900 + r"\x1b[2J\u202e" in text_table.table("orders", [foreign])
 
 
 HIDDEN = [*"\x00\x07\n\r\x1b\x7f\x9b\x85", *"\u200b\u200e\u200f\u061c\u2028\u2029\u202a\u202b\u202c\u202d\u202e"]
@@ -125,7 +125,7 @@ HIDDEN += [*"\u2060\u2066\u2067\u2068\u2069\ufeff\u00ad\u3164\ufff9\U000e0001\U0
 def test_what_cannot_be_seen_is_shown_as_an_escape(hidden: str) -> None:
     escape = hidden.encode("unicode_escape").decode()
     assert visible(f"a{hidden}b") == f"a{escape}b"
-    assert f"a{escape}b" in output.table("orders", [listed(f"a{hidden}b", "charged", "5.00")], 80)
+    assert f"a{escape}b" in text_table.table("orders", [listed(f"a{hidden}b", "charged", "5.00")], 80)
     assert json.loads(visible_json(json.dumps(f"a{hidden}b", ensure_ascii=False))) == f"a{hidden}b"
     assert hidden not in visible_json(json.dumps(f"a{hidden}b", ensure_ascii=False))
 
@@ -158,5 +158,5 @@ def test_json_of_any_text_is_the_same_text(text: str) -> None:
 
 
 def test_an_id_of_ours_is_never_longer_than_a_column_shows() -> None:
-    assert parse_order_id("x" * output.LONGEST)
-    assert f"max_length={output.LONGEST}" in repr(Id)
+    assert parse_order_id("x" * text_table.LONGEST)
+    assert f"max_length={text_table.LONGEST}" in repr(Id)

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from order_lifecycle.cli import output
+from order_lifecycle import streams
+from order_lifecycle.cli.text_table import cell
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
@@ -27,7 +28,7 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
     began = time.monotonic()
 
     def say(text: str) -> None:
-        output.write(f"{time.monotonic() - began:6.2f} s  {text}")
+        streams.write(f"{time.monotonic() - began:6.2f} s  {text}")
 
     say("starting a Temporal server and a PostgreSQL, both empty")
     with separate_servers() as servers:
@@ -57,7 +58,7 @@ async def _one_order(
         while True:
             events = store.rows("events", order.id)
             for event in events[told:]:
-                say(f"  {event['type']:<20} {output.cell(event['payload_json'])}".rstrip())
+                say(f"  {event['type']:<20} {cell(event['payload_json'])}".rstrip())
             told = len(events)
             if events and events[-1]["type"] == "review_requested" and not approved:
                 say("the order waits for a person: sending the signal approve_order")

@@ -1,4 +1,4 @@
-"""What an option of the command line names: itself, a file (`@items.json`), or standard input."""
+"""Read the text of an option: it stands there, in a file (`@items.json`), or in standard input."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ STANDARD_INPUT = "-"
 LARGEST = 1_000_000  # bytes; the largest order has some 50,000
 
 
-def given(field: str, text: str) -> str:
-    """Return the text that was given. Raises BadInputError if it cannot be read."""
+def read_text_option(option: str, text: str) -> str:
+    """Return the text that the option names. Raises BadInputError if it cannot be read."""
     if text == STANDARD_INPUT:
-        return _decoded(field, "standard input", _standard_input(field))
+        return _decoded(option, "standard input", _standard_input(option))
     if text.startswith("@"):
         name = text[1:]
-        return _decoded(field, name, _file(field, name))
+        return _decoded(option, name, _file(option, name))
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -29,9 +29,11 @@ def given(field: str, text: str) -> str:
     return text
 
 
-def _file(field: str, name: str) -> bytes:
+def _file(option: str, name: str) -> bytes:
     if not name:
-        raise BadInputError(f"{field}: after the @ there is no name of a file, as in @{field}.json")
+        raise BadInputError(
+            f"{option}: after the @ there is no name of a file, as in @{option}.json"
+        )
     try:
         with Path(name).open("rb") as file:
             return file.read(LARGEST + 1)
@@ -41,28 +43,28 @@ def _file(field: str, name: str) -> bytes:
         why = "no file can have that name"
     except OSError as error:
         why = error.strerror or str(error)
-    raise BadInputError(f"{field}: the file {name!a} cannot be read: {why}")
+    raise BadInputError(f"{option}: the file {name!a} cannot be read: {why}")
 
 
-def _standard_input(field: str) -> bytes:
+def _standard_input(option: str) -> bytes:
     try:
         if sys.stdin is None:
             raise OSError("it is closed")
         return sys.stdin.buffer.read(LARGEST + 1)
     except OSError as error:
         why = error.strerror or str(error)
-    raise BadInputError(f"{field}: standard input cannot be read: {why}")
+    raise BadInputError(f"{option}: standard input cannot be read: {why}")
 
 
-def _decoded(field: str, where: str, content: bytes) -> str:
+def _decoded(option: str, where: str, content: bytes) -> str:
     name = where if where == "standard input" else f"the file {where!a}"
     if len(content) > LARGEST:
-        raise BadInputError(f"{field}: {name} has more than {LARGEST} bytes, which no order needs")
+        raise BadInputError(f"{option}: {name} has more than {LARGEST} bytes, which no order needs")
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInputError(f"{field}: {name} is in UTF-16: save it in UTF-8")
+        raise BadInputError(f"{option}: {name} is in UTF-16: save it in UTF-8")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInputError(
-            f"{field}: {name} is not text in UTF-8 (byte {error.start + 1}): save it in UTF-8"
+            f"{option}: {name} is not text in UTF-8 (byte {error.start + 1}): save it in UTF-8"
         ) from None

@@ -19,9 +19,8 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from order_lifecycle import logs
+from order_lifecycle import logs, streams
 from order_lifecycle.activities.base import Activities
-from order_lifecycle.cli import output
 from order_lifecycle.client import connect_when_there, pollers
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import BadInputError
@@ -110,7 +109,7 @@ def activity_methods(activities: Activities) -> list[Callable[..., Any]]:
 
 def command(kind: WorkerSpec) -> None:
     """The command line of `python -m order_lifecycle.workers.…`."""
-    output.prepare()
+    streams.prepare()
     try:
         told = Settings()
     except BadInputError as error:
@@ -159,8 +158,8 @@ def command(kind: WorkerSpec) -> None:
     main.__doc__ = f"Run a worker for the task queue {kind.task_queue}, until Ctrl-C or SIGTERM."
     try:
         typer.run(main)
-    except output.UnwritableError as error:
-        output.let_go()
+    except streams.UnwritableError as error:
+        streams.let_go()
         raise SystemExit(_unwritten(error)) from None
 
 
@@ -171,7 +170,7 @@ def _share(value: float) -> float:
     return value
 
 
-def _unwritten(error: output.UnwritableError) -> int:
+def _unwritten(error: streams.UnwritableError) -> int:
     print(f"standard output cannot be written: {error.strerror or error}", file=sys.stderr)
     return 1
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from order_lifecycle.cli.text_options import LARGEST, given
+from order_lifecycle.cli.text_options import LARGEST, read_text_option
 from order_lifecycle.domain import BadInputError
 from tests.support.command_line import Answer
 
@@ -79,10 +79,10 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Path, "open", no_permission)  # root may read everything
     with pytest.raises(BadInputError, match=r"items: the file 'items.json' cannot be read: Permission denied"):
-        given("items", "@items.json")
+        read_text_option("items", "@items.json")
 
 
 def test_an_argument_that_the_locale_could_not_decode() -> None:
-    assert given("items", ITEMS.encode().decode("ascii", "surrogateescape")) == ITEMS
-    assert given("items", ITEMS) == ITEMS
-    assert given("items", "\ud800\udcff") == "\ud800\udcff"
+    assert read_text_option("items", ITEMS.encode().decode("ascii", "surrogateescape")) == ITEMS
+    assert read_text_option("items", ITEMS) == ITEMS
+    assert read_text_option("items", "\ud800\udcff") == "\ud800\udcff"

@@ -9,8 +9,9 @@ from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateR
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle.cli import app as cli
-from order_lifecycle.cli.app import CommandError, answer_from
+from order_lifecycle.cli import calls
+from order_lifecycle.cli.calls import answer_from
+from order_lifecycle.cli.errors import CommandError
 from order_lifecycle.client import connect, start_order, workflow_id
 from order_lifecycle.domain import Policy, UpdateResult, parse_order
 from order_lifecycle.settings import Settings
@@ -44,7 +45,7 @@ async def said_in_races(prefix: str, races: int, requests: int) -> list[str]:
 async def test_requests_that_race_with_the_end_are_never_told_that_there_is_no_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "ANSWER_WITHIN", cli.ANSWER_WITHIN * 6)  # on a busy machine
+    monkeypatch.setattr(calls, "ANSWER_WITHIN", calls.ANSWER_WITHIN * 6)  # on a busy machine
     said = await said_in_races("race", races=6, requests=12)
     assert [answer for answer in said if "there is no order" in answer or "did not" in answer] == []
     assert any("too late" in answer for answer in said)
@@ -53,7 +54,7 @@ async def test_requests_that_race_with_the_end_are_never_told_that_there_is_no_o
 @pytest.mark.proof
 @pytest.mark.timeout(600)
 async def test_720_requests_that_race_with_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "ANSWER_WITHIN", cli.ANSWER_WITHIN * 6)
+    monkeypatch.setattr(calls, "ANSWER_WITHIN", calls.ANSWER_WITHIN * 6)
     said = await said_in_races("proof", races=60, requests=12)
     assert len(said) == 720
     assert [answer for answer in said if "there is no order" in answer or "did not" in answer] == []

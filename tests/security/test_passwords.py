@@ -25,7 +25,7 @@ from pydantic import SecretStr
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 from temporalio.client import Client, WorkflowHandle
 
-from order_lifecycle.cli import app as cli
+from order_lifecycle.cli.app import main
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.url import for_people
 from order_lifecycle.domain import BadInputError, OrderState, Policy, parse_order
@@ -89,7 +89,7 @@ def test_no_command_tells_it(
     for arguments in COMMANDS:
         monkeypatch.setattr(sys, "argv", ["order-lifecycle", *arguments])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main()
         told = "".join(capfd.readouterr())
         assert told
         assert PASSWORD not in told + "".join(traceback.format_exception(end.value))

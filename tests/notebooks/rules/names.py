@@ -16,11 +16,10 @@ import nbformat
 import temporalio.activity
 import temporalio.testing
 import temporalio.workflow
-import typer.main
 
 import order_lifecycle
 from order_lifecycle import lab
-from order_lifecycle.cli import app as cli
+from order_lifecycle.cli.app import COMMANDS
 from order_lifecycle.lessons import deploy
 
 from .cells import TOP, code, prose, shown
@@ -115,7 +114,7 @@ def _words_of_the_package() -> set[str]:
 
 @cache
 def _commands() -> set[str]:
-    return set(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    return set(COMMANDS)
 
 
 def _owners(name: str) -> list[Any]:

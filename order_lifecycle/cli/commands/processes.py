@@ -1,0 +1,147 @@
+"""The commands that start servers and workers, or look whether they are there."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from order_lifecycle import isolated
+from order_lifecycle.cli.answers import show_table, tell
+from order_lifecycle.cli.calls import run
+from order_lifecycle.cli.errors import CommandError
+from order_lifecycle.cli.options import AsJson
+from order_lifecycle.domain import BadInputError
+from order_lifecycle.settings import Settings, usable_home
+from order_lifecycle.stack import process
+
+PORT: dict[str, Any] = {"min": 1, "max": 65535}
+
+
+def up(
+    home: Annotated[
+        Path | None, typer.Option(help="Where the data is kept.  [default: .order-lifecycle]")
+    ] = None,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing.")] = False,
+    port: Annotated[
+        int | None, typer.Option(**PORT, help="Temporal's port.  [default: 7233, or a free one]")
+    ] = None,
+    ui_port: Annotated[
+        int | None, typer.Option(**PORT, help="The Web UI's port.  [default: 8233, or a free one]")
+    ] = None,
+    ui_path: Annotated[
+        str | None,
+        typer.Option(
+            help="The path under which a proxy shows the Web UI; {port} stands for its port."
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the addresses as one line of JSON.")
+    ] = False,
+    lifeline: Annotated[
+        bool, typer.Option("--lifeline", help="Stop when standard input ends.")
+    ] = False,
+) -> None:
+    """Start Temporal and PostgreSQL; Ctrl-C stops them.
+
+    What TEMPORAL_HOST or DATABASE_URL names is not started.
+    """
+    from order_lifecycle.stack.supervisor import up
+
+    if ephemeral and home is not None:
+        raise BadInputError("--home keeps data and --ephemeral does not: choose one")
+    try:
+        home = home and usable_home(home)
+    except ValueError as error:
+        raise BadInputError(f"--home: {error}") from None
+    settings = Settings()
+    where = None if ephemeral else home or settings.order_lifecycle_home
+    raise typer.Exit(
+        up(
+            where,
+            temporal_port=port,
+            ui_port=ui_port,
+            ui_path=ui_path,
+            as_json=as_json,
+            lifeline=lifeline,
+            settings=settings,
+        )
+    )
+
+
+class WorkerName(StrEnum):
+    ORDER = "order"
+    SHIPPING = "shipping"
+    ALL = "all"
+
+
+def worker(
+    name: Annotated[WorkerName, typer.Argument(help="Which one.", show_default=False)],
+) -> None:
+    """Run a worker until Ctrl-C; `all` runs both, each in a process of its own."""
+    import subprocess
+
+    if name is WorkerName.ALL and Settings().metrics_address:
+        raise BadInputError(
+            "METRICS_ADDRESS: two workers cannot serve their metrics at one address. Start "
+            "`order-lifecycle worker order` and `order-lifecycle worker shipping`, "
+            "each with a METRICS_ADDRESS of its own"
+        )
+    kinds = ["order", "shipping"] if name is WorkerName.ALL else [name.value]
+    children = [
+        subprocess.Popen(
+            isolated.command(f"order_lifecycle.workers.{kind}_worker", "--lifeline"),
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        for kind in kinds
+    ]
+
+    async def until_asked() -> None:
+        stop = process.stop_requests()
+        while not stop.is_set() and all(child.poll() is None for child in children):
+            try:
+                await asyncio.wait_for(stop.wait(), 0.2)
+            except TimeoutError:
+                continue
+
+    asyncio.run(until_asked())
+    for child in children:
+        child.terminate()
+    # One that this reached before it could listen has ended by it, and nothing is wrong.
+    statuses = [0 if (status := child.wait()) == -signal.SIGTERM else status for child in children]
+    raise typer.Exit(max(1 if status < 0 else status for status in statuses))
+
+
+def demo() -> None:
+    """Run one order in the terminal, from nothing to shipped, and show what it left behind."""
+    from order_lifecycle.cli.demo import demo
+    from order_lifecycle.lab.waiting import LabError
+
+    try:
+        run(demo(show_table))
+    except TimeoutError:
+        raise CommandError("the order was not shipped in time: is this machine busy?") from None
+    except LabError as error:  # with the last words of what did not start
+        raise CommandError(str(error)) from None
+
+
+def doctor(as_json: AsJson = False) -> None:
+    """Look at everything that is needed, and say what to do about what is missing."""
+    from order_lifecycle.cli.doctor import examine
+
+    async def main() -> None:
+        found = await examine()
+        tell(
+            [finding.model_dump() for finding in found],
+            as_json,
+            "\n".join(map(str, found)),
+        )
+        if not all(finding.ok for finding in found):
+            raise typer.Exit(1)
+
+    run(main())
