@@ -19,7 +19,7 @@ from order_lifecycle import logs
 from order_lifecycle.client import connect
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack import process
-from order_lifecycle.workers.base import THREADS
+from order_lifecycle.workers.base import READY, THREADS
 
 
 async def work(kind: str) -> None:
@@ -37,7 +37,7 @@ async def work(kind: str) -> None:
             max_concurrent_activities=THREADS,
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=Settings().sticky_seconds),
         ):
-            logging.getLogger(__name__).info("polling %s", QUEUES[kind])
+            logging.getLogger(__name__).info("%s %s", READY, QUEUES[kind])
             await stop.wait()
 
 

@@ -14,7 +14,7 @@ from benchmarks.servers import start_servers
 from order_lifecycle.cli.report import list_orders, look_at
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import OrderState, Policy
-from order_lifecycle.lab import wait_until
+from order_lifecycle.waiting import wait_until
 
 LIMIT = {"status": 0.05, "list": 0.2}  # s
 
@@ -30,7 +30,7 @@ async def measure_status_and_list(report: Report, orders: int, asks: int) -> Non
         async def all_wait() -> bool:
             return len(await list_orders(client, OrderState.AWAITING_REVIEW, orders)) == orders
 
-        await wait_until(all_wait, f"{orders} orders to wait for their review", timeout=300)
+        await wait_until(all_wait, lambda: f"{orders} orders to wait for their review", timeout=300)
 
         async def seconds(ask: Callable[[int], Awaitable[Any]]) -> list[float]:
             taken = []

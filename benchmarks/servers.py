@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from order_lifecycle.faults import Faults
-from order_lifecycle.lab.servers import Process
-from order_lifecycle.lab.waiting import wait_here
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG
+from order_lifecycle.workers.start import wait_until_ready, worker_command
 
 AS_SHIPPED: Mapping[str, str] = {}  # the dev server without our settings
 
@@ -30,10 +30,8 @@ class Servers:
     @contextmanager
     def workers(self, of_each: int = 1, faults: Faults | None = None) -> Iterator[list[int]]:
         """Run so many order workers and as many shipping workers. Yield their process IDs."""
-        faults = faults or Faults()
-        told = [f"--faults-fail={faults.fail}", f"--faults-hang={faults.hang}", f"--faults-seed={faults.seed}"]
-        names = [f"order_lifecycle.workers.{kind}_worker" for kind in ("order", "shipping")]
-        with self._processes([[name, "--lifeline", *told] for name in names * of_each]) as pids:
+        commands = [worker_command(kind, faults or Faults()) for kind in ("order", "shipping")]
+        with self._processes(commands * of_each) as pids:
             yield pids
 
     @contextmanager
@@ -46,12 +44,10 @@ class Servers:
     @contextmanager
     def _processes(self, commands: list[list[str]]) -> Iterator[list[int]]:
         addresses = {"TEMPORAL_HOST": self.addresses.temporal_host, "DATABASE_URL": self.addresses.database_url}
-        processes = [Process(command[0], command, addresses) for command in commands]
+        processes = [ChildProcess(command[0], command, addresses) for command in commands]
         try:
             for process in processes:
-                wait_here(
-                    lambda p=process: "polling" in p.tail(1000), f"{process.name} to poll", 60, process.last_words
-                )
+                wait_until_ready(process, timeout=60)
             yield [process.pid for process in processes]
         finally:
             for process in processes:

@@ -13,8 +13,11 @@ from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
-from order_lifecycle.lab.servers import LabServers, separate_servers, start_workers
-from order_lifecycle.settings import Settings
+from order_lifecycle.faults import Faults
+from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.stack.child_servers import separate_stack
+from order_lifecycle.workers.start import wait_until_ready, worker_command
 from order_lifecycle.workflows.order import OrderWorkflow
 
 ITEMS = '[{"name": "apple", "qty": 1, "price": 5.00}]'
@@ -31,24 +34,32 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
         streams.write(f"{time.monotonic() - began:6.2f} s  {text}")
 
     say("starting a Temporal server and a PostgreSQL, both empty")
-    with separate_servers() as servers:
-        say(f"Temporal is at {servers.temporal_host}, its Web UI at {servers.ui_url}")
-        workers = start_workers()
+    with separate_stack() as addresses:
+        say(f"Temporal is at {addresses.temporal_host}, its Web UI at {addresses.ui_url}")
+        workers = [_worker("order"), _worker("shipping")]
+        for worker in workers:
+            wait_until_ready(worker)
         say("two workers poll their task queues: order-tq and shipping-tq")
         try:
-            await _one_order(servers, say, show_table)
+            await _one_order(addresses, say, show_table)
         finally:
             for worker in workers:
                 worker.stop()
     say("stopped everything; nothing is left behind. Next: `make lab`")
 
 
+def _worker(kind: str) -> ChildProcess:
+    # It is the application, and owns no tables.
+    environment = {"DATABASE_OWNER_URL": ""}
+    return ChildProcess(f"{kind} worker", worker_command(kind, Faults()), environment)
+
+
 async def _one_order(
-    servers: LabServers,
+    addresses: Addresses,
     say: Callable[[str], None],
     show_table: Callable[[str, Sequence[dict[str, Any]]], None],
 ) -> None:
-    store = Store(connect_to_database(servers.database_url))
+    store = Store(connect_to_database(addresses.database_url))
     order = parse_order("abc-001", "123", ITEMS, ADDRESS)
     handle = await start_order(await connect(Settings()), order, Policy())
     say(f"started the workflow {handle.id}")

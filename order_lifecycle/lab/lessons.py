@@ -19,9 +19,11 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle.lab.servers import Process, running_servers, wait_until_it_polls
+from order_lifecycle.lab.process import LabProcess
+from order_lifecycle.lab.servers import running_servers
 from order_lifecycle.lab.waiting import wait_until, watch
 from order_lifecycle.lessons.worker import BUILD, DEPLOYMENT
+from order_lifecycle.workers.start import wait_until_ready
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,15 +35,15 @@ if TYPE_CHECKING:
 IN_FORCE_TIMEOUT = 60.0
 
 
-def start_lesson_worker(lesson: str, build: str | None = None) -> Process:
+def start_lesson_worker(lesson: str, build: str | None = None) -> LabProcess:
     """Start the worker of the module `order_lifecycle.lessons.<lesson>` in a process of its own,
     and wait until it polls its task queue. With `build` it is that version of its deployment, and
     not just any worker. It ends when nothing refers to it any more, so give it a name. Raises
     LabError."""
     running_servers()
     environment = {"DATABASE_OWNER_URL": "", **({BUILD: build} if build else {})}
-    worker = Process(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"], environment)
-    wait_until_it_polls(worker)
+    worker = LabProcess(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"], environment)
+    wait_until_ready(worker)
     return worker
 
 

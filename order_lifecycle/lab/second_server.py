@@ -9,33 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from typing import Literal
 
 from google.protobuf.empty_pb2 import Empty
 from temporalio.api.testservice.v1 import SleepRequest
 from temporalio.client import Client
 
-from order_lifecycle.lab.servers import Process, is_ours, running_servers
+from order_lifecycle.lab.process import LabProcess
+from order_lifecycle.lab.servers import running_servers
 from order_lifecycle.lab.waiting import LabError, watch
+from order_lifecycle.stack.child_servers import SecondServer
 
 SKIP_TIMEOUT = 15.0  # s; it takes a moment
-
-
-class SecondServer:
-    """`temporal_host` is its address."""
-
-    def __init__(self, kind: Literal["time-skipping", "as-shipped"]) -> None:
-        running_servers()
-        self._kind = kind
-        self.process = Process(f"{kind} server", ["order_lifecycle.stack.second_server", kind])
-        self.temporal_host = self.process.first_line(timeout=60).strip()
-        is_ours(self.temporal_host)
-
-    def stop(self) -> None:
-        self.process.stop()
-
-    def __repr__(self) -> str:
-        return f"<{self._kind} Temporal at {self.temporal_host}>"
 
 
 class TimeSkipping(SecondServer):
@@ -68,10 +52,12 @@ class TimeSkipping(SecondServer):
 def time_skipping() -> TimeSkipping:
     """Start Temporal's test server, which can skip time, and wait until it is ready. Raises
     LabError."""
-    return TimeSkipping("time-skipping")
+    running_servers()
+    return TimeSkipping("time-skipping", LabProcess)
 
 
 def as_shipped() -> SecondServer:
     """Start a Temporal dev server with the settings that it is shipped with, and wait until it is
     ready. Raises LabError."""
-    return SecondServer("as-shipped")
+    running_servers()
+    return SecondServer("as-shipped", LabProcess)

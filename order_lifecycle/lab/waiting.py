@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import signal
 import sys
@@ -16,9 +15,11 @@ from typing import Any, TypeVar, cast
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
+from order_lifecycle import waiting
 from order_lifecycle.cli.report import nobody_answers
 from order_lifecycle.domain import TERMINAL, OrderState, OrderStatus
 from order_lifecycle.visible import visible, visible_lines
+from order_lifecycle.waiting import WaitError
 from order_lifecycle.workflows.order import OrderWorkflow
 
 T = TypeVar("T")
@@ -53,17 +54,9 @@ async def wait_until(
     """
     async with _progress_beside(what):
         try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    result = condition()
-                    value = cast(T, await result if inspect.isawaitable(result) else result)
-                    if value:
-                        return value
-                    await asyncio.sleep(LOOK_EVERY)
-        except TimeoutError:
-            raise LabError(
-                f"waited {timeout:g} s for {_words(what)}, in vain: {_words(way_out)}"
-            ) from None
+            return await waiting.wait_until(condition, lambda: _words(what), timeout, LOOK_EVERY)
+        except WaitError as error:
+            raise LabError(f"{error}, in vain: {_words(way_out)}") from None
 
 
 async def wait_for_state(
@@ -144,16 +137,11 @@ def wait_here(
 ) -> T:
     """Like `wait_until`, for what is not async. `gone` says why waiting is of no use any more, or
     None. Raises LabError, at the latest after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
     with progress(what) as tell:
-        while not (result := condition()):
-            why = gone()
-            # What ended may have done its part before it did.
-            if (why and not condition()) or time.monotonic() > deadline:
-                raise LabError(f"waited for {what}: {why or f'not after {timeout:g} s'}")
-            tell()
-            time.sleep(min(LOOK_EVERY, 0.02))  # between two looks
-    return result
+        try:
+            return waiting.wait_here(condition, what, timeout, gone, tell=tell)
+        except WaitError as error:
+            raise LabError(str(error)) from None
 
 
 def in_a_loop_of_its_own(

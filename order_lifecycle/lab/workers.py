@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import WorkflowHandle
 
 from order_lifecycle.cli.report import is_running
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.lab.process import LabProcess
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +27,7 @@ async def pending(*handles: WorkflowHandle[Any, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["workflow", "step", "attempt", "now", "last failure"])
 
 
-async def who(*handles: WorkflowHandle[Any, Any], **workers: Process) -> pd.DataFrame:
+async def who(*handles: WorkflowHandle[Any, Any], **workers: LabProcess) -> pd.DataFrame:
     """For each step of these workflows that a worker was given and that has ended: which of
     `workers` it was."""
     import pandas as pd

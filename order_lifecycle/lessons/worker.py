@@ -16,6 +16,7 @@ from order_lifecycle import logs
 from order_lifecycle.client import connect_when_there
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack import process
+from order_lifecycle.workers.base import READY
 
 BUILD = "LESSON_BUILD"  # this worker's build, of the deployment DEPLOYMENT
 DEPLOYMENT = "small-orders"
@@ -65,5 +66,5 @@ async def _serve(
             deployment_config=deployment(build) if build else None,
         )
         async with worker:
-            say(f"polling {task_queue}, process {os.getpid()}")
+            say(f"{READY} {task_queue}, process {os.getpid()}")
             await stop.wait()

@@ -34,6 +34,8 @@ from order_lifecycle.temporal_compat import is_activity
 THREADS = 100
 CONNECTIONS = 10
 
+READY = "polling"  # the worker's log says so as soon as the server knows of it
+
 
 @dataclass(frozen=True)
 class WorkerSpec:
@@ -82,7 +84,7 @@ async def serve(kind: WorkerSpec, faults: Faults, lifeline: bool) -> None:
         async with worker:
             await _first_poll(client, kind.task_queue, stop)
             server = client.service_client.config.target_host
-            say(f"polling {kind.task_queue} at {server}, process {os.getpid()}")
+            say(f"{READY} {kind.task_queue} at {server}, process {os.getpid()}")
             await stop.wait()
             say("stopping: finishing what has begun")
     engine.dispose()

@@ -14,16 +14,17 @@ from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.lab.servers import Process
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.stack.child_servers import STACK, read_addresses
 from tests.chaos.world import World
 
 
 @pytest.fixture(scope="module")
 def own_stack() -> Iterator[Addresses]:
     """Both servers, for the tests of one file: all orders that their Temporal knows are those of the database."""
-    stack = Process("stack", ["order_lifecycle", "up", "--ephemeral", "--json", "--lifeline"])
-    yield Addresses.model_validate_json(stack.first_line(timeout=60))
+    stack = ChildProcess("stack", [*STACK])
+    yield read_addresses(stack)
     stack.stop()
 
 

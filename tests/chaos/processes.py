@@ -11,12 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.faults import Faults
+from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.stack.postgres import Postgres
 from order_lifecycle.stack.server import POLL_INTERVAL, Ports, Server, stop
 from order_lifecycle.stack.temporal import Temporal
+from order_lifecycle.workers.start import worker_command
 
 ENDINGS = {
     "SIGKILL": signal.SIGKILL,
@@ -118,15 +120,11 @@ class Servers:
         await asyncio.get_running_loop().run_in_executor(self._threads[name], call)
 
 
-def start_worker(kind: str, servers: dict[str, str], *, faults_seed: int | None = None) -> Process:
+def start_worker(kind: str, servers: dict[str, str], *, faults_seed: int | None = None) -> ChildProcess:
     """A worker of that kind, in a process of its own. With a seed, a third of its calls to the outside world fail and
     a third hang. It is not waited for."""
-    faults = ["--faults-fail=0.3333", "--faults-hang=0.3333", f"--faults-seed={faults_seed}"]
-    return Process(
-        f"{kind} worker",
-        [f"order_lifecycle.workers.{kind}_worker", "--lifeline", *(faults if faults_seed is not None else [])],
-        servers,
-    )
+    faults = None if faults_seed is None else Faults(fail=0.3333, hang=0.3333, seed=faults_seed)
+    return ChildProcess(f"{kind} worker", worker_command(kind, faults), servers)
 
 
 class Workers:
@@ -158,5 +156,5 @@ class Workers:
         for worker in self._running.values():
             worker.stop()
 
-    def _start(self, kind: str) -> Process:
+    def _start(self, kind: str) -> ChildProcess:
         return start_worker(kind, self._environment, faults_seed=self._faults_seed)

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from order_lifecycle.domain import Policy
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.chaos.world import World, until
 
@@ -21,12 +21,12 @@ from tests.chaos.world import World, until
 PATIENT = Policy(budget=timedelta(minutes=10))
 
 
-def frozen(worker: Process) -> bool:
+def frozen(worker: ChildProcess) -> bool:
     assert worker.alive, worker.last_words()
     return psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED
 
 
-def go_on(worker: Process) -> None:
+def go_on(worker: ChildProcess) -> None:
     os.kill(worker.pid, signal.SIGCONT)
 
 

@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import EventType as Happened
 from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 
 from order_lifecycle.domain import MOVES, Address, EventType
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.chaos.world import World, until
 from tests.support.repeats import everyday
@@ -32,7 +32,7 @@ STEPS = {
 }
 
 
-async def killed_in(world: World, worker: Process, step: str, workflow_id: str) -> None:
+async def killed_in(world: World, worker: ChildProcess, step: str, workflow_id: str) -> None:
     """Wait until the worker was killed, and see that it was in the right moment: Temporal still waits for the step."""
     await until(lambda: not worker.alive, f"the {worker.name} to be killed in {step}")
     assert worker.status == -signal.SIGKILL, worker.last_words()

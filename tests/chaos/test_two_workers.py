@@ -7,18 +7,21 @@ import asyncio
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from order_lifecycle.faults import Faults
+from order_lifecycle.workers.start import wait_until_ready
 from order_lifecycle.workflows.order import OrderWorkflow
-from tests.chaos.world import World, until
+from tests.chaos.world import World
 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("orders_at_once", [40])
 @pytest.mark.timeout(300)
 async def test_two_workers_of_each_kind(orders_at_once: int, world: World) -> None:
-    workers = {kind: [world.worker(kind, fail=1 / 3, hang=1 / 3) for _ in range(2)] for kind in ("order", "shipping")}
+    faults = Faults(fail=1 / 3, hang=1 / 3)
+    workers = {kind: [world.worker(kind, faults) for _ in range(2)] for kind in ("order", "shipping")}
     for worker in (*workers["order"], *workers["shipping"]):  # none comes when the work is done
         # Against hanging only: on a machine half as quick as usual, not all four had started after 20 s once.
-        await until(lambda worker=worker: "polling" in worker.tail(1000), f"the {worker.name} to be there", timeout=60)
+        await asyncio.to_thread(wait_until_ready, worker, timeout=60)
     orders = await asyncio.gather(
         *(world.start(f"shared-{orders_at_once}-{number:02}") for number in range(orders_at_once))
     )

@@ -15,7 +15,9 @@ from temporalio.client import Client, WorkflowHandle
 from order_lifecycle.client import start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import Order, OrderResult, Policy, parse_order
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.faults import Faults
+from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.workers.start import worker_command
 from order_lifecycle.workflows.order import OrderWorkflow
 
 ITEMS = '[{"name": "apple", "qty": 3, "price": 0.10}, {"name": "pear", "qty": 1, "price": 19.99}]'
@@ -53,16 +55,15 @@ class World:
     def store(self) -> Store:
         return Store(self.engine)
 
-    def run(self, name: str, *arguments: str) -> Process:
+    def run(self, name: str, *arguments: str) -> ChildProcess:
         """`python -m` so and so, until the end of the test."""
-        return self._add(Process(name, list(arguments), self.environment))
+        return self._add(ChildProcess(name, list(arguments), self.environment))
 
-    def worker(self, kind: str, **faults: float) -> Process:
+    def worker(self, kind: str, faults: Faults | None = None) -> ChildProcess:
         """A worker as anybody starts it. It is not waited for."""
-        options = [f"--faults-{name}={value}" for name, value in faults.items()]
-        return self.run(f"{kind} worker", f"order_lifecycle.workers.{kind}_worker", "--lifeline", *options)
+        return self.run(f"{kind} worker", *worker_command(kind, faults))
 
-    def dying_worker(self, kind: str, step: str) -> Process:
+    def dying_worker(self, kind: str, step: str) -> ChildProcess:
         """See dying_worker.py."""
         return self.run(f"dying {kind} worker", "tests.chaos.dying_worker", kind, step)
 
@@ -79,6 +80,6 @@ class World:
         standing = self.store.order_states().get(order_id)
         return standing and standing.state
 
-    def _add(self, process: Process) -> Process:
+    def _add(self, process: ChildProcess) -> ChildProcess:
         self.processes.callback(lambda: process.kill() if process.alive else None)
         return process

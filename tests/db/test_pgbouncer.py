@@ -21,9 +21,10 @@ from order_lifecycle.db.audit import audit
 from order_lifecycle.db.connection import connect
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import OrderState, Policy
-from order_lifecycle.lab.servers import Process
 from order_lifecycle.settings import Settings
+from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.migrate import migrate
+from order_lifecycle.workers.start import worker_command
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.db.pooler import pgbouncer
 from tests.db.rig import STEPS, TOTAL, an_order, bring
@@ -144,10 +145,7 @@ def test_an_order_lives_and_the_audit_sees_it(pooled: Engine) -> None:
 async def test_two_workers_ship_an_order_through_it(pooled_url: str, settings: Settings) -> None:
     assert settings.temporal_host
     environment = {"DATABASE_URL": pooled_url, "TEMPORAL_HOST": settings.temporal_host}
-    workers = [
-        Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline"], environment)
-        for kind in ("order", "shipping")
-    ]
+    workers = [ChildProcess(f"{kind} worker", worker_command(kind), environment) for kind in ("order", "shipping")]
     order = an_order(f"pooled-{make_url(pooled_url).database}")
     handle = await start_order(await connect_to_temporal(settings), order, Policy(budget=timedelta(minutes=5)))
     await handle.signal(OrderWorkflow.approve_order)

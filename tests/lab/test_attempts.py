@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from order_lifecycle import lab
-from order_lifecycle.lab.servers import LabServers, Process
+from order_lifecycle.lab.process import LabProcess
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.lab.starting import Start
 
@@ -26,7 +27,7 @@ FAILED = [
 
 
 @pytest.fixture(scope="module")
-def workers(lab_servers: LabServers) -> Iterator[list[Process]]:
+def workers(lab_servers: LabServers) -> Iterator[list[LabProcess]]:
     both = list(lab.start_workers(UNLUCKY))
     yield both
     for worker in both:
@@ -34,7 +35,7 @@ def workers(lab_servers: LabServers) -> Iterator[list[Process]]:
             worker.stop()
 
 
-async def test_each_failed_attempt_lies_in_time_as_it_was(workers: list[Process], start: Start) -> None:
+async def test_each_failed_attempt_lies_in_time_as_it_was(workers: list[LabProcess], start: Start) -> None:
     handle = await start("unlucky")
     await handle.signal(OrderWorkflow.approve_order)
     await handle.result()
@@ -60,7 +61,7 @@ async def test_each_failed_attempt_lies_in_time_as_it_was(workers: list[Process]
     assert {span.kind for span in without.spans} == {"step", "retries", "child", "signal"}
 
 
-async def test_what_no_log_tells_is_still_drawn_as_before(workers: list[Process], start: Start) -> None:
+async def test_what_no_log_tells_is_still_drawn_as_before(workers: list[LabProcess], start: Start) -> None:
     _, shipping_worker = workers
     handle = await start("unlucky-too")
     await handle.signal(OrderWorkflow.approve_order)

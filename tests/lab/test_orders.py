@@ -13,14 +13,15 @@ import pytest
 from order_lifecycle import lab
 from order_lifecycle.domain import EventType
 from order_lifecycle.faults import Faults, OutsideError
-from order_lifecycle.lab.servers import LabServers, Process
+from order_lifecycle.lab.process import LabProcess
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.lab.starting import Start
 
 
 @pytest.fixture(scope="module")
-def order_worker(lab_servers: LabServers) -> Iterator[Process]:
+def order_worker(lab_servers: LabServers) -> Iterator[LabProcess]:
     worker = lab.start_worker("order")
     yield worker
     if worker.alive:
@@ -28,13 +29,15 @@ def order_worker(lab_servers: LabServers) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def shipping_worker(lab_servers: LabServers) -> Iterator[Process]:
+def shipping_worker(lab_servers: LabServers) -> Iterator[LabProcess]:
     worker = lab.start_worker("shipping")
     yield worker
     worker.stop()
 
 
-async def test_the_timeline_of_a_charged_order_that_waits_for_its_shipping(order_worker: Process, start: Start) -> None:
+async def test_the_timeline_of_a_charged_order_that_waits_for_its_shipping(
+    order_worker: LabProcess, start: Start
+) -> None:
     handle = await start("charged")
     await lab.wait_for_state(handle, "awaiting_review")
     await handle.signal(OrderWorkflow.approve_order)
@@ -61,7 +64,7 @@ async def test_the_timeline_of_a_charged_order_that_waits_for_its_shipping(order
 
 
 async def test_the_timeline_of_a_shipped_order_lies_in_time_as_it_was(
-    order_worker: Process, shipping_worker: Process, start: Start
+    order_worker: LabProcess, shipping_worker: LabProcess, start: Start
 ) -> None:
     handle = await start("shipped")
     await lab.wait_for_state(handle, "awaiting_review")
@@ -94,7 +97,7 @@ async def test_the_timeline_of_a_shipped_order_lies_in_time_as_it_was(
         await lab.wait_for_state(handle, "charged")
 
 
-async def test_the_tables_show_what_is_the_same_at_every_run(order_worker: Process, start: Start) -> None:
+async def test_the_tables_show_what_is_the_same_at_every_run(order_worker: LabProcess, start: Start) -> None:
     handle = await start("early")
     await lab.wait_for_state(handle, "awaiting_review")
     orders = lab.table("orders", "early")
@@ -126,7 +129,7 @@ def works(seed: int, attempt: int) -> bool:
 
 
 async def test_a_step_that_failed_shows_how_often_and_why(
-    lab_servers: LabServers, order_worker: Process, start: Start
+    lab_servers: LabServers, order_worker: LabProcess, start: Start
 ) -> None:
     order_worker.stop()
     # fails twice, and then works

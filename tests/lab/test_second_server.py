@@ -15,12 +15,13 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from order_lifecycle import lab
 from order_lifecycle.client import start_order
 from order_lifecycle.domain import Address, Item, Order, OrderState, Policy
-from order_lifecycle.lab.servers import LabServers, Process
+from order_lifecycle.lab.process import LabProcess
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.lab.waiting import wait_here
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import in_proof
 
-WAYS: dict[str, Callable[[Process], object]] = {
+WAYS: dict[str, Callable[[LabProcess], object]] = {
     "its kernel is gone": lambda process: process._popen.stdin.close(),  # type: ignore[union-attr]
     "asked to": lambda process: os.kill(process.pid, signal.SIGTERM),
     "killed": lambda process: os.kill(process.pid, signal.SIGKILL),
@@ -31,7 +32,7 @@ WAYS: dict[str, Callable[[Process], object]] = {
     ("kind", "way"), [*in_proof(*(("time-skipping", way) for way in WAYS)), ("as-shipped", "killed")]
 )
 def test_nothing_of_it_is_left(kind: str, way: str) -> None:
-    process = Process(kind, ["order_lifecycle.stack.second_server", kind])
+    process = LabProcess(kind, ["order_lifecycle.stack.second_server", kind])
     process.first_line(timeout=60)
     below = psutil.Process(process.pid).children(recursive=True)
     assert below
@@ -68,6 +69,6 @@ async def test_three_days_are_skipped_and_the_review_has_expired(lab_servers: La
 
 
 def test_a_server_that_does_not_exist_says_so() -> None:
-    process = Process("none", ["order_lifecycle.stack.second_server", "none"])
+    process = LabProcess("none", ["order_lifecycle.stack.second_server", "none"])
     with pytest.raises(lab.LabError, match="KeyError: 'none'"):
         process.first_line(timeout=30)

@@ -24,7 +24,8 @@ from order_lifecycle import lab
 from order_lifecycle.db.store import connect
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, Policy
 from order_lifecycle.faults import Faults, OutsideTimeoutError
-from order_lifecycle.lab.servers import LabServers, Process
+from order_lifecycle.lab.process import LabProcess
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.lab.views.history import Span
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.workflows.order import OrderWorkflow
@@ -112,14 +113,14 @@ async def test_an_attempt_whose_worker_was_killed_takes_its_time_out(lab_servers
 
 
 @pytest.fixture(scope="module")
-def order_worker(lab_servers: LabServers) -> Iterator[Process]:
+def order_worker(lab_servers: LabServers) -> Iterator[LabProcess]:
     worker = lab.start_worker("order", PROVIDER)
     yield worker
     worker.stop()
 
 
 async def test_a_charge_that_failed_in_another_way_is_told_from_one_that_was_lost(
-    order_worker: Process, start: Start
+    order_worker: LabProcess, start: Start
 ) -> None:
     handle = await start(STOPPED, Policy(attempt_timeout=timedelta(seconds=2)))
     await handle.signal(OrderWorkflow.approve_order)
@@ -138,7 +139,7 @@ async def at(state: str, handle: Handle) -> Any:
     return lab.check_killed(handle.id.removeprefix("order-"))
 
 
-async def test_a_child_waits_until_a_worker_takes_it(order_worker: Process, start: Start) -> None:
+async def test_a_child_waits_until_a_worker_takes_it(order_worker: LabProcess, start: Start) -> None:
     handle = await start("childless")
     await handle.signal(OrderWorkflow.approve_order)
     await lab.wait_for_state(handle, "charged")
@@ -153,7 +154,7 @@ async def test_a_child_waits_until_a_worker_takes_it(order_worker: Process, star
     worker.stop()
 
 
-async def test_a_child_that_no_worker_ever_took(order_worker: Process, start: Start, client: Client) -> None:
+async def test_a_child_that_no_worker_ever_took(order_worker: LabProcess, start: Start, client: Client) -> None:
     handle = await start("never")
     await handle.signal(OrderWorkflow.approve_order)
     await lab.wait_for_state(handle, "charged")

@@ -16,7 +16,8 @@ from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, EventType, Item, Order, OrderResult, Policy
 from order_lifecycle.lab.checks.nb00_start_here import DUTIES, PARTS
-from order_lifecycle.lab.servers import LabServers, Process
+from order_lifecycle.lab.process import LabProcess
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.lab.views.tables import owner as lab_owner
 from order_lifecycle.lab.views.tables import store as lab_store
 from order_lifecycle.workflows.order import OrderWorkflow
@@ -25,7 +26,7 @@ LAKE, HILL = (Address(address=street, city="Columbus", state="OH", zipcode="4321
 
 
 @pytest.fixture(scope="module")
-def worker(lab_servers: LabServers) -> Iterator[Process]:
+def worker(lab_servers: LabServers) -> Iterator[LabProcess]:
     """An order worker."""
     worker = lab.start_worker("order")
     yield worker
@@ -52,7 +53,7 @@ def says(check: object) -> str:
 # --- 00 --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_was_started_again_without_its_name(worker: Process) -> None:
+def test_a_worker_that_was_started_again_without_its_name(worker: LabProcess) -> None:
     shipping_worker = lab.start_worker("shipping")
     shipping_worker.stop()
     ended = "✗ Not yet. The shipping worker has ended. "
@@ -83,7 +84,7 @@ def test_the_duties_are_in_a_dict() -> None:
 # --- 01 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_order_that_nobody_approved(worker: Process) -> None:
+async def test_an_order_that_nobody_approved(worker: LabProcess) -> None:
     await start("fruit-1")
     waits = "✗ Not yet. fruit-1 waits for its review"
     approve = "Hint: {}send it the signal `approve_order`"
@@ -192,7 +193,7 @@ def test_refused_fields(solution: Callable[[dict[str, Any]], Any], expected: str
 # --- 02 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_order_that_was_cancelled_before_its_charge(worker: Process) -> None:
+async def test_an_order_that_was_cancelled_before_its_charge(worker: LabProcess) -> None:
     handle = await start("mine")
     await handle.signal(OrderWorkflow.cancel_order, "found it cheaper")
     await handle.result()
@@ -200,7 +201,7 @@ async def test_an_order_that_was_cancelled_before_its_charge(worker: Process) ->
     assert says(check).startswith("✗ Not yet. mine was cancelled before it was charged")
 
 
-async def test_who_waits_for_the_charge_of_an_order_that_nobody_approved_sees_why(worker: Process) -> None:
+async def test_who_waits_for_the_charge_of_an_order_that_nobody_approved_sees_why(worker: LabProcess) -> None:
     handle = await start("unapproved")
     what = r"order-unapproved to be charged \(it is awaiting_review, and waits for approve_order\)"
     with pytest.raises(lab.LabError, match=what + ", in vain: approve it first"):
@@ -217,7 +218,7 @@ async def test_who_waits_for_the_charge_of_an_order_that_nobody_approved_sees_wh
         ("second", [HILL], "✗ Not yet. second has moved to 2 Hill. Hint: it should be 1 Lake, then 2 Hill"),
     ],
 )
-async def test_a_customer_who_moves(worker: Process, order_id: str, addresses: list[Address], expected: str) -> None:
+async def test_a_customer_who_moves(worker: LabProcess, order_id: str, addresses: list[Address], expected: str) -> None:
     handle = await start(order_id)
     for address in addresses:
         await handle.signal(OrderWorkflow.update_address, address)
@@ -229,7 +230,7 @@ async def test_a_customer_who_moves(worker: Process, order_id: str, addresses: l
     assert says(lab.check_moved(order_id, to=[LAKE, HILL])).startswith(expected)
 
 
-async def test_a_customer_who_has_not_moved_yet(worker: Process) -> None:
+async def test_a_customer_who_has_not_moved_yet(worker: LabProcess) -> None:
     assert says(lab.check_moved("nobody", to=[LAKE, HILL])).startswith("✗ Not yet. There is no order nobody")
     await start("stays")
     assert says(lab.check_moved("stays", to=[LAKE, HILL])).startswith("✗ Not yet. The address of stays has not changed")
@@ -239,7 +240,7 @@ async def test_a_customer_who_has_not_moved_yet(worker: Process) -> None:
 
 
 @pytest.fixture
-async def events(worker: Process) -> pd.DataFrame:
+async def events(worker: LabProcess) -> pd.DataFrame:
     """Of real orders, at made-up times: each pause is shorter than the one before. So the time between two orders is
     longer than any in the second."""
     for order_id in {"first", "second", "third"} - set(lab.table("orders")["id"]):
@@ -275,7 +276,7 @@ def test_the_longest_pauses(events: pd.DataFrame, answer: Callable[[pd.DataFrame
     assert says(lab.check_pauses(answer(events))).startswith(expected)
 
 
-async def test_all_charges_together_are_not_what_was_given_back(worker: Process) -> None:
+async def test_all_charges_together_are_not_what_was_given_back(worker: LabProcess) -> None:
     for order_id in ("keeps", "returns"):
         handle = await start(order_id)
         await handle.signal(OrderWorkflow.approve_order)
@@ -291,7 +292,7 @@ async def test_all_charges_together_are_not_what_was_given_back(worker: Process)
 # --- 02 once more, last: this charges too, and the sum above counts every charge -----------------------------------
 
 
-async def test_a_shipped_order_is_too_late_for_a_cancel(worker: Process) -> None:
+async def test_a_shipped_order_is_too_late_for_a_cancel(worker: LabProcess) -> None:
     shipping_worker = lab.start_worker("shipping")
     handle = await start("gone")
     await handle.signal(OrderWorkflow.approve_order)
@@ -304,7 +305,7 @@ async def test_a_shipped_order_is_too_late_for_a_cancel(worker: Process) -> None
 # --- 05 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_order_that_has_not_failed(worker: Process) -> None:
+async def test_an_order_that_has_not_failed(worker: LabProcess) -> None:
     assert says(lab.check_failed_unpaid("none")).startswith("✗ Not yet. There is no order none. Hint: ")
     await start("fine")
     assert says(lab.check_failed_unpaid("fine")).startswith(
@@ -312,7 +313,7 @@ async def test_an_order_that_has_not_failed(worker: Process) -> None:
     )
 
 
-async def test_the_reason_on_record_is_not_that_of_a_late_signal(worker: Process) -> None:
+async def test_the_reason_on_record_is_not_that_of_a_late_signal(worker: LabProcess) -> None:
     handle = await start("late")
     await handle.signal(OrderWorkflow.approve_order)
     await lab.wait_for_state(handle, "charged")

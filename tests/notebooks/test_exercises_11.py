@@ -13,7 +13,8 @@ from order_lifecycle import lab
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import Address, Item, Order, Policy
 from order_lifecycle.lab.checks.nb11_in_production import CLOUD
-from order_lifecycle.lab.servers import LabServers, Process
+from order_lifecycle.lab.process import LabProcess
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
@@ -22,7 +23,7 @@ WAITING = "OrderState = 'awaiting_review'"
 
 
 @pytest.fixture(scope="module")
-def worker(lab_servers: LabServers) -> Iterator[Process]:
+def worker(lab_servers: LabServers) -> Iterator[LabProcess]:
     """An order worker whose calls fail now and then."""
     worker = lab.start_worker("order", lab.Faults(fail=0.5, seed=3), metrics=True)
     yield worker
@@ -30,7 +31,7 @@ def worker(lab_servers: LabServers) -> Iterator[Process]:
 
 
 @pytest.fixture(scope="module")
-def orders(worker: Process) -> None:
+def orders(worker: LabProcess) -> None:
     """Four orders: two that wait, at 2.50 and at 10.00; two that were cancelled, likewise."""
     in_a_loop_of_its_own(four_orders())
 
@@ -135,14 +136,14 @@ def every_line_with_a_word(lines: list[str]) -> Counter[str]:
         (lambda lines: list(right(lines)), "✗ Not yet. It returns a list. Hint: a dictionary"),
     ],
 )
-def test_the_count(worker: Process, count: Callable[[list[str]], Mapping[str, int]], says: str) -> None:
+def test_the_count(worker: LabProcess, count: Callable[[list[str]], Mapping[str, int]], says: str) -> None:
     said = str(lab.check_counted(count, worker))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
 
 
 @pytest.mark.usefixtures("orders")
-def test_the_metrics_count_what_the_log_tells(worker: Process) -> None:
+def test_the_metrics_count_what_the_log_tells(worker: LabProcess) -> None:
     numbers = lab.metrics(worker)
     failed = numbers[numbers["metric"] == "temporal_activity_execution_failed"]
     told = right(worker.log().splitlines())

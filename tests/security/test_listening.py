@@ -20,7 +20,8 @@ import psutil
 import pytest
 from sqlalchemy import make_url
 
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.workers.start import wait_until_ready, worker_command
 
 TOP = Path(__file__).parents[2]
 
@@ -145,12 +146,9 @@ def test_the_stack_and_the_workers(up: Callable[..., Any], tmp_path: Path) -> No
     stack = up(home)
     addresses = stack.addresses()
     environment = {"ORDER_LIFECYCLE_HOME": str(home)}
-    workers = [
-        Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline"], environment)
-        for kind in ("order", "shipping")
-    ]
+    workers = [ChildProcess(f"{kind} worker", worker_command(kind), environment) for kind in ("order", "shipping")]
     for worker in workers:
-        until(lambda: "polling" in worker.tail(1000))  # noqa: B023, it is called at once
+        wait_until_ready(worker)
     servers = stack.processes()
     theirs = [process for worker in workers for process in family(psutil.Process(worker.pid))]
     # The Web UI has an address of its own, of loopback too, where no web page finds it.

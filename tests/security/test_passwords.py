@@ -13,7 +13,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +28,10 @@ from order_lifecycle.cli.app import main
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.url import for_people
 from order_lifecycle.domain import BadInputError, OrderState, Policy, parse_order
-from order_lifecycle.lab.servers import LabServers, Process
+from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.workers.start import wait_until_ready, worker_command
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import everyday
 
@@ -203,7 +204,7 @@ def renamed(owner_url: str) -> Iterator[None]:
             tx.execute(text("ALTER TABLE no_events RENAME TO events"))
 
 
-async def until_said(words: str, workers: list[Process], handle: WorkflowHandle[Any, Any]) -> str:
+async def until_said(words: str, workers: list[ChildProcess], handle: WorkflowHandle[Any, Any]) -> str:
     """What the server tells of the attempts that failed, until a worker has logged these words."""
     told = ""
     async with asyncio.timeout(20):
@@ -214,7 +215,7 @@ async def until_said(words: str, workers: list[Process], handle: WorkflowHandle[
             await asyncio.sleep(0.1)  # between two looks
 
 
-def log(worker: Process) -> str:
+def log(worker: ChildProcess) -> str:
     return worker.tail(1_000_000)
 
 
@@ -235,12 +236,9 @@ async def test_nor_does_a_worker_or_a_history(
 ) -> None:
     client = await connect(settings)
     environment = {"DATABASE_URL": whole(url), "TEMPORAL_HOST": settings.temporal_host or "", "LOG_JSON": log_json}
-    workers = [
-        Process(f"{kind} worker", [f"order_lifecycle.workers.{kind}_worker", "--lifeline"], environment)
-        for kind in ("order", "shipping")
-    ]
+    workers = [ChildProcess(f"{kind} worker", worker_command(kind), environment) for kind in ("order", "shipping")]
     for worker in workers:
-        await asyncio.to_thread(wait_until_it_polls, worker)
+        await asyncio.to_thread(wait_until_ready, worker)
     order = parse_order(
         f"tells-{log_json}",
         f"pay-{log_json}",
@@ -262,13 +260,6 @@ async def test_nor_does_a_worker_or_a_history(
     assert "OrderWorkflow" in told
     assert PASSWORD not in logs
     assert PASSWORD not in told
-
-
-def wait_until_it_polls(worker: Process) -> None:
-    give_up = time.monotonic() + 30
-    while "polling" not in worker.tail(1000):
-        assert time.monotonic() < give_up, worker.tail()
-        time.sleep(0.05)  # between two looks
 
 
 # What a worker logs of an error that nobody expected, raised where the password is at hand.
@@ -302,7 +293,7 @@ def test_a_traceback_in_a_log_shows_no_variables(log_json: str) -> None:
 def test_no_object_shows_it(tmp_path: Path) -> None:
     address = f"postgresql://me:{PASSWORD}@localhost/orders"
     addresses = Addresses(temporal_host="h:1", ui_url=None, database_url=address, home=str(tmp_path))
-    process = Process("nothing", ["this"])
+    process = ChildProcess("nothing", ["this"])
     before = {"DATABASE_URL": address}
     lab_servers = LabServers(**addresses.model_dump(), process=process, before=before, given=False)
     process.kill()

@@ -17,13 +17,13 @@ from typing import Any
 import psutil
 import pytest
 
-from order_lifecycle.lab.servers import Process
-from order_lifecycle.lab.waiting import LabError
+from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import PASSWORD_FILES
 from order_lifecycle.stack.server import READY_TIMEOUT, Ports, StackError
 from order_lifecycle.stack.stack import PROGRESS_INTERVAL
 from order_lifecycle.stack.temporal import Temporal
+from order_lifecycle.waiting import WaitError
 from tests.support.repeats import in_proof
 
 WITHOUT_LOOPBACK = ["unshare", "--net"]  # in a new network, the loopback interface is down
@@ -124,10 +124,10 @@ def test_a_folder_that_may_not_be_written(up: Callable[..., Any], tmp_path: Path
     assert "cannot hold the data: Permission denied. Give another --home." in it.said()
 
 
-def test_a_notebook_that_waits_in_vain_shows_what_the_process_last_said() -> None:
-    process = Process("python", ["code"])  # it greets on standard error, and then waits for input
+def test_whoever_waits_too_long_reads_what_the_process_last_said() -> None:
+    process = ChildProcess("python", ["code"])  # it greets on standard error, and then waits for input
     try:
-        with pytest.raises(LabError, match=r"the python to be ready: not after 3 s. It last said:\nPython 3"):
+        with pytest.raises(WaitError, match=r"the python to be ready: not after 3 s. It last said:\nPython 3"):
             process.first_line(timeout=3)
     finally:
         process.kill()

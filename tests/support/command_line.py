@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from order_lifecycle.settings import Addresses
+from order_lifecycle.workers.base import READY
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def workers(environment: dict[str, str], folder: Path) -> Iterator[tuple[subproc
         )
     try:
         give_up = time.monotonic() + 90
-        while not all(f"polling {kind}-tq" in said.read_text() for kind in ("order", "shipping")):
+        while not all(f"{READY} {kind}-tq" in said.read_text() for kind in ("order", "shipping")):
             assert both.poll() is None, said.read_text()
             assert time.monotonic() < give_up, said.read_text()
             time.sleep(0.02)  # between two looks

@@ -15,6 +15,7 @@ from order_lifecycle.db.audit import audit, count_by_state
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import OrderState, Policy, parse_order
 from order_lifecycle.settings import Settings
+from order_lifecycle.workers.base import READY
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.worker_process import WorkerProcess
 
@@ -28,7 +29,7 @@ async def test_burst(
     record_property: Callable[[str, object], None],
 ) -> None:
     for kind in ("order", "shipping"):
-        start_worker(kind).until_said("polling")
+        start_worker(kind).until_said(READY)
     client = await connect(settings)
 
     async def live(number: int) -> OrderState:

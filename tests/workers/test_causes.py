@@ -13,6 +13,7 @@ from order_lifecycle.client import connect, pollers, start_order
 from order_lifecycle.domain import Policy, parse_order
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack.migrate import migrate
+from order_lifecycle.workers.base import READY
 from tests.support.repeats import in_proof
 from tests.support.worker_process import WorkerProcess
 
@@ -31,7 +32,7 @@ def test_a_worker_that_cannot_reach_its_database_says_so_and_takes_no_order(
     worker = start_worker("order", environment=environment | {"DATABASE_URL": url})
     worker.until_said("waiting: PostgreSQL at 127.0.0.1:1 refuses the connection")
     assert worker.end() == 0
-    assert "polling" not in worker.said()
+    assert READY not in worker.said()
     assert worker.said().count("waiting: ") == 1
 
 
@@ -43,7 +44,7 @@ async def test_a_worker_waits_for_the_tables_and_then_polls(
     polled = await pollers(await connect(settings), "order-tq")
     assert not [one for one in polled if one.startswith(f"{worker.process.pid}@")]
     await asyncio.to_thread(migrate, bare_database_url)
-    worker.until_said("polling")
+    worker.until_said(READY)
 
 
 def test_a_worker_of_another_projects_database_says_so(
@@ -71,7 +72,7 @@ async def test_the_status_of_an_order_names_the_cause(
     """However often the step was tried: Temporal keeps the last failure of each, if it is short."""
     name = str(make_url(owner_url).database)
     worker = start_worker("order")
-    worker.until_said("polling")
+    worker.until_said(READY)
     administer(owner_url, damage.format(name=name))
     administer(  # as after a restart of the server
         superuser_url,

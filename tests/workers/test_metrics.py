@@ -8,6 +8,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from order_lifecycle.workers.base import READY
 from tests.support.repeats import in_proof
 from tests.support.worker_process import WorkerProcess
 
@@ -29,7 +30,7 @@ def a_free_port() -> int:
 def test_they_are_served_where_it_was_told(start_worker: Start, environment: dict[str, str]) -> None:
     address = f"127.0.0.1:{a_free_port()}"
     worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": address})
-    worker.until_said("polling order-tq")
+    worker.until_said(f"{READY} order-tq")
     with urlopen(f"http://{address}/metrics", timeout=5) as answer:
         text = answer.read().decode()
     assert 'temporal_worker_start{namespace="default"' in text

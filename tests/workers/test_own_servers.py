@@ -18,6 +18,7 @@ from order_lifecycle.lab import start_worker as start_lab_worker
 from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.settings import OURS, Addresses, Settings
 from order_lifecycle.stack.stack import Stack
+from order_lifecycle.workers.base import READY
 from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -50,7 +51,7 @@ def test_a_stack_that_runs(stack: Addresses, start_worker: Start, monkeypatch: p
     """`order-lifecycle up` in one terminal, and a worker and a command in others."""
     monkeypatch.setenv("ORDER_LIFECYCLE_HOME", stack.home)
     worker = start_worker("order", environment=dict(os.environ))
-    worker.until_said("polling order-tq")
+    worker.until_said(f"{READY} order-tq")
     assert subprocess.run([sys.executable, "-m", "order_lifecycle", "list"], check=False).returncode == 0
     client = asyncio.run(connect())
     assert (client.namespace, client.service_client.config.api_key) == ("default", None)

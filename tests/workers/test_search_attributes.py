@@ -23,6 +23,7 @@ from temporalio.service import OperatorService, RPCError, RPCStatusCode
 
 from order_lifecycle.client import connect, missing_search_attributes, register_search_attributes
 from order_lifecycle.settings import Settings
+from order_lifecycle.workers.base import READY
 from tests.support.worker_process import WorkerProcess, wait_until
 
 Start = Callable[..., WorkerProcess]
@@ -118,7 +119,7 @@ def test_a_worker_says_it_once(bare: Client, environment: dict[str, str], tmp_pa
             [sys.executable, "-c", REFUSED], env={**environment, "TEMPORAL_NAMESPACE": bare.namespace}, stderr=log
         )
     try:
-        wait_until(lambda: "polling order-tq" in said.read_text() or worker.poll() is not None)
+        wait_until(lambda: f"{READY} order-tq" in said.read_text() or worker.poll() is not None)
     finally:
         worker.terminate()
     assert worker.wait(15) == 0
@@ -135,7 +136,7 @@ async def test_a_worker_waits_for_its_namespace(
     worker.until_said("waiting: ")
     assert f"Namespace {namespace} is not found" in worker.said()
     await new_namespace(await connect(settings), namespace)
-    worker.until_said("polling order-tq")
+    worker.until_said(f"{READY} order-tq")
     assert worker.said().count("waiting: ") == 1
     assert "Traceback" not in worker.said()
     assert worker.end() == 0

@@ -19,6 +19,7 @@ from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
 from order_lifecycle.settings import Settings
+from order_lifecycle.workers.base import READY
 from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -36,7 +37,7 @@ WAYS: dict[str, Callable[[WorkerProcess], object]] = {
 )
 def test_it_ends_when_asked(start_worker: Start, way: str, kind: str, options: list[str]) -> None:
     worker = start_worker(kind, *options)
-    worker.until_said(f"polling {kind}-tq")
+    worker.until_said(f"{READY} {kind}-tq")
     WAYS[way](worker)
     assert worker.process.wait(10) == 0
     assert "stopped" in worker.said()
@@ -49,7 +50,7 @@ async def test_when_it_says_that_it_polls_the_server_knows(
 ) -> None:
     worker = start_worker(kind)
     client = await connect(settings)
-    worker.until_said("polling")
+    worker.until_said(READY)
     assert str(worker.process.pid) in [polled.partition("@")[0] for polled in await pollers(client, queue)]
 
 
@@ -57,7 +58,7 @@ async def test_its_identity_tells_its_database_and_no_secret(
     start_worker: Start, settings: Settings, database_url: str
 ) -> None:
     worker = start_worker("order")
-    worker.until_said("polling")
+    worker.until_said(READY)
     url = make_url(database_url)
     polled = await pollers(await connect(settings), "order-tq")
     (identity,) = [one for one in polled if one.startswith(f"{worker.process.pid}@")]
@@ -67,7 +68,7 @@ async def test_its_identity_tells_its_database_and_no_secret(
 
 async def test_it_finishes_what_has_begun(start_worker: Start, settings: Settings) -> None:
     worker = start_worker("order", "--faults-hang=1")
-    worker.until_said("polling")
+    worker.until_said(READY)
     order = parse_order(
         "hangs",
         "p-hangs",
@@ -101,7 +102,7 @@ def test_it_waits_for_the_servers(start_worker: Start, up: Callable[..., Any], t
         worker.until_said("waiting: no")
     up(home).addresses()
     for kind, worker in workers.items():
-        worker.until_said(f"polling {kind}-tq")
+        worker.until_said(f"{READY} {kind}-tq")
         assert worker.said().count("waiting: ") == 1
         assert worker.end() == 0
 
@@ -115,7 +116,7 @@ def test_it_can_be_stopped_while_it_waits(start_worker: Start, tmp_path: Path) -
 async def test_the_budget_holds_where_no_shipping_worker_runs(
     start_worker: Start, settings: Settings, database_url: str
 ) -> None:
-    start_worker("order").until_said("polling")
+    start_worker("order").until_said(READY)
     order = parse_order(
         "nobody-ships",
         "p-nobody-ships",

@@ -120,13 +120,14 @@ def worker(
 def demo() -> None:
     """Run one order in the terminal, from nothing to shipped, and show what it left behind."""
     from order_lifecycle.cli.demo import demo
-    from order_lifecycle.lab.waiting import LabError
+    from order_lifecycle.stack.server import StackError
+    from order_lifecycle.waiting import WaitError
 
     try:
         run(demo(show_table))
     except TimeoutError:
         raise CommandError("the order was not shipped in time: is this machine busy?") from None
-    except LabError as error:  # with the last words of what did not start
+    except (StackError, WaitError) as error:  # with the last words of what did not start
         raise CommandError(str(error)) from None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from order_lifecycle.lab.checks.base import (
     Check,
 )
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.lab.process import LabProcess
 
 PARTS = ("workflow", "activity", "server", "worker", "client", "PostgreSQL")
 # Each duty, whose it is, and a hint.
@@ -49,7 +49,7 @@ def check_parts(whose: Any) -> Check:
     return Check(None, "Each of the six has one duty, and none does another's.")
 
 
-def check_running(*workers: Process) -> Check:
+def check_running(*workers: LabProcess) -> Check:
     """Do all these workers run?"""
     ended = [worker for worker in workers if not worker.alive]
     wrong = None

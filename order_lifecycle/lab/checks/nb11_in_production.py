@@ -15,7 +15,7 @@ from temporalio.service import RPCError
 from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.domain import BadInputError
 from order_lifecycle.lab.checks.base import Check
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.views.attempts import failed_attempts
 from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.waiting import in_a_loop_of_its_own
@@ -76,7 +76,9 @@ async def _listed(query: str) -> set[str]:
     return {found.id async for found in (await connect()).list_workflows(query)}
 
 
-def check_counted(count: Callable[[list[str]], Mapping[str, int] | None], worker: Process) -> Check:
+def check_counted(
+    count: Callable[[list[str]], Mapping[str, int] | None], worker: LabProcess
+) -> Check:
     """Does `count(lines)` count the failed attempts of each step in the lines of this worker's
     log?"""
     # As a worker that dies may end its log.

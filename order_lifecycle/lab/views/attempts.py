@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.views.history import Span
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class FailedAttempt:
         return "timed out" if self.error.startswith(TIMED_OUT) else "failed"
 
 
-def attempts(*workers: Process) -> pd.DataFrame:
+def attempts(*workers: LabProcess) -> pd.DataFrame:
     """Every attempt that failed in these workers, in order: of which workflow and step, what
     happened, and how many seconds it took."""
     import pandas as pd
@@ -53,7 +53,7 @@ def attempts(*workers: Process) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["workflow", "step", "attempt", "outcome", "error", "took"])
 
 
-def failed_attempts(workers: Iterable[Process]) -> list[FailedAttempt]:
+def failed_attempts(workers: Iterable[LabProcess]) -> list[FailedAttempt]:
     found = []
     for line in (line for worker in workers for line in worker.log().splitlines()):
         # What a process says before its log is set up, or as it dies, is not JSON.

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.waiting import LabError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ LABEL = re.compile(r'(\w+)="([^"]*)"')
 LEFT_OUT = {"namespace", "service_name", "task_queue", "workflow_type"}
 
 
-def metrics(worker: Process) -> pd.DataFrame:
+def metrics(worker: LabProcess) -> pd.DataFrame:
     """What this worker counts and measures: the metric, what it is about, and its value. Histograms
     are left out, but for their sums and counts. Raises LabError if the worker serves none."""
     import pandas as pd

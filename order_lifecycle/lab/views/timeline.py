@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowHandle
 
-from order_lifecycle.lab.servers import Process
+from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.views.attempts import each_attempt, failed_attempts
 from order_lifecycle.lab.views.history import Span, in_words, spans
 from order_lifecycle.lab.views.pictures import BLUE, FAINT, GROUND, INK, ORANGE, PALE, RED, Picture
@@ -63,7 +63,7 @@ class Timeline(Picture):
         return frame.drop(columns=["depth", "workflow_id"]).round(3)
 
 
-async def timeline(handle: WorkflowHandle[Any, Any], *workers: Process) -> Timeline:
+async def timeline(handle: WorkflowHandle[Any, Any], *workers: LabProcess) -> Timeline:
     """The history of an order and of its child workflows, drawn on a time axis.
 
     The history has only the last attempt of each step. Name the workers, and each of those before

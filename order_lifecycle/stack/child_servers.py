@@ -1,0 +1,114 @@
+"""Servers in child processes: a whole stack, or one more Temporal."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from typing import Literal
+
+from pydantic import ValidationError
+
+from order_lifecycle.environment import forget_libpq
+from order_lifecycle.settings import OURS, Addresses, Settings
+from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.stack.server import StackError
+
+# `python -m` this runs a stack that keeps nothing and says in JSON where it is.
+STACK = ("order_lifecycle", "up", "--ephemeral", "--json", "--lifeline")
+# What `publish` sets in the environment.
+ADDRESSES = ("TEMPORAL_HOST", "DATABASE_URL", "DATABASE_OWNER_URL", "TEMPORAL_UI_URL", OURS)
+
+
+def read_addresses(stack: ChildProcess) -> Addresses:
+    """Wait until a stack is ready, and return where its servers are.
+
+    Raises:
+        WaitError: It does not start.
+        StackError: Its first line is something else. Then it is killed.
+    """
+    line = stack.first_line(timeout=60)
+    try:
+        return Addresses.model_validate_json(line)
+    except ValidationError:
+        stack.kill()
+        raise StackError(
+            "the servers should say where they are, as one line of JSON, and the first line was "
+            f"{line!r}. Does something in this Python print when it starts "
+            "(sitecustomize.py, a .pth file)? The log of the servers ends with:\n"
+            f"{stack.tail()}"
+        ) from None
+
+
+def publish(addresses: Addresses, told: Settings) -> None:
+    """Let this process, and all that it starts from now on, use these servers.
+
+    `told`: the settings that the stack was started with. What they name is somebody else's.
+    """
+    if not told.database_url:
+        forget_libpq()
+    if not told.temporal_host:
+        remember_as_ours(addresses.temporal_host)
+    os.environ["TEMPORAL_HOST"] = addresses.temporal_host
+    os.environ["DATABASE_URL"] = addresses.database_url
+    if addresses.database_owner_url:  # for `alembic`; workers do not get it
+        os.environ["DATABASE_OWNER_URL"] = addresses.database_owner_url
+    if addresses.ui_url:
+        os.environ["TEMPORAL_UI_URL"] = addresses.ui_url
+
+
+def remember_as_ours(temporal_host: str) -> None:
+    """Let this process, and all that it starts from now on, know that this server is one of ours
+    (see Settings.ours)."""
+    os.environ[OURS] = f"{os.environ.get(OURS, '')} {temporal_host}".strip()
+
+
+@contextmanager
+def separate_stack() -> Iterator[Addresses]:
+    """Run a stack as for somebody who has set nothing, whatever is set, and publish its addresses.
+
+    Afterwards it has stopped, and the environment and the current folder are as they were.
+
+    Raises:
+        WaitError: It does not start.
+        StackError: It says something else than where its servers are.
+    """
+    environment = dict(os.environ)
+    for name in environment:
+        if name.lower() in Settings.model_fields:
+            del os.environ[name]
+    try:
+        with tempfile.TemporaryDirectory() as without_dotenv, chdir(without_dotenv):
+            stack = ChildProcess("stack", [*STACK])
+            try:
+                addresses = read_addresses(stack)
+                publish(addresses, Settings())
+                yield addresses
+            finally:
+                stack.stop()
+    finally:
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+class SecondServer:
+    """One more Temporal: one that can skip time, or one as it is shipped."""
+
+    def __init__(
+        self,
+        kind: Literal["time-skipping", "as-shipped"],
+        process_type: type[ChildProcess] = ChildProcess,
+    ) -> None:
+        """Start it, and wait until it is ready. Raise as `ChildProcess.first_line` does."""
+        self._kind = kind
+        self.process = process_type(f"{kind} server", ["order_lifecycle.stack.second_server", kind])
+        self.temporal_host = self.process.first_line(timeout=60).strip()
+        remember_as_ours(self.temporal_host)
+
+    def stop(self) -> None:
+        """Stop it, and wait until it has ended."""
+        self.process.stop()
+
+    def __repr__(self) -> str:
+        return f"<{self._kind} Temporal at {self.temporal_host}>"
