@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 T = TypeVar("T")
 
-LOOK_EVERY = 0.02  # s between two looks
+POLL_INTERVAL = 0.02  # s between two looks
 
 
 class WaitError(Exception):
@@ -47,7 +47,7 @@ def wait_here(
         if time.monotonic() > deadline:
             raise WaitError(f"waited for {what}: not after {timeout:g} s{hint()}")
         tell()
-        time.sleep(LOOK_EVERY)
+        time.sleep(POLL_INTERVAL)
     return result
 
 
@@ -55,7 +55,7 @@ async def wait_until(
     condition: Callable[[], Awaitable[T] | T],
     what: Callable[[], str],
     timeout: float,
-    every: float = LOOK_EVERY,
+    every: float = POLL_INTERVAL,
 ) -> T:
     """Return what `condition` returns, as soon as it is true.
 

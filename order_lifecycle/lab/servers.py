@@ -21,8 +21,9 @@ from order_lifecycle.stack.child_servers import (
     publish,
     read_addresses,
 )
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.process import end_without_collecting
-from order_lifecycle.stack.server import Ports, StackError
+from order_lifecycle.stack.server import Ports
 from order_lifecycle.workers.start import wait_until_ready, worker_command
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from order_lifecycle.environment import forget_libpq
 from order_lifecycle.settings import OURS, Addresses, Settings
 from order_lifecycle.stack.child_process import ChildProcess
-from order_lifecycle.stack.server import StackError
+from order_lifecycle.stack.errors import StackError
 
 # `python -m` this runs a stack that keeps nothing and says in JSON where it is.
 STACK = ("order_lifecycle", "up", "--ephemeral", "--json", "--lifeline")

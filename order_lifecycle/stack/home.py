@@ -25,7 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from order_lifecycle.settings import STACK_FILE, Addresses, running_stack
-from order_lifecycle.stack.server import POLL_INTERVAL, StackError
+from order_lifecycle.stack.errors import StackError
+from order_lifecycle.waiting import POLL_INTERVAL
 
 PREFIX = "order-lifecycle-"
 # A symbolic link to the folder's own path. A link gets its name and its content in one step, and

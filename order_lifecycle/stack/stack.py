@@ -12,17 +12,12 @@ from types import TracebackType
 
 from order_lifecycle.environment import forget_libpq
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.errors import StackError, StopRequestedError
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import (
-    POLL_INTERVAL,
-    Ports,
-    Server,
-    StackError,
-    StopRequestedError,
-    stop,
-)
+from order_lifecycle.stack.server import Ports, Server, stop
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG, Temporal
+from order_lifecycle.waiting import POLL_INTERVAL
 
 PROGRESS_INTERVAL = 5.0  # s between two lines about a server that is not ready
 

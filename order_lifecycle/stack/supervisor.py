@@ -15,8 +15,8 @@ from types import FrameType
 
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack import process
+from order_lifecycle.stack.errors import StackError, StopRequestedError
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import StackError, StopRequestedError
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.temporal import Temporal
 

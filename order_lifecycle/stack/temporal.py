@@ -9,12 +9,12 @@ import secrets
 import signal
 from collections.abc import Callable, Mapping
 
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.server import (
     TRANSIENT_ERRORS,
     Ports,
     Server,
-    StackError,
     die_with_parent,
     file_of_wheel,
     setpriv,

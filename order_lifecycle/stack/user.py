@@ -11,7 +11,7 @@ import pwd
 import shutil
 import subprocess
 
-from order_lifecycle.stack.server import StackError
+from order_lifecycle.stack.errors import StackError
 
 
 def user_namespace() -> list[str]:

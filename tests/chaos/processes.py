@@ -16,8 +16,9 @@ from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import POLL_INTERVAL, Ports, Server, stop
+from order_lifecycle.stack.server import Ports, Server, stop
 from order_lifecycle.stack.temporal import Temporal
+from order_lifecycle.waiting import POLL_INTERVAL
 from order_lifecycle.workers.start import worker_command
 
 ENDINGS = {

@@ -22,8 +22,8 @@ from order_lifecycle.client import identity, pollers
 from order_lifecycle.db.connection import connect, database_name
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack import migrate as migrations
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.migrate import migrate
-from order_lifecycle.stack.server import StackError
 from tests.support.command_line import Answer
 
 Command = Callable[..., Answer]

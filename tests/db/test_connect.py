@@ -19,8 +19,8 @@ from order_lifecycle.db import connection
 from order_lifecycle.db.connection import connect, database_name
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.migrate import migrate
-from order_lifecycle.stack.server import StackError
 from tests.db.rig import RUN, TOTAL, an_order, bring
 
 PASSWORD = "do-not-tell"

@@ -24,8 +24,8 @@ from order_lifecycle.cli.doctor import _database
 from order_lifecycle.db.models import Base
 from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Settings
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.migrate import migrate
-from order_lifecycle.stack.server import StackError
 
 TOP = Path(__file__).parents[2]
 

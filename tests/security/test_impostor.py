@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Addresses
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.migrate import migrate
-from order_lifecycle.stack.server import StackError
 
 ENCRYPTION = (80877103, 80877104)  # the codes with which a client asks for TLS or GSSAPI
 ASKS_FOR = {

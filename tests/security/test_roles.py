@@ -263,7 +263,8 @@ def test_a_change_of_roles_that_was_cut_short_is_done_at_the_next_start(up: Call
 
 CUT_SHORT = """
 from order_lifecycle.stack.home import Home
-from order_lifecycle.stack.server import POLL_INTERVAL, Ports, stop
+from order_lifecycle.stack.server import Ports, stop
+from order_lifecycle.waiting import POLL_INTERVAL
 import time
 home = Home(pathlib.Path(sys.argv[1]))
 server = postgres.Postgres(home, Ports())

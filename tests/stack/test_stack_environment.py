@@ -22,7 +22,7 @@ from order_lifecycle.lab import servers, start_worker
 from order_lifecycle.lab import up as lab_up
 from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.settings import Addresses, Settings
-from order_lifecycle.stack.server import StackError
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.stack import Stack
 from tests.support.repeats import everyday
 

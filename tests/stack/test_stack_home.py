@@ -15,7 +15,8 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.settings import Addresses, Settings, running_stack
-from order_lifecycle.stack.server import StackError, file_of_wheel
+from order_lifecycle.stack.errors import StackError
+from order_lifecycle.stack.server import file_of_wheel
 from order_lifecycle.stack.stack import Stack
 
 

@@ -15,9 +15,10 @@ from typing import Any
 import psutil
 import pytest
 
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import Ports, StackError, stop
+from order_lifecycle.stack.server import Ports, stop
 from tests.stack.lives import Lives, as_ordinary_user, live
 
 ROOT = os.geteuid() == 0

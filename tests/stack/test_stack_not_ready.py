@@ -18,9 +18,10 @@ import psutil
 import pytest
 
 from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import Home
-from order_lifecycle.stack.postgres import PASSWORD_FILES
-from order_lifecycle.stack.server import READY_TIMEOUT, Ports, StackError
+from order_lifecycle.stack.role_names import PASSWORD_FILES
+from order_lifecycle.stack.server import READY_TIMEOUT, Ports
 from order_lifecycle.stack.stack import PROGRESS_INTERVAL
 from order_lifecycle.stack.temporal import Temporal
 from order_lifecycle.waiting import WaitError

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import EPHEMERAL, PREFIX, SERVERS_LOCK, Home, _remove_orphans
-from order_lifecycle.stack.server import StackError
 
 KEPT = "thesis.txt"
 

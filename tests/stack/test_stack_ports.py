@@ -14,9 +14,10 @@ from sqlalchemy import inspect, make_url
 
 from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import Home
 from order_lifecycle.stack.postgres import Postgres
-from order_lifecycle.stack.server import Ports, StackError, stop
+from order_lifecycle.stack.server import Ports, stop
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.temporal import Temporal
 from tests.support.repeats import in_proof

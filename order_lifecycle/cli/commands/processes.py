@@ -120,7 +120,7 @@ def worker(
 def demo() -> None:
     """Run one order in the terminal, from nothing to shipped, and show what it left behind."""
     from order_lifecycle.cli.demo import demo
-    from order_lifecycle.stack.server import StackError
+    from order_lifecycle.stack.errors import StackError
     from order_lifecycle.waiting import WaitError
 
     try:
