@@ -24,13 +24,13 @@ from benchmarks.quantiles import quantile
 from benchmarks.report import Report
 from benchmarks.servers import start_servers
 from order_lifecycle.activities.base import CALL_SHARE
-from order_lifecycle.cli.report import compare_with_temporal
-from order_lifecycle.client import connect, start_order
+from order_lifecycle.client import connect, start_order, workflow_id
 from order_lifecycle.db.audit import Violation, audit
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import SHORTEST_ATTEMPT, OrderState, Policy
 from order_lifecycle.faults import Faults
+from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.stack import process
 from order_lifecycle.workflows.attempts import ATTEMPTS_IN_BUDGET, BACKOFF
 
@@ -155,7 +155,7 @@ async def measure(orders: int, at_a_time: int, seed: int, budget: float) -> Meas
 
         await asyncio.gather(*(one_after_another() for _ in range(at_a_time)))
         for number, outcome in enumerate(outcomes):  # now, because earlier it would slow the orders down
-            outcome.attempts = await count_attempts(client, f"order-budget-{seed}-{number}")
+            outcome.attempts = await count_attempts(client, workflow_id(f"budget-{seed}-{number}"))
         store = Store(connect_to_database(servers.addresses.database_url))
         violations = audit(store.engine) + await compare_with_temporal(client, store.order_states)
     return Measured(outcomes, without_overhead(20_000, policy), violations, budget)

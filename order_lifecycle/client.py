@@ -246,9 +246,17 @@ async def pollers(client: Client, task_queue: str) -> list[str]:
     return [poller.identity for poller in described.pollers]
 
 
+_ORDER = "order-"
+
+
 def workflow_id(order_id: str) -> str:
     """Under this name Temporal knows an order, and it lets no second one have it."""
-    return f"order-{order_id}"
+    return f"{_ORDER}{order_id}"
+
+
+def order_id_of(workflow_id: str) -> str:
+    """Return the ID of the order that this workflow ID belongs to."""
+    return workflow_id.removeprefix(_ORDER)
 
 
 async def start_order(

@@ -37,10 +37,8 @@ ARROWS = [
     *(("activities", "db"), ("db", "domain")),
 ]
 # Who may not import the lab: the command line and the benchmarks, and the tests of every other part.
-WITHOUT_LAB = [
-    "benchmarks",
-    *(f"tests/{part}" for part in ["chaos", "cli", "db", "fuzz", "security", "stack", "workers", "workflows"]),
-]
+PARTS = ("chaos", "cli", "db", "fuzz", "security", "stack", "workers", "workflows")
+WITHOUT_LAB = ["benchmarks", *(f"tests/{part}" for part in PARTS)]
 
 
 def module_of(path: Path) -> str:

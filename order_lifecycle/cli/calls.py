@@ -82,8 +82,8 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
     """
     from temporalio.service import RPCError, RPCStatusCode
 
-    from order_lifecycle.cli.report import trouble_of, way_out
     from order_lifecycle.client import connect, workflow_id
+    from order_lifecycle.reconciliation import trouble_of, way_out
 
     # A namespace that is not there is NOT_FOUND too, and says so. (The workflow is named as well,
     # and an order may be called anything.)

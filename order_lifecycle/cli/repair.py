@@ -17,10 +17,11 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle.cli.report import difference, look_at
+from order_lifecycle.cli.report import look_at
 from order_lifecycle.client import workflow_id
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import OrderResult
+from order_lifecycle.reconciliation import difference
 from order_lifecycle.workflows.order import OrderWorkflow
 
 ENDS_WITHIN = timedelta(seconds=10)

@@ -1,6 +1,6 @@
 """The invariants of an order. Six are SQL over the whole database, and each query lists what
-violates it: order and detail. The seventh compares the database with Temporal (cli/report.py): how
-a workflow has closed, and whether that of a charged order can go on.
+violates it: order and detail. The seventh, in reconciliation.py, compares the database with
+Temporal: how a workflow has closed, and whether that of a charged order can go on.
 
 `order-lifecycle audit`, the tests, the chaos runs and the notebooks all ask these.
 """

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store, connect
+from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.child_servers import STACK, read_addresses

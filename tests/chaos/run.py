@@ -27,11 +27,11 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RetryConfig, RPCError, RPCStatusCode
 
-from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import start_order
 from order_lifecycle.db.audit import audit, count_by_state
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import TERMINAL, OrderResult, total
+from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.chaos.plan import Blow, Customer, Move, Plan, Request
 from tests.chaos.processes import Servers, Workers

@@ -9,11 +9,11 @@ from temporalio.client import WorkflowFailureError
 from temporalio.worker import Worker
 
 from order_lifecycle.activities.order import OrderActivities
-from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.client import register_search_attributes, start_order
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import EventType, Order, OrderState, Policy, parse_order
+from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import activity_methods
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow

@@ -18,9 +18,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.cli.repair import repair
-from order_lifecycle.cli.report import compare_with_temporal
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.workflows import records

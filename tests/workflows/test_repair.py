@@ -14,9 +14,10 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from order_lifecycle.cli.repair import NotRepairedError, repair
-from order_lifecycle.cli.report import compare_with_temporal, look_at
+from order_lifecycle.cli.report import look_at
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import Order, OrderResult, OrderState, Policy
+from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 from tests.support.shop import Handle, Shop, open_shop, until

@@ -87,11 +87,11 @@ def audit(as_json: AsJson = False) -> None:
     from sqlalchemy.exc import OperationalError
     from temporalio.service import RPCError
 
-    from order_lifecycle.cli.report import compare_with_temporal
     from order_lifecycle.client import connect
     from order_lifecycle.db.audit import INVARIANTS, Violation, count_by_state
     from order_lifecycle.db.audit import audit as audit_database
     from order_lifecycle.db.errors import describe
+    from order_lifecycle.reconciliation import compare_with_temporal
 
     async def main() -> None:
         not_asked: dict[int, str] = {}  # and why not
