@@ -1,8 +1,8 @@
 """The bare order: the baseline that every benchmark compares an order with.
 
 Its workflow has the shape of an order's: as many activities, one signal and one child workflow. But its activities do
-nothing: there is no database, no model and no rule. So what a bare order costs is Temporal's part of the cost of an
-order. The rest is the part of our code.
+nothing: there is no database, no model and no rule. So the cost of a bare order is Temporal's part of an order's cost.
+The rest is our code's part.
 
 The steps can be retried in three ways, which `benchmarks.retries` compares.
 """

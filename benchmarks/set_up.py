@@ -1,4 +1,4 @@
-"""Measure the way from a bare clone to a shipped order: the installation, the servers, the first order."""
+"""Measure how long a new clone takes to ship its first order: the installation, the servers, the order."""
 
 from __future__ import annotations
 
