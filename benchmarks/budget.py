@@ -162,7 +162,10 @@ async def measure(orders: int, at_a_time: int, seed: int, budget: float) -> Meas
 
 
 async def measure_budget(report: Report, orders: dict[int, int], seed: int = 1) -> None:
-    """Report the budget for each load. `orders` maps the number of orders at a time to the number of orders."""
+    """Report how many orders keep the budget, for each load.
+
+    `orders` maps the number of orders at a time to the number of orders.
+    """
     for at_a_time, count in orders.items():
         measured = await measure(count, at_a_time, seed, budget=15)
         ratio = measured.seconds(0.5) / quantile(measured.failures_alone, 0.5)

@@ -27,9 +27,8 @@ async def measure_one_order(report: Report, orders: int) -> None:
     for settings, config in SETTINGS.items():
         with start_servers(config) as servers, servers.workers(), servers.bare_workers():
             client = await connect(servers.settings)
-            await time_in_turns(
-                [start_bare, start_real], client, 5, "warm"
-            )  # some things are loaded and connected only once
+            # The first orders load and connect what later ones find.
+            await time_in_turns([start_bare, start_real], client, 5, "warm")
             times = await time_in_turns([start_bare, start_real], client, orders, "one")
         p50[settings] = {kind: quantile(seconds, 0.5) for kind, seconds in zip(KINDS, times, strict=True)}
         p95 = {kind: quantile(seconds, 0.95) for kind, seconds in zip(KINDS, times, strict=True)}
