@@ -17,6 +17,7 @@ from rich.cells import cell_len
 from order_lifecycle.cli import text_table
 from order_lifecycle.domain import Id, OrderState, parse_order_id
 from order_lifecycle.visible import visible, visible_json, visible_lines
+from tests.support.repeats import examples
 
 NOW = datetime(2026, 12, 1, 10, 20, 30, 456789, tzinfo=UTC)
 IDS = st.text("abcXYZ019._-", min_size=1, max_size=64).filter(lambda text: text[0].isalnum())
@@ -41,6 +42,7 @@ def no_wider(text: str, width: int, values: list[str]) -> bool:
 
 
 @pytest.mark.search
+@examples(in_proof=300)
 @given(st.lists(st.tuples(IDS, STATES, MONEY), min_size=1, max_size=4), WIDTHS)
 def test_a_list_keeps_ids_states_and_totals_at_any_width(orders: list[tuple[str, str, str]], width: int) -> None:
     shown = text_table.table("orders", [listed(*order) for order in orders], width)
@@ -50,6 +52,7 @@ def test_a_list_keeps_ids_states_and_totals_at_any_width(orders: list[tuple[str,
 
 
 @pytest.mark.search
+@examples(in_proof=300)
 @given(st.lists(st.tuples(IDS, IDS, st.sampled_from(["charged", "refunded"]), MONEY), min_size=1, max_size=4), WIDTHS)
 def test_payments_keep_their_id_amount_and_status_at_any_width(
     payments: list[tuple[str, str, str, str]], width: int
@@ -61,6 +64,7 @@ def test_payments_keep_their_id_amount_and_status_at_any_width(
 
 
 @pytest.mark.search
+@examples(in_proof=200)
 @given(st.lists(st.tuples(IDS, STATES, MONEY, NAMES), min_size=1, max_size=3), WIDTHS)
 def test_an_order_keeps_its_items_and_its_address_at_any_width(
     orders: list[tuple[str, str, str, str]], width: int

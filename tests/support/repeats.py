@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 
 def everyday(*few: Any, of: Iterable[Any]) -> list[Any]:
@@ -18,3 +19,8 @@ def everyday(*few: Any, of: Iterable[Any]) -> list[Any]:
 def in_proof(*cases: Any) -> list[Any]:
     """Return these cases for `pytest.mark.parametrize`, all of them marked `proof`."""
     return [pytest.param(*(one if isinstance(one, tuple) else (one,)), marks=pytest.mark.proof) for one in cases]
+
+
+def examples(in_proof: int) -> settings:
+    """Draw so many examples in `make proof`, where each takes long; `make test` draws as many as usual."""
+    return settings(max_examples=in_proof) if settings.get_current_profile_name() == "proof" else settings()
