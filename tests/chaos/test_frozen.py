@@ -55,6 +55,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_is_shipped_by_another(wo
         assert (await last.result()).state == "shipped"
 
 
+@pytest.mark.proof
 async def test_an_order_that_a_frozen_worker_has_locked_can_be_cancelled(world: World) -> None:
     freezing = world.run("freezing worker", "tests.chaos.freezing_worker")
     order = await world.start("locked", PATIENT)

@@ -58,7 +58,7 @@ async def attempts(world: World, workflow_id: str, step: str) -> int:
     return int(started.attempt)
 
 
-@pytest.mark.parametrize("step", everyday("charge_payment", "dispatch_carrier", of=STEPS))
+@pytest.mark.parametrize("step", everyday("charge_payment", of=STEPS))
 async def test_a_step_of_the_story(world: World, step: str) -> None:
     kind, last_event = STEPS[step]
     order_id = f"killed-{step}"

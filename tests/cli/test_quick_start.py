@@ -219,6 +219,7 @@ async def terminate(shop: Addresses, order_id: str) -> None:
     await client.get_workflow_handle(f"order-{order_id}").terminate()
 
 
+@pytest.mark.proof
 def test_both_workers_end_with_ctrl_c(tmp_path: Path) -> None:
     with workers(dict(os.environ), tmp_path) as (both, said):
         children = psutil.Process(both.pid).children(recursive=True)

@@ -129,6 +129,7 @@ def test_an_order_that_is_not_there_is_not_taken_for_one_that_has_ended(inside: 
     assert inside("status", "namespace-1").refuses("there is no order namespace-1: `order-lifecycle list` shows")
 
 
+@pytest.mark.proof
 def test_both_workers_end_with_the_status_for_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whichever says it first: the other one is ended while it still begins."""
     monkeypatch.setenv("FAULTS_ALWAYS_FAIL", "dispatch_carier")

@@ -168,6 +168,7 @@ def test_nothing_is_left_of_a_kernel_that_is_shut_down_in_the_middle(begun: Kern
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.proof
 def test_a_restart_gives_an_empty_world_and_a_kill_leaves_nothing() -> None:
     with kernel_with_servers() as it:
         before = it.started()

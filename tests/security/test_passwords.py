@@ -278,7 +278,7 @@ except LookupError:
 """
 
 
-@pytest.mark.parametrize("log_json", ["false", "true"])
+@pytest.mark.parametrize("log_json", everyday("true", of=["false", "true"]))
 def test_a_traceback_in_a_log_shows_no_variables(log_json: str) -> None:
     told = subprocess.run(
         [sys.executable, "-c", FAILING, log_json], input=PASSWORD, capture_output=True, text=True, check=True

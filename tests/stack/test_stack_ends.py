@@ -32,6 +32,7 @@ def test_asked_to_stop(up: Callable[..., Any], way: str) -> None:
     assert not home.exists()
 
 
+@pytest.mark.proof
 def test_ctrl_c_while_it_starts(up: Callable[..., Any], tmp_path: Path) -> None:
     it = up(tmp_path / "home")
     give_up = time.monotonic() + 20
@@ -55,6 +56,7 @@ subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True).wa
     assert not home.exists()
 
 
+@pytest.mark.proof
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 def test_supervisor_killed(up: Callable[..., Any]) -> None:
     it = up(None)

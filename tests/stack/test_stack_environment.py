@@ -24,7 +24,6 @@ from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.stack import Stack
-from tests.support.repeats import everyday
 
 # Each breaks a connection by libpq 17 to a server without TLS whose URL names host, port, user, password and database.
 HARMFUL = {
@@ -174,6 +173,7 @@ def test_nothing_that_is_set_and_no_file_in_the_folder_changes_a_demo(of_a_learn
     assert b"not the" not in done.stdout + done.stderr
 
 
+@pytest.mark.proof
 def test_a_notebook_beside_a_file_random_py(of_a_learner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     harmful = HARMFUL | OF_PYTHON | OF_DEBUGGING
     for name in [*servers.ADDRESSES, *harmful]:  # the addresses, because lab.up() sets them
@@ -228,7 +228,8 @@ def test_a_checkout_on_the_python_path_starts_its_own_modules(of_a_learner: Path
     ], done.stderr
 
 
-@pytest.mark.parametrize("server", everyday("postgres", of=["temporal", "postgres"]))
+@pytest.mark.proof
+@pytest.mark.parametrize("server", ["temporal", "postgres"])
 def test_a_server_is_handed_nothing_that_its_user_has_set(server: str, up: Callable[..., Any]) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux shows the environment of a process")

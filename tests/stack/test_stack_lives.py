@@ -78,6 +78,7 @@ def test_a_start_killed_before_the_roles_have_passwords_is_taken_up_again(
     up(home.path).addresses()
 
 
+@pytest.mark.proof
 @linux
 def test_a_second_start_in_one_life_does_not_pass_by_what_still_has_the_data_open(tmp_path: Path) -> None:
     """A process of PostgreSQL's that outlives the first one may still write. Only PostgreSQL can tell."""

@@ -101,6 +101,7 @@ def test_another_user_and_then_root(open_folder: Path, up: Callable[..., Any]) -
     assert user_of_postgres(it) == {user.pw_uid}
 
 
+@pytest.mark.proof
 def test_the_public_copy_is_trusted_only_while_it_is_roots_and_whole(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
