@@ -12,9 +12,9 @@ from sqlalchemy import Connection, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from order_lifecycle.db import roles
-from order_lifecycle.db.connection import TAKE_YOUR_TIME, connect
+from order_lifecycle.db.connection import LONG_TRANSACTION, connect
 from order_lifecycle.db.models import Base
-from order_lifecycle.db.url import for_people
+from order_lifecycle.db.url import without_secrets
 from order_lifecycle.settings import Settings, no_database
 
 
@@ -62,10 +62,10 @@ else:
     try:
         connection = engine.connect()
     except OperationalError as error:
-        raise CommandError(f"the database {for_people(engine.url)} does not answer: {error.orig}") from error
+        raise CommandError(f"the database {without_secrets(engine.url)} does not answer: {error.orig}") from error
     try:
         with connection, connection.begin():
-            connection.execute(TAKE_YOUR_TIME)
+            connection.execute(LONG_TRANSACTION)
             take_the_turn(connection)
             context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
             with context.begin_transaction():

@@ -21,9 +21,9 @@ from order_lifecycle.client import (
     works_for,
 )
 from order_lifecycle.db.connection import database_name
-from order_lifecycle.db.errors import NO_TABLES, say_what_is_wrong
+from order_lifecycle.db.errors import NO_TABLES, explain
 from order_lifecycle.db.store import connect as connect_to_database
-from order_lifecycle.db.url import for_people
+from order_lifecycle.db.url import without_secrets
 from order_lifecycle.domain import BadInputError
 from order_lifecycle.settings import NoServerError, Settings, no_database
 from order_lifecycle.stack.migrate import outdated_schema, unknown_schema
@@ -103,14 +103,14 @@ def _database(settings: Settings) -> Finding:
 
     if settings.database_url is None:
         return finding(False, no_database(settings.order_lifecycle_home))
-    where = for_people(settings.database_url.get_secret_value())
+    where = without_secrets(settings.database_url.get_secret_value())
     engine = connect_to_database(settings.database_url.get_secret_value())
     try:
         with engine.connect() as connection:
             server = connection.scalar(text("SHOW server_version"))
             schema = connection.scalars(text("SELECT version_num FROM alembic_version")).all()
     except (OperationalError, ProgrammingError) as error:
-        return finding(False, f"{where} {say_what_is_wrong(error)}")
+        return finding(False, f"{where} {explain(error)}")
     finally:
         engine.dispose()
     if not schema:  # everything was downgraded

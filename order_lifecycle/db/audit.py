@@ -1,8 +1,10 @@
-"""The invariants of an order. Six are SQL over the whole database, and each query lists what
-violates it: order and detail. The seventh, in reconciliation.py, compares the database with
-Temporal: how a workflow has closed, and whether that of a charged order can go on.
+"""Check the seven invariants of an order.
 
-`order-lifecycle audit`, the tests, the chaos runs and the notebooks all ask these.
+The first six are SQL queries over the whole database. Each query lists the orders that violate its
+invariant, with a detail. The seventh, in reconciliation.py, compares the database with
+Temporal: how each workflow has closed, and whether the workflow of a charged order can go on.
+
+`order-lifecycle audit`, the tests, the chaos runs and the notebooks all run these queries.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from order_lifecycle.db.connection import TAKE_YOUR_TIME
+from order_lifecycle.db.connection import LONG_TRANSACTION
 
 INVARIANTS: dict[int, str] = {
     1: "an order is charged at most once, for exactly the sum of its items",
@@ -57,8 +59,8 @@ _SHIPPED_AND_PAID = """
     WHERE o.state = 'shipped' AND (charges.n, shipped.n) <> (1, 1)
 """
 
-# The events that move an order, each with the states it leads from and to. An end may follow any
-# state before `dispatched`; the refund stands between, in the same transaction, and moves nothing.
+# The events that change an order's state, each with the state before and after it. An order may be
+# cancelled or fail in any state before `dispatched`. A refund changes no state, so it is not here.
 _LEGAL_PATH = """
     WITH moves(type, before, after) AS (VALUES
         ('order_received', NULL, 'received'),
@@ -92,7 +94,7 @@ _LEGAL_PATH = """
     FROM path JOIN orders o ON o.id = path.order_id
     WHERE goes_to IS NULL AND after <> o.state
     UNION ALL
-    SELECT id, 'no order_received' FROM orders
+    SELECT id, 'no order_received event' FROM orders
     WHERE NOT EXISTS (SELECT FROM events WHERE order_id = orders.id AND type = 'order_received')
     UNION ALL
     SELECT o.id, format('%s refunded payments, %s payment_refunded events', refunded.n, said.n)
@@ -105,13 +107,13 @@ _LEGAL_PATH = """
     ) said
     WHERE refunded.n <> said.n
     UNION ALL
-    SELECT order_id, format('%s stands there %s times', step, count(*))
+    SELECT order_id, format('%s was recorded %s times', step, count(*))
     FROM events GROUP BY order_id, step HAVING count(*) > 1
 """
 
 _RIGHT_ADDRESS = """
     SELECT d.order_id,
-        format('dispatched to %s, accepted was %s',
+        format('dispatched to %s, but the accepted address was %s',
             coalesce(d.payload_json ->> 'address', 'nowhere'), accepted.address) AS detail
     FROM events d
     JOIN orders o ON o.id = d.order_id
@@ -128,8 +130,7 @@ _RIGHT_ADDRESS = """
             OR d.payload_json -> 'address' IS DISTINCT FROM o.address_json)
 """
 
-# A step writes its event in the transaction that changes the row, so both have that transaction's
-# time.
+# A step changes the row and writes its event in one transaction, so both have the same time.
 _NOTHING_AFTER_THE_END = """
     SELECT e.order_id, format('%s after %s', e.type, last.type) AS detail
     FROM events e
@@ -155,6 +156,8 @@ QUERIES: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Violation:
+    """An order that violates an invariant, and how."""
+
     invariant: int
     order_id: str
     detail: str
@@ -165,9 +168,9 @@ class Violation:
 
 
 def audit(engine: Engine) -> list[Violation]:
-    """Every violation of the invariants 1 to 6 in one consistent view of this database."""
+    """Return every violation of the invariants 1 to 6, from one snapshot of the database."""
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as view:
-        view.execute(TAKE_YOUR_TIME)
+        view.execute(LONG_TRANSACTION)
         return [
             Violation(number, row.order_id, row.detail)
             for number, query in QUERIES.items()
@@ -176,9 +179,9 @@ def audit(engine: Engine) -> list[Violation]:
 
 
 def count_by_state(engine: Engine) -> dict[str, int]:
-    """How many orders there are in each state."""
+    """Return the number of orders in each state that has any."""
     with engine.connect() as view:
-        view.execute(TAKE_YOUR_TIME)
+        view.execute(LONG_TRANSACTION)
         counted = view.execute(
             text("SELECT state, count(*) AS n FROM orders GROUP BY state ORDER BY state")
         )

@@ -1,4 +1,7 @@
-"""What is wrong with the database, in a line for whoever can mend it."""
+"""Summarise a database error in one line that says what to do.
+
+Each text here follows the name of a server: "PostgreSQL at 127.0.0.1:5434 …".
+"""
 
 from __future__ import annotations
 
@@ -8,23 +11,23 @@ from sqlalchemy import Engine, inspect, select, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
-from order_lifecycle.db.connection import SERVER, connect
+from order_lifecycle.db.connection import SERVER_ATTRIBUTE, connect
 from order_lifecycle.db.models import Base
 from order_lifecycle.environment import libpq_note
 
-_SETTING = "does not take a setting: {why}. Is it from DATABASE_URL, or from a variable PG…?"
-NO_TABLES = "has no such tables yet: run `alembic upgrade head`"
+_SETTING = "rejects a setting: {why}. Look for it in DATABASE_URL and in the variables PG…"
+NO_TABLES = "has no tables for orders yet: run `alembic upgrade head`"
 
 # By SQLSTATE, for a statement that failed (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-# {why} is PostgreSQL's own first line.
+# {why} is the first line of PostgreSQL's message.
 _BY_CODE = {
-    "08P01": "is a pooler that says no: {why}",
+    "08P01": "is a pooler that refused: {why}",
     "25006": "is read-only: {why}. Is it a standby? DATABASE_URL should name the primary",
-    "25P03": "has ended a transaction that did nothing for too long: {why}",
+    "25P03": "has ended a transaction that was idle for too long: {why}",
     "3F000": NO_TABLES,
-    "40001": "could not order two transactions, so one has to be repeated: {why}",
-    "40P01": "has ended one of two transactions that waited for each other: {why}",
-    "42501": "says no: {why}. Has `alembic upgrade head` given this role its rights?",
+    "40001": "has ended a transaction that conflicted with another one, so repeat it: {why}",
+    "40P01": "found a deadlock and ended one transaction: {why}",
+    "42501": "refused: {why}. Has `alembic upgrade head` given this role its privileges?",
     "42703": "has tables of another version: {why}. Run `alembic upgrade head`",
     "42704": _SETTING,
     "42P01": NO_TABLES,
@@ -38,27 +41,27 @@ _BY_CODE = {
     "57P03": "is not ready: {why}",
     "58030": "cannot read or write its files: {why}",
 }
-# A connection that could not be made has no SQLSTATE, and one that broke often has none.
-_BY_WORDS = {
+# By a part of the message. A failed or broken connection often has no SQLSTATE.
+_BY_MESSAGE = {
     "Connection refused": "refuses the connection. Is it running, and is the port right?",
     "No such file or directory": "refuses the connection. Is it running, and is the path right?",
     "timeout expired|timed out": "does not answer in time",
     "could not translate host name": "cannot be found: {why}",
     "authentication|no password supplied|no such user|role .* does not exist|pg_hba.conf": (
-        "lets nobody in like this: {why}. Are the user and the password in DATABASE_URL right?"
+        "refused the login: {why}. Are the user and the password in DATABASE_URL right?"
     ),
     "database .* does not exist|no such database": (
         "has no such database: {why}. Is DATABASE_URL right?"
     ),
     "SSL|TLS|certificate": (
-        "makes no encrypted connection: {why}. See sslmode and sslrootcert in DATABASE_URL"
+        "opened no encrypted connection: {why}. See sslmode and sslrootcert in DATABASE_URL"
     ),
     "too many clients|connection slots|too many connections|max_client_conn|no more connections": (
         "has no connection free: {why}"
     ),
     "starting up|shutting down|recovery": "is not ready: {why}",
     "query_wait_timeout|server_login_retry|server login|pgbouncer cannot connect": (
-        "is a pooler that says no: {why}"
+        "is a pooler that refused: {why}"
     ),
     "startup parameter|configuration parameter|invalid value for parameter": _SETTING,
     "No space left on device": "has no space left on its disk: {why}",
@@ -67,62 +70,64 @@ _BY_WORDS = {
     ),
     "Network is unreachable|No route to host": "cannot be reached: {why}",
 }
-_OTHER_TABLES = ("42P01", "42703")
-_OUR_VERSIONS = re.compile(r"\d{4}")  # see migrations/versions
+_OTHER_TABLES = ("42P01", "42703")  # undefined_table, undefined_column
+_OUR_VERSIONS = re.compile(r"\d{4}")  # as in migrations/versions
 _CONNECTION = re.compile(
     r'connection to server (?:at "(?P<host>[^"]*)"(?: \([^)]*\))?, port (?P<port>\d+)'
     r'|on socket "(?P<socket>[^"]*)") failed: (?P<why>.*)'
 )
 
 
-def say_what_is_wrong(error: SQLAlchemyError) -> str:
-    """Say what is wrong, as it follows the name of a database: "refuses the connection …"."""
+def explain(error: SQLAlchemyError) -> str:
+    """Summarise the error without the server's name: "refuses the connection. Is it …?"."""
     if isinstance(error, NoFreeConnection):
-        return "is waited for: all connections of this process were in use for too long"
+        return "was not asked: all connections of this process were in use for too long"
     if not isinstance(error, DBAPIError):
         return f"cannot be used: {error}"
     line = _first_line(error)
     why = re.sub(r"^[A-Z]+: +", "", line)
     code = _code(error)
-    for words, says in _BY_WORDS.items() if code is None else ():
-        if re.search(words, why):
-            return says.format(why=why) + libpq_note()
+    for pattern, summary in _BY_MESSAGE.items() if code is None else ():
+        if re.search(pattern, why):
+            return summary.format(why=why) + libpq_note()
     answered = code or line != why or not isinstance(error, OperationalError)
-    does = "says no" if answered else "does not answer"
-    says = _BY_CODE.get(code or "", f"{does}: {{why}}").format(why=why)
-    return says if code else says + libpq_note()
+    verb = "refused" if answered else "does not answer"
+    summary = _BY_CODE.get(code or "", f"{verb}: {{why}}").format(why=why)
+    return summary if code else summary + libpq_note()
 
 
 def describe(error: SQLAlchemyError) -> str:
-    """Say what is wrong, and where: "PostgreSQL at 127.0.0.1:5999 refuses the connection …"."""
-    return f"{_where(error)} {say_what_is_wrong(error)}"
+    """Summarise the error: "PostgreSQL at 127.0.0.1:5999 refuses the connection. Is it …?"."""
+    return f"{_server(error)} {explain(error)}"
 
 
 def is_known(error: BaseException) -> bool:
-    """Return True for a trouble of the server's or of the network's, which a line describes, and
-    False for what may be a mistake in our own code."""
+    """Return True if one line describes the error, because the server or the network caused it.
+
+    False means that the error may be a mistake in our own code, so its traceback is needed.
+    """
     if isinstance(error, DBAPIError):
         return isinstance(error, OperationalError) or _code(error) in _BY_CODE
     return isinstance(error, NoFreeConnection)
 
 
 def why_unusable(database_url: str) -> str | None:
-    """Look whether that database can serve orders now; if not, say why."""
+    """Return why this database cannot serve orders now, in one line, or None if it can."""
     engine = connect(database_url, pool_size=1)
     try:
         with engine.connect() as view:
             for table in Base.metadata.sorted_tables:
                 view.execute(select(*table.c).limit(0))
     except SQLAlchemyError as error:
-        strange = _whose(engine) if _code(error) in _OTHER_TABLES else None
-        return f"{_where(error)} {strange}" if strange else describe(error)
+        foreign = _foreign_content(engine) if _code(error) in _OTHER_TABLES else None
+        return f"{_server(error)} {foreign}" if foreign else describe(error)
     finally:
         engine.dispose()
     return None
 
 
-def _whose(engine: Engine) -> str | None:
-    """Say what is in a database that does not look like ours, or None if it may be."""
+def _foreign_content(engine: Engine) -> str | None:
+    """Return what is in the database of another project, or None if it may be this project's."""
     version = None
     try:
         tables = inspect(engine).get_table_names()
@@ -131,14 +136,14 @@ def _whose(engine: Engine) -> str | None:
             with engine.connect() as view:
                 version = view.scalar(text("SELECT max(version_num) FROM alembic_version"))
     except SQLAlchemyError:
-        return None  # it may not be looked at; the error that led here says enough
+        return None  # this role may not look; the first error says enough
     if _OUR_VERSIONS.fullmatch(version or "") or not (version or tables):
         return None
     has = f"the table {tables[0]}" if tables else "no tables"
     has += f" and the alembic_version {version}" if version else ""
     return (
-        f"has a database that is not ours: it has {has}. Is DATABASE_URL right? "
-        "Give this project one of its own, and run `alembic upgrade head`"
+        f"has a database of another project: it has {has}. Is DATABASE_URL right? "
+        "Give this project a database of its own, then run `alembic upgrade head`"
     )
 
 
@@ -147,15 +152,18 @@ def _code(error: SQLAlchemyError) -> str | None:
 
 
 def _first_line(error: DBAPIError) -> str:
-    """PostgreSQL's or libpq's own words. Nothing of a statement and its values is among them."""
+    """Return the first line of PostgreSQL's or libpq's message.
+
+    It never has a part of the statement or its values.
+    """
     text = str(error.orig).strip()
-    failed = [*_CONNECTION.finditer(text)]  # one for each address of a host
+    failed = [*_CONNECTION.finditer(text)]  # libpq tries each address of a host
     line = failed[-1]["why"] if failed else text.partition("\n")[0]
     return line.strip().rstrip(".")
 
 
-def _where(error: SQLAlchemyError) -> str:
-    if server := getattr(error, SERVER, None):
+def _server(error: SQLAlchemyError) -> str:
+    if server := getattr(error, SERVER_ATTRIBUTE, None):
         return f"PostgreSQL at {server}"
     if failed := [*_CONNECTION.finditer(str(getattr(error, "orig", "")))]:
         last = failed[-1]

@@ -1,4 +1,7 @@
-"""The three tables. What the database can enforce, it does: a bug in Python cannot charge twice."""
+"""The three tables, with the rules that PostgreSQL enforces: a bug in Python cannot charge twice.
+
+Triggers add the rules that a CHECK cannot express: see migrations/versions.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +28,8 @@ from order_lifecycle.domain import EventType, OrderState, PaymentStatus
 
 
 class Base(DeclarativeBase):
+    """The base of the three tables: which PostgreSQL type each Python type becomes."""
+
     type_annotation_map: ClassVar = {
         datetime: DateTime(timezone=True),
         Decimal: Numeric(10, 2),
@@ -39,8 +44,11 @@ def _one_of(column: str, values: type[StrEnum]) -> str:
 
 
 class OrderRow(Base):
-    """Only its state and its address change, by triggers (see the second migration), and the
-    address only until the carrier has the parcel."""
+    """An order: its items, its address and its state.
+
+    Triggers of the second migration let only the state and the address change, and the address only
+    until the carrier has the parcel.
+    """
 
     __tablename__ = "orders"
     __table_args__ = (
@@ -60,11 +68,14 @@ class OrderRow(Base):
 
 
 class PaymentRow(Base):
-    """One row an order, ever: it is charged, and it may be refunded.
+    """The one payment of an order: it begins as charged, and may be refunded.
 
-    Triggers (see the first migration) add what a CHECK cannot say: the amount is the sum of the
-    order's items, an order has a live charge from `charged` to `shipped` and at no other time, and
-    nobody deletes a payment, or changes its id, its order or its amount.
+    Triggers of the first migration enforce that:
+
+    - the amount is the sum of the order's items;
+    - an order has a charge that is not refunded in the states from `charged` to `shipped`, and in
+      no other state;
+    - a payment is never deleted, and its ID, its order and its amount never change.
     """
 
     __tablename__ = "payments"
@@ -82,8 +93,11 @@ class PaymentRow(Base):
 
 
 class EventRow(Base):
-    """The audit trail. `step` is what makes a retry leave no second event: a step of an order has
-    one event."""
+    """An event of the audit trail.
+
+    `step` is the event's type, with a number if the type can happen again (`address_changed#2`).
+    Each step of an order has one event, so a retry of a step adds no second one.
+    """
 
     __tablename__ = "events"
     __table_args__ = (

@@ -1,7 +1,7 @@
-"""What the application's role may do in the database.
+"""The privileges of the application's role in the database.
 
-The owner of the tables runs the migrations. The application reads everything, adds rows, and
-changes the few columns that a step of an order changes. It deletes nothing and owns nothing, so it
+The owner of the tables runs the migrations. The application's role can read everything, insert
+rows, and update the few columns that a step changes. It can delete nothing. It owns nothing, so it
 cannot switch off a trigger.
 """
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-# For each table, the columns that the application may give a value. A privilege on columns lets
-# nobody lock the table, nor choose what the database fills in (an event's number and its time).
+# For each table, the columns that the application may set. With a privilege on columns, instead of
+# on the table, it cannot lock the table, and cannot choose an event's ID and time.
 INSERT = {
     "orders": "id, state, items, address_json",
     "payments": "payment_id, order_id, status, amount",
@@ -20,9 +20,9 @@ UPDATE = {"orders": "state, address_json, updated_at", "payments": "status"}
 
 
 def grant(tx: Connection, application: str) -> None:
-    """Give the role `application` what it needs in the tables that exist, and take away the rest.
+    """Grant the role `application` its privileges on the tables that exist, and revoke all others.
 
-    It may be repeated. The caller is the owner of the tables.
+    It is safe to repeat. `tx` must be a connection of the owner of the tables.
     """
     preparer = tx.dialect.identifier_preparer
     role = preparer.quote_identifier(application)
@@ -32,8 +32,8 @@ def grant(tx: Connection, application: str) -> None:
         tx.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"))
     )
     statements = [
-        # A temporary table can hide a real one, for a trigger too. (Only the owner of the database
-        # can revoke this; for anybody else PostgreSQL answers with a warning.)
+        # A temporary table can hide a real one, even from a trigger. Only the owner of the database
+        # can revoke this; for another role PostgreSQL only prints a warning.
         f"REVOKE TEMPORARY ON DATABASE {database} FROM PUBLIC, {role}",
         f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC, {role}",
         f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM PUBLIC, {role}",

@@ -1,10 +1,14 @@
-"""Every change of an order's state with its event, in one transaction that is safe to repeat.
+"""Change an order's state and write its event, in one transaction that is safe to repeat.
 
-The rule that everything here follows: an UPDATE names the state that it starts from. Of two
-attempts at the same step, or of a step and a cancel that race, PostgreSQL's row lock lets one pass
-and the other then finds the state already changed. What a step reads before it writes cannot change
-(the amount of a payment), or is locked (by `note`), or is only an early answer (to whom a payment
-belongs, in `validate`: in the end the key of the payments decides).
+Every UPDATE names the state that it starts from. If two attempts at a step race, or a step and a
+cancel, PostgreSQL's row lock lets one pass. The other then finds that the state has changed.
+
+A step may read before it writes, in three cases only:
+
+- the value cannot change, such as the amount of a payment;
+- the row is locked, as in `note`;
+- the answer is only an early hint. `validate` looks whether another order has the payment ID, but
+  the primary key of the payments decides.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from order_lifecycle.db.connection import TAKE_YOUR_TIME
+from order_lifecycle.db.connection import LONG_TRANSACTION
 from order_lifecycle.db.connection import connect as connect
 from order_lifecycle.db.models import Base, EventRow, OrderRow, PaymentRow
 from order_lifecycle.domain import (
@@ -47,7 +51,7 @@ from order_lifecycle.domain import (
 
 @dataclass(frozen=True)
 class StoredState:
-    """The state of an order's row, and when the row was last changed."""
+    """The state of an order in the database, and the time of the last change of its row."""
 
     state: OrderState
     since: datetime
@@ -56,9 +60,9 @@ class StoredState:
 class Store:
     """The orders, payments and events of one database.
 
-    Every method may raise `sqlalchemy.exc.DBAPIError` (the database cannot be reached or has ended
-    the transaction: try again), `sqlalchemy.exc.TimeoutError` (no connection was free: try again)
-    and, where it says so, `RefusedError` (it can be reached, and the answer is no).
+    Every method may raise two errors after which a retry may help: `sqlalchemy.exc.DBAPIError` (the
+    database cannot be reached, or it ended the transaction) and `sqlalchemy.exc.TimeoutError` (no
+    connection was free). After a `RefusedError` a retry cannot help.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -67,8 +71,11 @@ class Store:
     # --- one method for each kind of step -------------------------------------------------------
 
     def receive(self, order: Order, run_id: str) -> OrderState:
-        """Write the order down. Raises AnotherRunError if another workflow run (`run_id`) has
-        written one of that name."""
+        """Insert the order as received.
+
+        Raises:
+            AnotherRunError: A workflow run other than `run_id` has inserted an order with this ID.
+        """
         with self.engine.begin() as tx:
             _receive(tx, order, run_id)
         return OrderState.RECEIVED
@@ -76,14 +83,20 @@ class Store:
     def advance(
         self, order_id: str, event: EventType, payload: dict[str, Any] | None = None
     ) -> OrderState:
-        """Move the order along by the step that `event` records. Raises RefusedError if it is not
-        in the state before."""
+        """Move the order to the state that follows `event`, and record the event.
+
+        Raises:
+            RefusedError: The order is not in the state that the event starts from.
+        """
         with self.engine.begin() as tx:
             return _advance(tx, order_id, event, payload or {})
 
     def validate(self, order: Order) -> OrderState:
-        """Received to validated to awaiting review. Raises RefusedError if the payment id belongs
-        to another order."""
+        """Move a received order to validated, then to awaiting review.
+
+        Raises:
+            RefusedError: The payment ID belongs to another order.
+        """
         with self.engine.begin() as tx:
             owner = select(PaymentRow.order_id).where(PaymentRow.payment_id == order.payment_id)
             if tx.scalar(owner) not in (None, order.id):
@@ -92,11 +105,15 @@ class Store:
             return _advance(tx, order.id, EventType.REVIEW_REQUESTED, {})
 
     def charge(self, order_id: str, payment_id: str) -> Decimal:
-        """Charge the sum of the order's items, once, and return it. `payment_id` is the idempotency
-        key: whoever repeats the call gets the same answer and moves no money. Raises RefusedError
-        if the
-        order is not approved (it was cancelled meanwhile, say), or if `payment_id` belongs to
-        another order."""
+        """Charge the sum of the order's items once, and return it.
+
+        `payment_id` is the idempotency key: a repeated call returns the same amount and charges
+        nothing.
+
+        Raises:
+            RefusedError: The order is not approved (it may have been cancelled meanwhile), or
+                `payment_id` belongs to another order.
+        """
         item = func.jsonb_array_elements(OrderRow.items).table_valued("value")
         quantity = cast(item.c.value.op("->>")("qty"), Numeric)
         price = cast(item.c.value.op("->>")("price"), Numeric)
@@ -113,20 +130,24 @@ class Store:
                     .on_conflict_do_nothing()
                     .returning(PaymentRow.amount)
                 )
-            if amount is None:  # charged by an earlier attempt; or that payment is another order's
+            if amount is None:  # an earlier attempt has charged, or another order has the payment
                 amount = tx.scalar(
                     select(PaymentRow.amount).where(
                         PaymentRow.payment_id == payment_id, PaymentRow.order_id == order_id
                     )
                 )
             if amount is None:
-                raise RefusedError(f"payment {payment_id} is not that of order {order_id}")
+                raise RefusedError(f"payment {payment_id} does not belong to order {order_id}")
             payload = {"payment_id": payment_id, "amount": str(amount)}
             _record(tx, order_id, EventType.PAYMENT_CHARGED, payload)
             return amount
 
     def address(self, order_id: str) -> Address:
-        """Where the order goes to now. Raises RefusedError if there is no such order."""
+        """Return the order's current address.
+
+        Raises:
+            RefusedError: The order is not in the database.
+        """
         with self.engine.connect() as tx:
             address = tx.scalar(select(OrderRow.address_json).where(OrderRow.id == order_id))
             if address is None:
@@ -134,15 +155,19 @@ class Store:
             return Address.model_validate(address)
 
     def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
-        """The order's `number`-th change of address. Raises RefusedError once the carrier has the
-        parcel, or the order has ended. Returns the state that the order has."""
+        """Change the order's address, and return the order's state.
+
+        `number` counts the order's changes of address, so that a retry changes nothing.
+
+        Raises:
+            RefusedError: The carrier already has the parcel, or the order has ended.
+        """
         with self.engine.begin() as tx:
             change = update(OrderRow).where(
                 OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH)
             )
             if tx.execute(change.values(updated_at=func.now())).rowcount:
-                # Only if it is new: an attempt that hung while a newer change was made must not
-                # undo that one.
+                # Only if the event is new: an old attempt that hung must not undo a newer change.
                 if _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), number):
                     tx.execute(change.values(address_json=address.model_dump()))
             elif not _happened(tx, order_id, EventType.ADDRESS_CHANGED, number):
@@ -152,9 +177,14 @@ class Store:
             return _state(tx, order_id)
 
     def dispatch(self, order_id: str, address: Address) -> bool:
-        """Packed to dispatched, provided that the parcel still goes to `address`. False if it goes
-        elsewhere. Raises RefusedError if the order is not packed (it was cancelled meanwhile,
-        say)."""
+        """Move a packed order to dispatched, if its address is still `address`.
+
+        Returns:
+            True if the parcel goes to `address`, False if the order has another address now.
+
+        Raises:
+            RefusedError: The order is not packed; it may have been cancelled meanwhile.
+        """
         with self.engine.begin() as tx:
             same_address = OrderRow.address_json == address.model_dump()
             if _move(tx, order_id, EventType.CARRIER_DISPATCHED, same_address):
@@ -168,12 +198,17 @@ class Store:
             return bool(tx.scalar(went_to) == address.model_dump())
 
     def close(self, order: Order, run_id: str, end: OrderState, reason: str) -> OrderState:
-        """End the order as cancelled or failed and give back what was charged, in one transaction,
-        so that no charge can come between. Returns the state that the order then has: `end`, or, if
-        the carrier already has the parcel, the one that says so.
+        """End the order as `end` (cancelled or failed), and refund its charge.
 
-        An order that was not even received is received first: what ends must have begun. Raises
-        AnotherRunError as `receive` does."""
+        Both happen in one transaction, so no charge can come between them. An order that is not in
+        the database yet is first inserted as received.
+
+        Returns:
+            The order's state afterwards. It is not `end` if the carrier already has the parcel.
+
+        Raises:
+            AnotherRunError: As for `receive`.
+        """
         event = EventType.ORDER_CANCELLED if end is OrderState.CANCELLED else EventType.ORDER_FAILED
         with self.engine.begin() as tx:
             _receive(tx, order, run_id)
@@ -198,9 +233,11 @@ class Store:
             return _state(tx, order.id)
 
     def note(self, order_id: str, event: EventType, number: int, payload: dict[str, Any]) -> None:
-        """Record what happened to an order and changed nothing: a late signal, a failed dispatch.
-        Once the order has ended, only a late signal is recorded: an attempt may come so late that
-        its order was closed meanwhile."""
+        """Record an event that changes no state, such as a late signal or a failed dispatch.
+
+        After the end of the order, record only a late signal. The attempt that records a failed
+        dispatch may run so late that the order was closed meanwhile.
+        """
         late = event is EventType.LATE_SIGNAL
         with self.engine.begin() as tx:
             if _state(tx, order_id, lock=not late) not in TERMINAL or late:
@@ -209,29 +246,30 @@ class Store:
     # --- reading --------------------------------------------------------------------------------
 
     def order_states(self) -> dict[str, StoredState]:
-        """Where every order stands, by its id."""
+        """Return the state of every order, by its ID."""
         query = select(OrderRow.id, OrderRow.state, OrderRow.updated_at)
         with self.engine.connect() as tx:
-            tx.execute(TAKE_YOUR_TIME)
+            tx.execute(LONG_TRANSACTION)
             return {
                 row.id: StoredState(OrderState(row.state), row.updated_at)
                 for row in tx.execute(query)
             }
 
     def rows(self, name: str, order_id: str | None = None) -> Sequence[dict[str, Any]]:
-        """The rows of the table `name`, oldest first; of one order only, if asked."""
-        rows = Base.metadata.tables[name].c
-        # An event's number is given while its order's row is locked; its `ts` is when its
-        # transaction began.
-        query = select(*rows).order_by(*([] if name == "events" else [rows["created_at"]]), rows[0])
+        """Return the rows of the table `name`, oldest first, of all orders or of one."""
+        columns = Base.metadata.tables[name].c
+        # Sort events by ID, not by `ts`: an event gets its ID while its order's row is locked, but
+        # `ts` is when its transaction began.
+        by_time = [] if name == "events" else [columns["created_at"]]
+        query = select(*columns).order_by(*by_time, columns[0])
         if order_id is not None:
-            query = query.where(rows["id" if name == "orders" else "order_id"] == order_id)
+            query = query.where(columns["id" if name == "orders" else "order_id"] == order_id)
         with self.engine.connect() as tx:
-            tx.execute(TAKE_YOUR_TIME)
+            tx.execute(LONG_TRANSACTION)
             return [dict(row) for row in tx.execute(query).mappings()]
 
 
-# --- the parts, each inside somebody's transaction -----------------------------------------------
+# --- the parts of a step, each inside the transaction of its caller ------------------------------
 
 
 def _receive(tx: Connection, order: Order, run_id: str) -> None:
@@ -257,16 +295,21 @@ def _receive(tx: Connection, order: Order, run_id: str) -> None:
 
 
 def _move(tx: Connection, order_id: str, event: EventType, *also: ColumnElement[bool]) -> bool:
-    """Whether this call moved the order. If it did not, an earlier attempt did or `also` did not
-    hold; in any other state the step is refused."""
+    """Return True if this call changed the order's state.
+
+    False means that an earlier attempt already did, or that the condition `also` does not hold.
+
+    Raises:
+        RefusedError: The order is in another state than the event starts from.
+    """
     before, after = MOVES[event]
     move = update(OrderRow).where(OrderRow.id == order_id, OrderRow.state == before, *also)
     if tx.execute(move.values(state=after, updated_at=func.now())).rowcount:
         return True
-    # The state before the event: another attempt may commit both in between.
+    # Read the state before the event: another attempt may commit both between the two reads.
     state = _state(tx, order_id)
     if not (also and state is before) and not _happened(tx, order_id, event):
-        raise RefusedError(f"{event} needs an order that is {before}, and {order_id} is {state}")
+        raise RefusedError(f"order {order_id} is {state}, and {event} needs one that is {before}")
     return False
 
 
@@ -289,7 +332,7 @@ def _record(
     payload: dict[str, Any],
     number: int | None = None,
 ) -> bool:
-    """Whether it is new."""
+    """Insert the event. Return False if an earlier attempt has already done so."""
     row = insert(EventRow).values(
         order_id=order_id, type=event, step=_step(event, number), payload_json=payload
     )
@@ -304,7 +347,7 @@ def _happened(tx: Connection, order_id: str, event: EventType, number: int | Non
 
 
 def _state(tx: Connection, order_id: str, lock: bool = False) -> OrderState:
-    """`lock`: nobody moves the order until this transaction has ended."""
+    """Return the order's state; with `lock`, it cannot change until this transaction ends."""
     query = select(OrderRow.state).where(OrderRow.id == order_id)
     state = tx.scalar(query.with_for_update(key_share=True) if lock else query)
     if state is None:

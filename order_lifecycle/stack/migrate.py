@@ -15,7 +15,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from order_lifecycle.db.store import connect
-from order_lifecycle.db.url import for_people
+from order_lifecycle.db.url import without_secrets
 from order_lifecycle.environment import libpq_note
 from order_lifecycle.stack.errors import StackError
 
@@ -85,7 +85,7 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
         with engine.connect() as connection:
             before = MigrationContext.configure(connection).get_current_heads()
         if trouble := unknown_schema(before):
-            raise StackError(f"The database {for_people(engine.url)} {trouble}.")
+            raise StackError(f"The database {without_secrets(engine.url)} {trouble}.")
         same_role = engine.url.username == make_url(database_url).username
         if set(before) == set(newest) and same_role:
             return f"schema {', '.join(before)} is the newest"
@@ -97,12 +97,12 @@ def migrate(database_url: str, owner_url: str | None = None) -> str:
         reason = getattr(error, "orig", None) or error  # the driver's own error, if it has one
         if getattr(reason, "pgcode", None) == DUPLICATE_TABLE:
             raise StackError(
-                f"The database {for_people(engine.url)} is another project's: a table of it has "
-                f"the name of one of ours ({str(reason).strip()}). Give this project a database "
-                "of its own."
+                f"The database {without_secrets(engine.url)} is another project's: a table of it "
+                f"has the name of one of ours ({str(reason).strip()}). Give this project a "
+                "database of its own."
             ) from error
         raise StackError(
-            f"The database {for_people(engine.url)} cannot be migrated: "
+            f"The database {without_secrets(engine.url)} cannot be migrated: "
             f"{str(reason).strip()}{libpq_note()}"
         ) from error
     finally:

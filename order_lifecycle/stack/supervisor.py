@@ -139,10 +139,10 @@ def _stop_requests(lifeline: bool) -> Iterator[SimpleQueue[str]]:
 
 def _describe(addresses: Addresses, stack: Stack) -> str:
     """Return the addresses as a few lines for a person."""
-    from order_lifecycle.db.url import for_people  # the migrations have loaded it already
+    from order_lifecycle.db.url import without_secrets  # the migrations have loaded it already
 
     ours = {server.name for server in stack.servers}
-    database = for_people(addresses.database_url)
+    database = without_secrets(addresses.database_url)
     password = f"the password is in {addresses.home}/password"
     access = password if Postgres.name in ours else "from DATABASE_URL"
     kept = "removed at the end" if stack.ephemeral else "kept"

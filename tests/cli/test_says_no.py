@@ -173,8 +173,8 @@ def test_doctor_with_nothing(inside: Command) -> None:
 
 def test_no_tables(inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", bare_database_url)
-    assert "has no such tables yet: run `alembic upgrade head`" in inside("tables").err
-    assert "has no such tables yet: run `alembic upgrade head`" in inside("doctor").out
+    assert "has no tables for orders yet: run `alembic upgrade head`" in inside("tables").err
+    assert "has no tables for orders yet: run `alembic upgrade head`" in inside("doctor").out
 
 
 def test_a_schema_that_was_taken_back(inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +187,7 @@ def test_a_schema_that_was_taken_back(inside: Command, bare_database_url: str, m
     engine.dispose()
     told = inside("doctor").out
     assert "MISSING  PostgreSQL" in told
-    assert "has no such tables yet: run `alembic upgrade head`" in told
+    assert "has no tables for orders yet: run `alembic upgrade head`" in told
 
 
 @pytest.fixture
@@ -205,8 +205,8 @@ def stranger(admin_url: str, database_url: str) -> Iterator[str]:
 
 def test_no_permission(inside: Command, stranger: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", stranger)
-    assert "says no: permission denied for table orders" in inside("tables").err
-    assert "says no: permission denied for table alembic_version" in inside("doctor").out
+    assert "refused: permission denied for table orders" in inside("tables").err
+    assert "refused: permission denied for table alembic_version" in inside("doctor").out
 
 
 @pytest.mark.usefixtures("servers")

@@ -31,14 +31,14 @@ def addresses(stack: Addresses, admin_url: str) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def one_engine(addresses: dict[str, str]) -> Iterator[Engine]:
     migrate(addresses["application"], addresses["owner"])
-    engine = connect(addresses["application"], pool_size=20, patient=True)  # for all that come at once, and wait
+    engine = connect(addresses["application"], pool_size=20, long_transactions=True)  # many tests wait at once
     yield engine
     engine.dispose()
 
 
 @pytest.fixture(scope="session")
 def owners_engine(addresses: dict[str, str]) -> Iterator[Engine]:
-    engine = connect(addresses["owner"], pool_size=20, patient=True)
+    engine = connect(addresses["owner"], pool_size=20, long_transactions=True)
     yield engine
     engine.dispose()
 

@@ -245,7 +245,7 @@ def test_a_parameter_that_the_server_does_not_know_costs_only_that_one(
     ],
 )
 def test_options_in_postgresqls_notation(options: str, settings: dict[str, str], words: list[str]) -> None:
-    assert connection._read(options) == (settings, words)
+    assert connection._split_options(options) == (settings, words)
 
 
 def test_a_lock_is_not_waited_for_longer_than_an_attempt(engine: Engine, one_engine: Engine) -> None:

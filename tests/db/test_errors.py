@@ -63,17 +63,20 @@ CONNECTIONS: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "a wrong password": (
         lambda url: changed(url, password=SECRET),
-        'lets nobody in like this: password authentication failed for user "orders".',
+        'refused the login: password authentication failed for user "orders".',
     ),
     "no such user": (
         lambda url: changed(url, username="nobody-here", password=SECRET),
-        'lets nobody in like this: password authentication failed for user "nobody-here".',
+        'refused the login: password authentication failed for user "nobody-here".',
     ),
     "no such database": (
         lambda url: changed(url, database="nothing"),
         'has no such database: database "nothing" does not exist.',
     ),
-    "no encryption": (lambda url: with_query(url, sslmode="require"), "makes no encrypted connection: server does not"),
+    "no encryption": (
+        lambda url: with_query(url, sslmode="require"),
+        "opened no encrypted connection: server does not",
+    ),
     "a setting that there is not": (
         lambda url: with_query(url, options="-c no_such_setting=1"),
         'unrecognized configuration parameter "no_such_setting"',
@@ -91,7 +94,7 @@ def test_a_server_that_asks_for_the_password_itself(database_url: str) -> None:
     """As somebody on the port would who wants to know it."""
     with impostor() as port:
         words = told(with_query(changed(database_url, port=port), require_auth="scram-sha-256"))
-    assert "lets nobody in like this: " in words
+    assert "refused the login: " in words
     assert "server requested a cleartext password" in words
 
 
@@ -128,17 +131,17 @@ def test_no_connection_is_free(database_url: str, owner_url: str) -> None:
 
 
 STATEMENTS = {
-    "CREATE TABLE mine ()": "says no: permission denied for schema public. Has `alembic upgrade head`",
-    "DELETE FROM events": "says no: permission denied for table events",
+    "CREATE TABLE mine ()": "refused: permission denied for schema public. Has `alembic upgrade head`",
+    "DELETE FROM events": "refused: permission denied for table events",
     "SET TRANSACTION READ ONLY; UPDATE orders SET state = state": "is read-only: cannot execute UPDATE in a read-only",
     "SET LOCAL statement_timeout = 10; SELECT pg_sleep(60)": "has ended a statement: canceling statement due to st",
-    "SELECT FROM nowhere": "has no such tables yet: run `alembic upgrade head`",
+    "SELECT FROM nowhere": "has no tables for orders yet: run `alembic upgrade head`",
     "SELECT nothing FROM orders": 'has tables of another version: column "nothing" does not exist',
     "SELECT pg_terminate_backend(pg_backend_pid())": "has ended the connection",
     # What a full disk, or a server without memory, raises.
     "DO $$ BEGIN RAISE 'could not extend file' USING ERRCODE = '53100'; END $$": "has no space left on its disk: could",
     "DO $$ BEGIN RAISE 'out of memory' USING ERRCODE = '53200'; END $$": "has no memory left: out of memory",
-    "DO $$ BEGIN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END $$": "has ended one of two transactions that",
+    "DO $$ BEGIN RAISE 'deadlock detected' USING ERRCODE = '40P01'; END $$": "found a deadlock and ended one trans",
 }
 
 
@@ -150,7 +153,7 @@ def test_a_statement_that_fails(database_url: str, statement: str) -> None:
 
 
 def test_a_row_that_somebody_else_has_locked(database_url: str, owner_url: str) -> None:
-    patient = connect(owner_url, patient=True)
+    patient = connect(owner_url, long_transactions=True)
     with patient.begin() as holder:
         holder.execute(text("LOCK TABLE orders"))
         assert "keeps a row or a table locked for another transaction: " in told(database_url, "SELECT FROM orders")
@@ -182,7 +185,7 @@ def test_a_pooler_that_is_full(pooled_url: str) -> None:
 
 
 def test_a_pooler_that_does_not_know_the_password(pooled_url: str) -> None:
-    assert "lets nobody in like this: " in told(changed(pooled_url, password=SECRET))
+    assert "refused the login: " in told(changed(pooled_url, password=SECRET))
 
 
 # --- before the first order ------------------------------------------------------------------------------------------
@@ -195,7 +198,7 @@ def test_a_migrated_database_is_usable(database_url: str) -> None:
 def test_a_database_without_tables_is_not(bare_database_url: str) -> None:
     why = why_unusable(bare_database_url)
     assert why
-    assert why.endswith("has no such tables yet: run `alembic upgrade head`")
+    assert why.endswith("has no tables for orders yet: run `alembic upgrade head`")
 
 
 THEIRS = "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_version VALUES ('27c6a30d7c24')"
@@ -213,7 +216,7 @@ def test_a_database_of_another_project_is_not(bare_database_url: str, made_by: s
     administer(bare_database_url, made_by)
     why = why_unusable(bare_database_url)
     assert why
-    assert f"has a database that is not ours: {says}" in why
+    assert f"has a database of another project: {says}" in why
 
 
 def test_a_database_of_another_version_is_not(owner_url: str, database_url: str) -> None:

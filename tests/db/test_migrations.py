@@ -72,7 +72,7 @@ def own(owner_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def bare(bare_database_url: str) -> Iterator[Engine]:
-    engine = connect(bare_database_url, patient=True)
+    engine = connect(bare_database_url, long_transactions=True)
     yield engine
     engine.dispose()
 

@@ -102,7 +102,7 @@ def test_a_statement_that_takes_too_long_is_ended(pooled_url: str) -> None:
 def test_a_lock_is_not_waited_for_longer_than_an_attempt(pooled: Engine, pooled_url: str) -> None:
     store = Store(pooled)
     order = bring(store, OrderState.APPROVED)
-    patient = connect(pooled_url, patient=True)
+    patient = connect(pooled_url, long_transactions=True)
     with patient.begin() as holder:
         holder.execute(text("SELECT FROM orders FOR UPDATE"))
         with pytest.raises(OperationalError, match="lock timeout"):

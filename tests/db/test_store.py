@@ -111,7 +111,7 @@ def test_a_payment_id_that_belongs_to_another_order(store: Store) -> None:
     bring(store, OrderState.CHARGED, "theirs")
     ours = bring(store, OrderState.APPROVED, "ours")
     before = tables(store)
-    with pytest.raises(RefusedError, match="payment pay-theirs is not that of order"):
+    with pytest.raises(RefusedError, match="payment pay-theirs does not belong to order"):
         store.charge(ours.id, "pay-theirs")
     assert tables(store) == before  # the move to charged is taken back, too
     assert store.charge(ours.id, ours.payment_id) == TOTAL
@@ -132,7 +132,7 @@ def test_a_payment_id_of_another_order_is_seen_before_the_review(store: Store) -
 def test_an_order_is_charged_with_one_payment_id_only(store: Store) -> None:
     order = bring(store, OrderState.CHARGED)
     before = tables(store)
-    with pytest.raises(RefusedError, match="is not that of order"):
+    with pytest.raises(RefusedError, match="does not belong to order"):
         store.charge(order.id, "a-second-one")
     assert tables(store) == before
 

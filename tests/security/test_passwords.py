@@ -26,7 +26,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from order_lifecycle.cli.app import main
 from order_lifecycle.client import connect, start_order
-from order_lifecycle.db.url import for_people
+from order_lifecycle.db.url import without_secrets
 from order_lifecycle.domain import BadInputError, OrderState, Policy, parse_order
 from order_lifecycle.lab.servers import LabServers
 from order_lifecycle.settings import Addresses, Settings
@@ -121,7 +121,7 @@ def test_no_spelling_of_an_option_shows_it(spelling: str) -> None:
     address = f"postgresql://me:{PASSWORD}@localhost/orders{spelling}"
     try:
         settings = Settings(database_url=SecretStr(address))
-        shown = for_people(settings.database_url.get_secret_value()) if settings.database_url else ""
+        shown = without_secrets(settings.database_url.get_secret_value()) if settings.database_url else ""
         assert shown.startswith("postgresql://me:***@localhost/orders")
     except BadInputError as error:
         shown = str(error)
@@ -129,7 +129,7 @@ def test_no_spelling_of_an_option_shows_it(spelling: str) -> None:
 
 
 def test_an_option_that_is_harmless_is_shown() -> None:
-    assert for_people(f"postgresql://me:{PASSWORD}@localhost/orders?sslmode=require&sslkey=x") == (
+    assert without_secrets(f"postgresql://me:{PASSWORD}@localhost/orders?sslmode=require&sslkey=x") == (
         "postgresql://me:***@localhost/orders?sslmode=require"
     )
 
@@ -250,7 +250,7 @@ async def test_nor_does_a_worker_or_a_history(
         with gone(admin, url.database):
             handle = await start_order(client, order, Policy())
             told = await until_said("not currently accepting connections", workers, handle)
-        told += await until_said("has no such tables yet", workers, handle)
+        told += await until_said("has no tables for orders yet", workers, handle)
     await handle.signal(OrderWorkflow.approve_order)
     assert (await handle.result()).state is OrderState.SHIPPED
     for worker in workers:

@@ -104,7 +104,10 @@ def test_a_statement_that_is_put_together_is_found(line: str) -> None:
 def test_ruff_finds_it_too(tmp_path: Path) -> None:
     """The rule S608 is on, for whoever writes the next statement."""
     sample = tmp_path / "sample.py"
-    sample.write_text("def find(order: str) -> str:\n    return f\"SELECT * FROM orders WHERE id = '{order}'\"\n")
+    sample.write_text(
+        '"""A sample."""\n\n\ndef find(order: str) -> str:\n    """Find it."""\n'
+        "    return f\"SELECT * FROM orders WHERE id = '{order}'\"\n"
+    )
     ruff = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", TOP / "pyproject.toml", sample]
     told = subprocess.run(ruff, capture_output=True, text=True, check=False)
     assert told.returncode == 1

@@ -40,7 +40,7 @@ async def test_a_worker_waits_for_the_tables_and_then_polls(
     start_worker: Start, environment: dict[str, str], settings: Settings, bare_database_url: str
 ) -> None:
     worker = start_worker("order", environment=environment | {"DATABASE_URL": bare_database_url})
-    worker.until_said("has no such tables yet: run `alembic upgrade head`")
+    worker.until_said("has no tables for orders yet: run `alembic upgrade head`")
     polled = await pollers(await connect(settings), "order-tq")
     assert not [one for one in polled if one.startswith(f"{worker.process.pid}@")]
     await asyncio.to_thread(migrate, bare_database_url)
@@ -52,15 +52,15 @@ def test_a_worker_of_another_projects_database_says_so(
 ) -> None:
     administer(bare_database_url, "CREATE TABLE things (id int)")
     worker = start_worker("order", environment=environment | {"DATABASE_URL": bare_database_url})
-    worker.until_said("has a database that is not ours: it has the table things. Is DATABASE_URL right?")
+    worker.until_said("has a database of another project: it has the table things. Is DATABASE_URL right?")
 
 
 @pytest.mark.parametrize(
     ("damage", "cause"),
     [
-        ("ALTER TABLE orders RENAME TO gone", "has no such tables yet: run `alembic upgrade head`"),
+        ("ALTER TABLE orders RENAME TO gone", "has no tables for orders yet: run `alembic upgrade head`"),
         *in_proof(
-            ("REVOKE ALL ON orders, events FROM orders", "says no: permission denied for table orders"),
+            ("REVOKE ALL ON orders, events FROM orders", "refused: permission denied for table orders"),
             ("ALTER DATABASE {name} SET default_transaction_read_only = on", "is read-only: cannot execute INSERT"),
             ("ALTER DATABASE {name} CONNECTION LIMIT 0", "has no connection free: too many connections for database"),
         ),

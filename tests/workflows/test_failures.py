@@ -225,7 +225,10 @@ async def test_somebody_elses_payment(shop: Shop) -> None:
     (failed,) = shop.told("order_failed", "first") + shop.told("order_failed", "second")
     (number,) = (name for name in ("first", "second") if shop.row(name)["state"] == "failed")
     # Which is what a validation that comes late enough says, and what the charge says.
-    assert failed["reason"] in ("payment p-1 belongs to another order", f"payment p-1 is not that of order {number}")
+    assert failed["reason"] in (
+        "payment p-1 belongs to another order",
+        f"payment p-1 does not belong to order {number}",
+    )
 
 
 @pytest.mark.parametrize(

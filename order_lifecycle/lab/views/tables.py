@@ -82,7 +82,7 @@ def owner() -> Engine:
 
 @cache
 def _store(database_url: str) -> Store:
-    return Store(connect(database_url, pool_size=2, patient=True))
+    return Store(connect(database_url, pool_size=2, long_transactions=True))
 
 
 def _shown(value: Any) -> Any:
