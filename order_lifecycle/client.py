@@ -96,7 +96,7 @@ def _options(settings: Settings, host: str) -> ClientConnectConfig:
     """What Client.connect is to be told: what Temporal's own variables and file say, unless the
     server is ours, which knows of no key and no encryption. Raises BadInputError."""
     options = ClientConnectConfig()
-    if not settings.ours:
+    if not settings.temporal_is_ours:
         variables = {
             name: value for name, value in os.environ.items() if name.startswith("TEMPORAL_")
         }

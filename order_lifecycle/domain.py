@@ -1,6 +1,7 @@
-"""What an order is, which states it goes through, and the rules that it is started with.
+"""Define an order, its states, and the rules that it is started with.
 
-Pure: no I/O, no Temporal. Every order that enters, by whichever door, is validated here, once.
+This module does no I/O and does not import Temporal. Every order is validated here once, before it
+reaches Temporal or the database. The rest of the code trusts the models.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 
 class OrderState(StrEnum):
+    """The state of an order, as in the column `orders.state`."""
+
     RECEIVED = "received"
     VALIDATED = "validated"
     AWAITING_REVIEW = "awaiting_review"
@@ -48,12 +51,14 @@ class OrderState(StrEnum):
 
 
 class PaymentStatus(StrEnum):
+    """The status of a payment, as in the column `payments.status`."""
+
     CHARGED = "charged"
     REFUNDED = "refunded"
 
 
 class EventType(StrEnum):
-    """A row of the audit trail. The first eight are the happy path, in order."""
+    """The type of a row of the audit trail. The first eight are the happy path, in order."""
 
     ORDER_RECEIVED = "order_received"
     ORDER_VALIDATED = "order_validated"
@@ -71,7 +76,7 @@ class EventType(StrEnum):
     LATE_SIGNAL = "late_signal"
 
 
-# The event that records each move of the happy path: event -> (state before, state after).
+# For each event of the happy path that changes the state: the state before and after it.
 MOVES: dict[EventType, tuple[OrderState, OrderState]] = {
     EventType.ORDER_VALIDATED: (OrderState.RECEIVED, OrderState.VALIDATED),
     EventType.REVIEW_REQUESTED: (OrderState.VALIDATED, OrderState.AWAITING_REVIEW),
@@ -82,33 +87,38 @@ MOVES: dict[EventType, tuple[OrderState, OrderState]] = {
     EventType.ORDER_SHIPPED: (OrderState.DISPATCHED, OrderState.SHIPPED),
 }
 
-# Until the carrier has the parcel, an order can be cancelled, can fail, and can be sent to another
-# address.
+# In these states an order can still be cancelled, can fail, and can get another address.
 BEFORE_DISPATCH = frozenset(before for before, _ in MOVES.values()) - {OrderState.DISPATCHED}
 TERMINAL = frozenset({OrderState.SHIPPED, OrderState.CANCELLED, OrderState.FAILED})
 
 
 class RefusedError(Exception):
-    """The order's state or the rules do not allow it, and trying again cannot change that."""
+    """The order's state or a rule does not allow this step, and a retry cannot change that."""
 
 
 class AnotherRunError(RefusedError):
-    """The database has an order of that name already, from another workflow run: nothing of it is
-    ours to change."""
+    """Another workflow run has already inserted an order with this ID.
+
+    The order belongs to that run, so this run must not change it.
+    """
 
 
 # --- an order, as a caller gives it --------------------------------------------------------------
 
 
-def _unfit(character: str) -> bool:
-    # PostgreSQL cannot store NUL, UTF-8 cannot encode a lone surrogate, and the rest disturbs a
-    # terminal.
+def _is_forbidden(character: str) -> bool:
+    # PostgreSQL cannot store NUL, UTF-8 cannot encode a lone surrogate, and the other control
+    # characters can change a terminal.
     return unicodedata.category(character) in ("Cc", "Cs")
 
 
 def plain_text(text: str) -> str:
-    """Raises ValueError if it cannot be stored or shown."""
-    if any(map(_unfit, text)):
+    """Return the text if it can be stored and shown.
+
+    Raises:
+        ValueError: The text has a control character or a lone surrogate.
+    """
+    if any(map(_is_forbidden, text)):
         raise ValueError("must not contain control characters")
     return text
 
@@ -118,18 +128,18 @@ Text = Annotated[
     StringConstraints(strip_whitespace=True, min_length=1, max_length=100),
     AfterValidator(plain_text),
 ]
-# It becomes part of a workflow id, so no character that a URL or a shell would have to quote.
+# An ID becomes a part of a workflow ID, so it has no character that needs quotes in a URL or shell.
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
 
-DEAREST = Decimal("99999999.99")
+MAX_PRICE = Decimal("99999999.99")
 
 
 def _cents(price: Decimal) -> Decimal:
-    if not 0 <= price <= DEAREST:
-        raise ValueError(f"{shown(price)} is not from 0 to {DEAREST}")
-    cents = abs(price).quantize(Decimal("0.01"), ROUND_HALF_UP)  # abs, because there is a -0
-    # 5.000 is refused too: in half the world that is five thousand.
+    if not 0 <= price <= MAX_PRICE:
+        raise ValueError(f"{shown(price)} is not from 0 to {MAX_PRICE}")
+    cents = abs(price).quantize(Decimal("0.01"), ROUND_HALF_UP)  # abs turns -0 into 0
+    # Refuse 5.000 too: many countries write five thousand like this.
     if -int(price.as_tuple().exponent) > 2:
         raise ValueError(f"{shown(price)} has more than 2 decimal places: write {cents}")
     return cents
@@ -155,6 +165,8 @@ class _Model(BaseModel):
 
 
 class Item(_Model):
+    """One line of an order: a quantity of one product, and the price of one piece."""
+
     name: Text
     qty: Annotated[int, Field(strict=True, ge=1, le=10_000)]
     price: Money
@@ -163,9 +175,9 @@ class Item(_Model):
 class Address(_Model):
     """Where a parcel goes.
 
-    Every place has an `address` (a street, a house, a box) and a `city`. Whether it has a `state`
-    and a `zipcode` depends on the country, so both may be left out; so may the country, which then
-    is the shop's own. There are no rules for single countries.
+    Every place has an `address` (a street, a house, a box) and a `city`. Not every country has
+    states and zip codes, so `state` and `zipcode` are optional. Without a `country`, the parcel
+    goes to the shop's own country. No country has rules of its own here.
     """
 
     address: Text
@@ -175,8 +187,8 @@ class Address(_Model):
     country: Country | None = Field(None, description="ISO 3166-1 alpha-2, such as JP")
 
     @model_serializer(mode="wrap")
-    def _what_is_there(self, fields: SerializerFunctionWrapHandler) -> dict[str, str]:
-        """Leave out what is not there: an address of before there was a country stays the same."""
+    def _without_missing(self, fields: SerializerFunctionWrapHandler) -> dict[str, str]:
+        """Leave out missing fields, so that an address from before `country` stays the same."""
         return {name: value for name, value in fields(self).items() if value is not None}
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
@@ -186,7 +198,7 @@ class Address(_Model):
         return ", ".join(self.model_dump().values())
 
 
-def _payable(items: list[Item]) -> list[Item]:
+def _check_items(items: list[Item]) -> list[Item]:
     if not 1 <= len(items) <= 100:
         raise ValueError(f"an order has 1 to 100 items, not {len(items)}")
     if total(items) >= 10**8:
@@ -194,77 +206,89 @@ def _payable(items: list[Item]) -> list[Item]:
     return items
 
 
-Items = Annotated[list[Item], AfterValidator(_payable)]
+Items = Annotated[list[Item], AfterValidator(_check_items)]
 
 
 def total(items: list[Item]) -> Decimal:
-    """What the items cost together: the sum of quantity times price."""
+    """Return the price of all items: the sum of quantity times price."""
     return sum((item.qty * item.price for item in items), Decimal("0.00"))
 
 
 class Order(_Model):
+    """An order, as the caller starts it. It does not change afterwards; only its address may."""
+
     id: Id
-    payment_id: Id = Field(description="the idempotency key of its one payment")
+    payment_id: Id = Field(description="the idempotency key of the order's one payment")
     items: Items
     address: Address
 
 
-# --- why something happened, in somebody's words -------------------------------------------------
+# --- the reason for a cancel or a failure --------------------------------------------------------
 
 REASON_MAX_LENGTH = 500
 Reason = Annotated[str, StringConstraints(max_length=REASON_MAX_LENGTH), AfterValidator(plain_text)]
 
 
-def for_the_record(text: str) -> str:
-    """A reason from another client, or the words of an error, cut and cleaned until it is a Reason:
-    an order must not fail to end because of what was said. Raises TypeError if it is no text:
-    Temporal's converters for bytes, null and protobuf do not look at the type that a handler asks
-    for."""
+def clean_reason(text: str) -> str:
+    """Turn a client's reason, or an error message, into a valid Reason.
+
+    It shortens the text and replaces forbidden characters, because an order must be able to end
+    whatever the reason says.
+
+    Raises:
+        TypeError: This is not text. Temporal's converters for bytes, null and protobuf ignore the
+            type that a handler declares.
+    """
     if not isinstance(text, str):
-        raise TypeError(f"a reason is text, not {type(text).__name__}")
+        raise TypeError(f"a reason must be text, not {type(text).__name__}")
     cut = text if len(text) <= REASON_MAX_LENGTH else f"{text[: REASON_MAX_LENGTH - 1]}…"
-    return "".join(" " if _unfit(character) else character for character in cut)
+    return "".join(" " if _is_forbidden(character) else character for character in cut)
 
 
-# --- what goes in and out of a workflow besides --------------------------------------------------
+# --- the other arguments and results of a workflow -----------------------------------------------
 
 
-SHORTEST_SPAN, LONGEST_SPAN = timedelta(milliseconds=1), timedelta(days=3650)
+SHORTEST_DURATION, LONGEST_DURATION = timedelta(milliseconds=1), timedelta(days=3650)
 LONGEST_RETRY_INTERVAL = timedelta(seconds=5)
-# Temporal refuses what is negative, and Python cannot add the rest to a date: the order would
-# neither begin nor end.
-Span = Annotated[timedelta, Field(ge=SHORTEST_SPAN, le=LONGEST_SPAN)]
-# Time for a task to reach a worker, for its transaction, and for the answer to reach the server. In
-# less, no attempt succeeds, and an order neither goes on nor gets its refund.
+# Temporal refuses a negative duration, and Python cannot add a very long one to a date. An order
+# with either could neither begin nor end.
+Duration = Annotated[timedelta, Field(ge=SHORTEST_DURATION, le=LONGEST_DURATION)]
+# An attempt needs time to reach a worker, for its transaction, and to report to the server. With
+# less time no attempt could succeed, so an order could not go on and could not be refunded.
 SHORTEST_ATTEMPT = timedelta(milliseconds=250)
 SHORTEST_BUDGET = timedelta(seconds=1)
 
 
 class Policy(_Model):
-    """The rules an order is started with. They travel with the order, so that a change of the
-    settings never changes an order that is already running."""
+    """The rules that an order is started with.
 
-    review_timeout: Span = timedelta(days=3)
-    attempt_timeout: Annotated[Span, Field(ge=SHORTEST_ATTEMPT)] = Field(
-        timedelta(milliseconds=500), description="at most, for one attempt of one step"
+    They are an argument of its workflow, so a change of the settings does not change an order that
+    is already running.
+    """
+
+    review_timeout: Duration = timedelta(days=3)
+    attempt_timeout: Annotated[Duration, Field(ge=SHORTEST_ATTEMPT)] = Field(
+        timedelta(milliseconds=500), description="the time limit of one attempt at a step"
     )
-    retry_interval: Annotated[Span, Field(le=LONGEST_RETRY_INTERVAL)] = Field(
-        timedelta(milliseconds=10), description="before the first retry of a step"
+    retry_interval: Annotated[Duration, Field(le=LONGEST_RETRY_INTERVAL)] = Field(
+        timedelta(milliseconds=10), description="the pause before the first retry of a step"
     )
-    budget: Annotated[Span, Field(ge=SHORTEST_BUDGET)] = Field(
-        timedelta(hours=1), description="for all the work on an order; reviews do not count"
+    budget: Annotated[Duration, Field(ge=SHORTEST_BUDGET)] = Field(
+        timedelta(hours=1), description="the time for all work on an order, without its review"
     )
     shipping_tries: Annotated[int, Field(ge=1, le=100)] = 3
 
 
 class OrderResult(_Model):
+    """How an order ended: the result of its workflow."""
+
     order_id: str
     state: OrderState
     reason: str | None = None
 
 
 class OrderStatus(_Model):
-    """The answer to the query `status`: what the workflow knows of itself."""
+    """The answer to the query `status`: what the workflow itself knows."""
 
     order_id: str
     state: OrderState | None = Field(description="None until the order is in the database")
@@ -273,7 +297,7 @@ class OrderStatus(_Model):
     address: Address
     total: Decimal
     deadline: datetime | None = Field(
-        description="of the review, while it waits for that, and else of all the work on the order"
+        description="of the review while the order waits for it, else of all work on the order"
     )
     shipping_tries: int
     errors: tuple[str, ...]
@@ -281,7 +305,7 @@ class OrderStatus(_Model):
 
 
 class UpdateResult(_Model):
-    """The answer to an Update that was accepted."""
+    """The answer to an Update that the workflow accepted."""
 
     order_id: str
     state: OrderState
@@ -289,6 +313,8 @@ class UpdateResult(_Model):
 
 
 class ShippingRequest(_Model):
+    """The argument of a shipping workflow: one try at shipping an order."""
+
     order_id: str
     attempt: int
     policy: Policy
@@ -299,7 +325,7 @@ class ShippingRequest(_Model):
 
 
 class BadInputError(ValueError):
-    """What was given is not an order. The message is one line that names the field."""
+    """The input is not valid. The message is one line that names the field."""
 
 
 V = TypeVar("V")
@@ -307,7 +333,11 @@ _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,29}\Z")
 
 
 def parse_order(order_id: str, payment_id: str, items_json: str, address_json: str) -> Order:
-    """An order from the four strings of the command line. Raises BadInputError."""
+    """Make an order from four arguments of the command line.
+
+    Raises:
+        BadInputError: An argument is not valid.
+    """
     fields = {"id": order_id, "payment_id": payment_id}
     given = {
         "items": parse_json("items", items_json),
@@ -317,24 +347,42 @@ def parse_order(order_id: str, payment_id: str, items_json: str, address_json: s
 
 
 def parse_address(address_json: str) -> Address:
-    """An address from JSON. Raises BadInputError."""
+    """Make an address from JSON.
+
+    Raises:
+        BadInputError: It is not JSON, or not an address.
+    """
     value = parse_json("address", address_json)
     return checked("address", lambda: Address.model_validate(value))
 
 
 def parse_order_id(order_id: str) -> str:
-    """An order id that can exist. Raises BadInputError."""
+    """Return the ID if an order could have it.
+
+    Raises:
+        BadInputError: No order can have this ID.
+    """
     return checked("id", lambda: TypeAdapter(Id).validate_python(order_id))
 
 
 def parse_reason(reason: str) -> str:
-    """A reason that can be stored and shown. Raises BadInputError."""
+    """Return the reason if it can be stored and shown.
+
+    Raises:
+        BadInputError: It is too long, or has a control character.
+    """
     return checked("reason", lambda: TypeAdapter(Reason).validate_python(reason))
 
 
 def checked(field: str, build: Callable[[], V]) -> V:
-    """Return what `build` returns. Raises BadInputError, with the first field that is wrong, what
-    was got and what is wanted, where `build` raises ValidationError."""
+    """Return the result of `build()`, with a better error if it is not valid.
+
+    `field` is the name of the value as a whole, or "" if its own fields are named instead.
+
+    Raises:
+        BadInputError: `build` raised ValidationError. The message names the first wrong field, the
+            value that it has, and what is wanted.
+    """
     try:
         return build()
     except ValidationError as error:
@@ -343,15 +391,16 @@ def checked(field: str, build: Callable[[], V]) -> V:
         for part in first["loc"]:
             if isinstance(part, str) and _PLAIN_NAME.match(part):
                 where += f".{part}" if where else part
-            else:  # the place in a list, or what somebody called a field of their own
+            else:  # an index in a list, or a field name that the caller made up
                 where += f"[{part if isinstance(part, int) else ascii(part[:30])}]"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise BadInputError(f"{where or 'order'}: {_wrong(first, where)}{more}") from None
+        raise BadInputError(f"{where or 'order'}: {_problem(first, where)}{more}") from None
 
 
 ONE_ITEM = '{"name": "apple", "qty": 1, "price": 5.00}'
 ONE_ADDRESS = '{"address": "575 Lake Dr.", "city": "Columbus"}'
-# What each field wants, by the last part of its name; an item and an address also as a whole.
+# What is valid for each field, by the last part of its name; for an item and an address as a whole,
+# too.
 _ID = "1 to 64 letters, digits, dots, underscores and hyphens, such as abc-001"
 _WANTED = {
     "id": _ID,
@@ -360,7 +409,7 @@ _WANTED = {
     "items[]": f"an object such as {ONE_ITEM}",
     "name": 'a text of 1 to 100 characters, such as "apple"',
     "qty": "a whole number from 1 to 10000, such as 2",
-    "price": f"a number from 0 to {DEAREST}, such as 14.31",
+    "price": f"a number from 0 to {MAX_PRICE}, such as 14.31",
     "address": f"an object such as {ONE_ADDRESS}",
     "address.address": 'a text of 1 to 100 characters, such as "575 Lake Dr."',
     "city": 'a text of 1 to 100 characters, such as "Columbus"',
@@ -371,9 +420,9 @@ _WANTED = {
 }
 
 
-def _wrong(error: ErrorDetails, where: str) -> str:
-    """Return what is wrong with a field, in a line: what was got, and what is wanted."""
-    # The model of an item or an address is wrong as a whole where its name is the last.
+def _problem(error: ErrorDetails, where: str) -> str:
+    """Return the value that a field has and what is wanted, in one line."""
+    # `where` ends in an item or an address if that is wrong as a whole, for example not an object.
     names = ("address.address", "items[]") if where != "address" else ()
     any_item = re.sub(r"\[\d+\]$", "[]", where)
     known = next((name for name in names if any_item.endswith(name)), where.rpartition(".")[2])
@@ -394,7 +443,7 @@ SHOWN_MAX_LENGTH = 40
 
 
 def shown(value: Any) -> str:
-    """Return a value as JSON has it, short, and in characters that can be printed."""
+    """Return a value in JSON, shortened, and with only printable characters."""
     if isinstance(value, Decimal):
         text = str(value)
     elif isinstance(value, list | dict):
@@ -409,32 +458,38 @@ def shown(value: Any) -> str:
 
 
 def parse_json(field: str, text: str) -> Any:
-    """JSON in which numbers keep every digit and nothing is read twice. Raises BadInputError."""
+    """Parse JSON, more strictly than Python does.
+
+    Numbers become Decimal, so they keep every digit. NaN, Infinity and repeated keys are errors.
+
+    Raises:
+        BadInputError: The text is not such JSON. The message begins with `field`.
+    """
 
     def number(digits: str) -> Decimal:
         try:
             return Decimal(digits)
         except InvalidOperation:
-            raise ValueError("a number has an exponent beyond all bounds") from None
+            raise ValueError("the exponent of a number is too large") from None
 
     def no_constant(name: str) -> None:
         raise ValueError(f"{name} is not a number")
 
-    def no_key_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys: set[str] = set()
         for key, _ in pairs:
             if key in keys:
-                raise ValueError(f"the key {shown(key)} stands there twice")
+                raise ValueError(f"the key {shown(key)} appears twice")
             keys.add(key)
         return dict(pairs)
 
     try:
         return json.loads(
-            # Some editors begin every file with a byte-order mark.
+            # Some editors write a byte-order mark at the start of every file.
             text.removeprefix("\ufeff"),
             parse_float=number,
             parse_constant=no_constant,
-            object_pairs_hook=no_key_twice,
+            object_pairs_hook=without_repeated_keys,
         )
     except json.JSONDecodeError as error:
         why = f"{_why_not_json(error)}; wanted: {_WANTED[field]}"
@@ -446,7 +501,7 @@ def parse_json(field: str, text: str) -> Any:
 
 
 def _why_not_json(error: json.JSONDecodeError) -> str:
-    """Return what is wrong, by the mistakes that are made most, else by the place of the error."""
+    """Return the mistake if it is a common one, else the position of the error."""
     rest = error.doc[error.pos :]
     before = error.doc[: error.pos].rstrip()
     if not error.doc.strip():
@@ -454,13 +509,13 @@ def _why_not_json(error: json.JSONDecodeError) -> str:
     if not rest:
         return "it ends too early"
     if rest.startswith("'"):
-        return "JSON has double quotes: \"name\", not 'name'"
+        return "JSON needs double quotes: \"name\", not 'name'"
     if rest[0] in "\u201c\u201d\u201e\u2018\u2019\u00ab":
-        return f'JSON has straight quotes: "name", not {rest[0]}'
+        return f'JSON needs straight quotes: "name", not {rest[0]}'
     if re.match(r"\s*,\s*[\]}]", rest) or (
         before.endswith(",") and rest.lstrip().startswith(("]", "}"))
     ):
-        return "a comma stands before a closing bracket, where nothing follows"
+        return "remove the comma before the closing bracket"
     if re.fullmatch(r"[\w./~-]+\.json", error.doc.strip()):
         return f"to read a file, write an @ before its name: {shown('@' + error.doc.strip())}"
     return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}, {shown(rest[:20])}"

@@ -1,11 +1,14 @@
-"""What others have set for PostgreSQL's client library, libpq, which every process of ours uses."""
+"""Find and unset the environment variables of libpq, PostgreSQL's client library.
+
+https://www.postgresql.org/docs/current/libpq-envars.html
+"""
 
 from __future__ import annotations
 
 import os
 import re
 
-# Those of libpq have no underscore, but for one.
+# Only one of them has an underscore.
 _LIBPQ = re.compile(r"PG([A-Z]+|CONNECT_TIMEOUT)")
 
 
@@ -14,18 +17,21 @@ def libpq_variables() -> list[str]:
     return sorted(name for name in os.environ if _LIBPQ.fullmatch(name))
 
 
-def forget_libpq() -> None:
-    """Take libpq's variables away from this process and from all that it starts from now on.
+def unset_libpq_variables() -> None:
+    """Remove libpq's variables from the environment of this process and of its later children.
 
-    They are meant for somebody's own server. With a server of ours, PGSSLMODE=require or a
-    PGSERVICE that is not there would break every connection, in whichever library. A connection's
-    own parameters cannot prevent that: none overrides PGSERVICE.
+    The user has set them for another server. With a server that this project starts,
+    PGSSLMODE=require or a PGSERVICE that does not exist would break every connection. The
+    parameters of a connection cannot prevent that, because none overrides PGSERVICE.
     """
     for name in libpq_variables():
         del os.environ[name]
 
 
 def libpq_note() -> str:
-    """Return what to add to an error of a server that is somebody else's."""
+    """Return the end of an error message that names the variables which may have caused it.
+
+    It is empty if none is set.
+    """
     names = libpq_variables()
-    return f" (set in the environment, and in force here: {', '.join(names)})" if names else ""
+    return f" (these variables apply here: {', '.join(names)})" if names else ""

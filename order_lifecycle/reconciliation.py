@@ -37,7 +37,8 @@ def way_out(order_id: str) -> str:
 
 def trouble_of(execution: WorkflowExecution) -> str | None:
     """Return why this workflow will not end by itself, or None. Whether it can go on shows in its
-    description only, not in a list of workflows."""
+    description only, not in a list of workflows.
+    """
     if execution.status in CLOSED_BY_FORCE:
         return f"its workflow is {execution.status.name.lower().replace('_', ' ')}"
     if isinstance(execution, WorkflowExecutionDescription):
@@ -92,7 +93,8 @@ async def compare_with_temporal(
 
 async def _retention(client: Client) -> timedelta:
     """How long the server keeps the history of a workflow that has ended
-    (`temporal server start-dev`: one day)."""
+    (`temporal server start-dev`: one day).
+    """
     namespace = await client.workflow_service.describe_namespace(
         DescribeNamespaceRequest(namespace=client.namespace)
     )
@@ -126,7 +128,8 @@ def _differ(
     row: StoredState | None, execution: WorkflowExecution | None, forgets: datetime
 ) -> str | None:
     """In what the row and the workflow differ. Of what ended before `forgets`, Temporal need not
-    know anything."""
+    know anything.
+    """
     state = row.state if row else None
     if execution is None:
         if row and row.state in ENDS and row.since < forgets:

@@ -1,5 +1,7 @@
-"""One Settings object for the whole package: from the environment, from .env, and from a stack that
-is running."""
+"""Read the settings of the whole package from the environment, from .env and from a running stack.
+
+A stack is the set of servers that `order-lifecycle up` or a notebook starts.
+"""
 
 from __future__ import annotations
 
@@ -24,25 +26,25 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from order_lifecycle.domain import (
+    LONGEST_DURATION,
     LONGEST_RETRY_INTERVAL,
-    LONGEST_SPAN,
     SHORTEST_ATTEMPT,
     SHORTEST_BUDGET,
-    SHORTEST_SPAN,
+    SHORTEST_DURATION,
     BadInputError,
     Policy,
     plain_text,
     shown,
 )
-from order_lifecycle.environment import forget_libpq
+from order_lifecycle.environment import unset_libpq_variables
 
 
 class NoServerError(Exception):
-    """Nothing answers. The message says where it was looked for, and the way out."""
+    """No server answers. The message names the address and the next step."""
 
 
 def no_database(home: Path) -> str:
-    """What to say where no database is named and no stack runs in `home`."""
+    """Return the error message for a missing DATABASE_URL when no stack runs in `home`."""
     return (
         f"no database: DATABASE_URL is not set, and no stack runs in {home}. "
         "Start one with `order-lifecycle up`, or set DATABASE_URL (see .env.example)"
@@ -50,33 +52,39 @@ def no_database(home: Path) -> str:
 
 
 class Addresses(BaseModel):
-    """Where a stack can be reached. `order-lifecycle up --json` prints it as one line."""
+    """The addresses of a stack. `order-lifecycle up --json` prints them as one line."""
 
     temporal_host: str
-    temporal_is_ours: bool = True  # and not one that the stack was given
+    temporal_is_ours: bool = True  # False if the stack uses a server that it did not start
     ui_url: str | None
-    # Has the password, which a cell that ends with `lab.up()` must not show.
+    # repr=False, because it has the password, and a cell that ends with `lab.up()` shows the repr.
     database_url: str = Field(repr=False)
-    # The same database for the role that owns its tables. A stack always says it; None: an older
-    # version of this package has started the stack.
+    # The same database, for the role that owns its tables. It is None only if an older version of
+    # this package has started the stack.
     database_owner_url: str | None = Field(None, repr=False)
     home: str
 
 
-# In the environment of a notebook, and of what it starts: the addresses of the Temporal servers
-# that it has started.
-OURS = "ORDER_LIFECYCLE_TEMPORALS"
+# An environment variable of a notebook and of the processes that it starts. It has the addresses of
+# the Temporal servers that the notebook has started, separated by spaces.
+OUR_TEMPORAL_SERVERS = "ORDER_LIFECYCLE_TEMPORALS"
 
-_SPAN: dict[str, Any] = {"ge": SHORTEST_SPAN.total_seconds(), "le": LONGEST_SPAN.total_seconds()}
+_DURATION: dict[str, Any] = {
+    "ge": SHORTEST_DURATION.total_seconds(),
+    "le": LONGEST_DURATION.total_seconds(),
+}
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/@\[\]]+):(\d{1,5})")
 
 
 class Settings(BaseSettings):
-    """What this process was told. Every field is an environment variable of the same name in
-    capitals, or a line of `.env` in the current folder; the environment wins.
+    """The settings of this process.
 
-    An address that is None was not given: `resolved()` then looks for a stack that runs in
-    `order_lifecycle_home`.
+    Each field comes from the environment variable of the same name in capitals, or else from a line
+    of `.env` in the current folder. An address that is set nowhere is None: then `resolved()` takes
+    it from the stack that runs in `order_lifecycle_home`.
+
+    Raises:
+        BadInputError: A value is not valid. The message names its variable.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
@@ -91,14 +99,14 @@ class Settings(BaseSettings):
     )
     database_owner_url: SecretStr | None = Field(
         None,
-        description="the role that owns the tables; migrations run as it; not set: DATABASE_URL",
+        description="the same for the role that owns the tables and migrates; else DATABASE_URL",
     )
     order_lifecycle_home: Path = Field(
         Path(".order-lifecycle"), description="where `up` keeps its data"
     )
     review_timeout_seconds: float = Field(
         Policy().review_timeout.total_seconds(),
-        **_SPAN,
+        **_DURATION,
         description="how long an order waits for its review",
     )
 
@@ -108,21 +116,21 @@ class Settings(BaseSettings):
     faults_hang: float = Field(
         0, ge=0, le=1, description="share of calls to the outside world that hang"
     )
-    faults_seed: int = Field(0, description="another seed, other faults")
+    faults_seed: int = Field(0, description="decides which calls fail")
     faults_always_fail: str = Field("", description="steps that never work, separated by commas")
     order_budget_seconds: float = Field(
         Policy().budget.total_seconds(),
-        **_SPAN | {"ge": SHORTEST_BUDGET.total_seconds()},
-        description="how long all the work on an order may take",
+        **_DURATION | {"ge": SHORTEST_BUDGET.total_seconds()},
+        description="how long all work on an order may take, without its review",
     )
     attempt_timeout_seconds: float = Field(
         Policy().attempt_timeout.total_seconds(),
-        **_SPAN | {"ge": SHORTEST_ATTEMPT.total_seconds()},
-        description="how long one attempt of one step may take",
+        **_DURATION | {"ge": SHORTEST_ATTEMPT.total_seconds()},
+        description="how long one attempt at a step may take",
     )
     retry_interval_seconds: float = Field(
         Policy().retry_interval.total_seconds(),
-        **_SPAN | {"le": LONGEST_RETRY_INTERVAL.total_seconds()},
+        **_DURATION | {"le": LONGEST_RETRY_INTERVAL.total_seconds()},
         description="how long a step waits before its first retry",
     )
     shipping_tries: int = Field(
@@ -132,17 +140,16 @@ class Settings(BaseSettings):
         1,
         ge=0.1,
         le=600,
-        description="how long an order's next task waits for the worker that remembers the order",
+        description="how long an order's next task waits for the worker that has it in its cache",
     )
     log_json: bool = Field(False, description="workers write their logs as JSON, one object a line")
     metrics_address: str | None = Field(
         None, description="IP address:port where a worker serves its metrics"
     )
 
-    _ours: bool = PrivateAttr(False)
+    _temporal_is_ours: bool = PrivateAttr(False)
 
     def __init__(self, **values: Any) -> None:
-        """Raises BadInputError, which names the variable that is wrong."""
         try:
             super().__init__(**values)
         except UnicodeDecodeError:
@@ -155,24 +162,27 @@ class Settings(BaseSettings):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             name = "_".join(str(part) for part in first["loc"]).upper()
-            if first["type"] == "value_error":  # ours, and silent on what may be a secret
+            if first["type"] == "value_error":  # our own message: it shows no possible secret
                 what = first["msg"].removeprefix("Value error, ")
             else:
                 wanted = first["msg"].removeprefix("Input should be ")
                 usual = type(self).model_fields[str(first["loc"][0])].default
                 what = f"got {shown(first['input'])}; wanted: {wanted}, such as {usual}"
             raise BadInputError(f"{name} (in the environment or in .env): {what}") from None
-        if self.temporal_host in os.environ.get(OURS, "").split():
-            self._is_ours()
+        if self.temporal_host in os.environ.get(OUR_TEMPORAL_SERVERS, "").split():
+            self._use_our_temporal()
 
     @property
-    def ours(self) -> bool:
-        """Is the Temporal server one that we started? Then nothing that is set for another is meant
-        for it: no namespace, and nothing of Temporal's own variables and file."""
-        return self._ours
+    def temporal_is_ours(self) -> bool:
+        """True if this project started the Temporal server.
 
-    def _is_ours(self) -> None:
-        self._ours = True
+        Its namespace is then `default`, and Temporal's own variables and file do not apply to it:
+        the user has set those for another server.
+        """
+        return self._temporal_is_ours
+
+    def _use_our_temporal(self) -> None:
+        self._temporal_is_ours = True
         self.temporal_namespace = "default"
 
     @field_validator(
@@ -221,7 +231,7 @@ class Settings(BaseSettings):
         return usable_home(home)
 
     def policy(self) -> Policy:
-        """The rules that a new order is started with."""
+        """Return the rules that a new order is started with."""
         return Policy(
             review_timeout=timedelta(seconds=self.review_timeout_seconds),
             attempt_timeout=timedelta(seconds=self.attempt_timeout_seconds),
@@ -231,17 +241,18 @@ class Settings(BaseSettings):
         )
 
     def resolved(self) -> Settings:
-        """These settings, with the addresses that were not given taken from the stack that runs in
-        `order_lifecycle_home`, if one does.
+        """Return these settings with the missing addresses of the running stack.
 
-        If the database is that stack's, libpq's variables leave the environment of this process."""
+        If no stack runs in `order_lifecycle_home`, the addresses stay None. If the database is that
+        of the stack, this removes libpq's variables from the environment of this process.
+        """
         if self.temporal_host and self.database_url:
             return self
         running = running_stack(self.order_lifecycle_home)
         if running is None:
             return self
         if self.database_url is None:
-            forget_libpq()
+            unset_libpq_variables()
         host = self.temporal_host or running.temporal_host
         found = self.model_copy(
             update={
@@ -255,21 +266,25 @@ class Settings(BaseSettings):
             if self.database_owner_url is None and running.database_owner_url:
                 found.database_owner_url = SecretStr(running.database_owner_url)
         if self.temporal_host is None and running.temporal_is_ours:
-            found._is_ours()
+            found._use_our_temporal()
         return found
 
 
 def _check_url(url: str) -> None:
-    """Raises ValueError, whose text has nothing of the URL in it: any part of a URL that cannot be
-    read may be its password."""
+    """Check the URL of a database.
+
+    Raises:
+        ValueError: The URL is not valid. The message has no part of the URL, because any part of a
+            malformed URL may be the password.
+    """
     plain_text(url)
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         parts, port = None, None
-    # Whatever is not where it belongs would be shown: in "the host x does not exist", or among the
-    # options.
+    # Refuse a URL with a part of the password in the wrong place. Later messages would show it, for
+    # example "could not translate host name …".
     if (
         parts is None
         or not re.fullmatch(r"postgres(ql)?(\+psycopg2)?", parts.scheme)
@@ -283,8 +298,8 @@ def _check_url(url: str) -> None:
         )
     for name in parse_qs(parts.query, keep_blank_values=True):
         if name.lower() == "password":
-            raise ValueError("the password belongs before the @, where it is not shown to anybody")
-        if not _is_an_option(name):  # which may be a part of the password, so it is not named
+            raise ValueError("write the password before the @: an option may be shown")
+        if not _is_an_option(name):  # it may be a part of the password, so do not show its name
             raise ValueError(
                 "has an option after the ? that PostgreSQL does not know. "
                 "If the ? belongs to the password, write it as %3F"
@@ -292,8 +307,8 @@ def _check_url(url: str) -> None:
 
 
 def _is_an_option(name: str) -> bool:
-    """Return whether libpq knows an option of that name."""
-    from psycopg2 import ProgrammingError  # here: few addresses have options
+    """Return True if libpq has an option of this name."""
+    from psycopg2 import ProgrammingError  # imported late, because few URLs have options
     from psycopg2.extensions import parse_dsn
 
     try:
@@ -303,7 +318,11 @@ def _is_an_option(name: str) -> bool:
 
 
 def usable_home(home: Path) -> Path:
-    """Raises ValueError if that cannot be the name of a folder, or cannot be printed."""
+    """Return the folder, with `~` replaced by the user's home.
+
+    Raises:
+        ValueError: `~name` names no user, or the path has a control character.
+    """
     plain_text(str(home))
     try:
         return home.expanduser()
@@ -311,16 +330,16 @@ def usable_home(home: Path) -> Path:
         raise ValueError("there is no user of that name") from None
 
 
-# A stack holds a lock on this file for as long as it lives, and the kernel lets go of the lock
-# however the stack ends: unlike a file with a process id, it cannot go stale.
+# A stack locks this file while it runs. The kernel releases the lock however the stack ends, so the
+# file cannot become stale, as a file with a process ID can.
 STACK_FILE = "stack.json"
 
 
 def running_stack(home: Path) -> Addresses | None:
-    """The addresses of the stack that runs in `home` now, or None."""
+    """Return the addresses of the stack that runs in `home` now, or None."""
     try:
         file = os.open(home / STACK_FILE, os.O_RDONLY)
-    except OSError:  # it is not there, or not for us, or its name is too long
+    except OSError:  # no such file, no permission, or a name that is too long
         return None
     with os.fdopen(file) as text:
         try:

@@ -97,13 +97,15 @@ def width() -> int | None:
 
 def write(text: str) -> None:
     """Write lines of ours, in which nothing of an order acts on the terminal. Raises
-    UnwritableError."""
+    UnwritableError.
+    """
     _write(visible_lines(text))
 
 
 def write_json(answer: Any) -> None:
     """Write one line of JSON; in ASCII where the stream cannot take more. Raises
-    UnwritableError."""
+    UnwritableError.
+    """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     ascii_only = codecs.lookup(encoding).name != "utf-8"
     _write(visible_json(json.dumps(answer, default=str, ensure_ascii=ascii_only)))

@@ -209,12 +209,12 @@ MISTAKES = {
     "": ["it is empty", '[{"name": "apple", "qty": 1, "price": 5.00}]'],
     "[{'name': 'apple'}]": ["double quotes", "not 'name'"],
     "[{\u201cname\u201d: 1}]": ["straight quotes"],
-    '[{"name": "apple", "qty": 1, "price": 5.00},]': ["a comma stands before a closing bracket"],
-    '[{"name": "apple", "qty": 1, "price": 5.00,}]': ["a comma stands before a closing bracket"],
+    '[{"name": "apple", "qty": 1, "price": 5.00},]': ["remove the comma before the closing bracket"],
+    '[{"name": "apple", "qty": 1, "price": 5.00,}]': ["remove the comma before the closing bracket"],
     '[{"name": "apple"': ["it ends too early"],
     "items.json": ["to read a file, write an @ before its name", "@items.json"],
     '[{"name" "apple"}]': ["at character 10"],
-    '[{"name":"apple","qty":1,"qty":2,"price":5}]': ['the key "qty" stands there twice'],
+    '[{"name":"apple","qty":1,"qty":2,"price":5}]': ['the key "qty" appears twice'],
     '[{"name":"apple","qty":1,"price":14.309999999999999}]': [
         "items[0].price: 14.309999999999999 has more than 2 decimal places: write 14.31"
     ],

@@ -1,0 +1,1 @@
+"""The database: its tables, the steps of an order in SQL, and the audit."""

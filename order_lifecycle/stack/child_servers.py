@@ -10,15 +10,21 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from order_lifecycle.environment import forget_libpq
-from order_lifecycle.settings import OURS, Addresses, Settings
+from order_lifecycle.environment import unset_libpq_variables
+from order_lifecycle.settings import OUR_TEMPORAL_SERVERS, Addresses, Settings
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.errors import StackError
 
 # `python -m` this runs a stack that keeps nothing and says in JSON where it is.
 STACK = ("order_lifecycle", "up", "--ephemeral", "--json", "--lifeline")
 # What `publish` sets in the environment.
-ADDRESSES = ("TEMPORAL_HOST", "DATABASE_URL", "DATABASE_OWNER_URL", "TEMPORAL_UI_URL", OURS)
+ADDRESSES = (
+    "TEMPORAL_HOST",
+    "DATABASE_URL",
+    "DATABASE_OWNER_URL",
+    "TEMPORAL_UI_URL",
+    OUR_TEMPORAL_SERVERS,
+)
 
 
 def read_addresses(stack: ChildProcess) -> Addresses:
@@ -47,7 +53,7 @@ def publish(addresses: Addresses, told: Settings) -> None:
     `told`: the settings that the stack was started with. What they name is somebody else's.
     """
     if not told.database_url:
-        forget_libpq()
+        unset_libpq_variables()
     if not told.temporal_host:
         remember_as_ours(addresses.temporal_host)
     os.environ["TEMPORAL_HOST"] = addresses.temporal_host
@@ -60,8 +66,11 @@ def publish(addresses: Addresses, told: Settings) -> None:
 
 def remember_as_ours(temporal_host: str) -> None:
     """Let this process, and all that it starts from now on, know that this server is one of ours
-    (see Settings.ours)."""
-    os.environ[OURS] = f"{os.environ.get(OURS, '')} {temporal_host}".strip()
+    (see Settings.temporal_is_ours).
+    """
+    os.environ[OUR_TEMPORAL_SERVERS] = (
+        f"{os.environ.get(OUR_TEMPORAL_SERVERS, '')} {temporal_host}".strip()
+    )
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
-from order_lifecycle.environment import forget_libpq
+from order_lifecycle.environment import unset_libpq_variables
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.errors import StackError, StopRequestedError
 from order_lifecycle.stack.home import Home
@@ -104,7 +104,7 @@ class Stack:
             self.servers.append(temporal)
         if not settings.database_url:
             self.servers.append(postgres)
-            forget_libpq()
+            unset_libpq_variables()
         if self.servers:
             self._progress(f"Starting {' and '.join(server.name for server in self.servers)} …")
         for server in self.servers:

@@ -37,11 +37,10 @@ def up(
 
     Everything else that it says goes to standard error. If the settings have all addresses, there
     is nothing to start: then it migrates, prints the addresses and returns. Call it in the main
-    thread. The arguments that are not listed here are those of `Stack`.
+    thread.
 
-    Args:
-        as_json: Print the addresses as one line of JSON.
-        lifeline: Stop at the end of standard input, too.
+    `as_json` prints the addresses as one line of JSON. `lifeline` stops the stack at the end of
+    standard input, too. The other arguments are those of `Stack`.
 
     Returns:
         The exit status: 1 if the stack cannot start or a server ended by itself, otherwise 0.

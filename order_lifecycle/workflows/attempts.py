@@ -15,7 +15,7 @@ from order_lifecycle.domain import (
     AnotherRunError,
     Policy,
     RefusedError,
-    for_the_record,
+    clean_reason,
 )
 
 T = TypeVar("T")
@@ -101,4 +101,4 @@ def reason(error: BaseException) -> str:
     its own."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return for_the_record(getattr(error, "message", None) or str(error) or type(error).__name__)
+    return clean_reason(getattr(error, "message", None) or str(error) or type(error).__name__)

@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
         Policy,
         ShippingRequest,
         UpdateResult,
-        for_the_record,
+        clean_reason,
         total,
     )
     from order_lifecycle.workflows.attempts import BUGS, reason, retry_forever, run_step
@@ -292,7 +292,7 @@ class OrderWorkflow:
 
     @cancel.validator
     def _may_cancel(self, why: str = "cancelled by update") -> None:
-        for_the_record(why)  # refuses what is no text
+        clean_reason(why)  # refuses what is no text
         self._refuse_if(self._too_late_to("cancel"))
         self._refuse_if("already being cancelled" if self._cancel_reason is not None else None)
 
@@ -375,7 +375,7 @@ class OrderWorkflow:
             raise TypeError(f"an address is expected, not {type(address).__name__}")
 
     def _remember_error(self, why: str) -> None:
-        self._errors = [*self._errors[-9:], for_the_record(why)]
+        self._errors = [*self._errors[-9:], clean_reason(why)]
 
     def _must_stop(self) -> bool:
         """Return True if the order is to be closed, because its history grows too large. Once the
@@ -384,7 +384,7 @@ class OrderWorkflow:
 
     def _request_cancel(self, why: str) -> None:
         if self._cancel_reason is None and not self._ended():
-            self._cancel_reason = for_the_record(why) or "no reason given"
+            self._cancel_reason = clean_reason(why) or "no reason given"
 
     def _too_late_to(self, what: str) -> str | None:
         if self._state is None or self._state in BEFORE_DISPATCH:

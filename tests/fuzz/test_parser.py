@@ -23,7 +23,7 @@ from order_lifecycle.domain import (
     REASON_MAX_LENGTH,
     Address,
     BadInputError,
-    for_the_record,
+    clean_reason,
     parse_address,
     parse_order,
     parse_order_id,
@@ -110,8 +110,8 @@ def test_any_text_as_an_address_an_id_or_a_reason(text: str) -> None:
 @pytest.mark.search
 @given(ANYTHING)
 def test_any_text_for_the_record(text: str) -> None:
-    told = for_the_record(text)
-    assert parse_reason(told) == told == for_the_record(told)
+    told = clean_reason(text)
+    assert parse_reason(told) == told == clean_reason(told)
     assert len(told) == min(len(text), REASON_MAX_LENGTH)
     if len(text) <= REASON_MAX_LENGTH and text.isprintable():
         assert told == text

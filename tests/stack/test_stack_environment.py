@@ -145,7 +145,7 @@ def test_they_do_reach_a_server_of_somebody_else_and_an_error_names_them(
     monkeypatch.setenv("PGSSLMODE", "require")
     given = Settings(database_url=stack.database_url, temporal_host=stack.temporal_host).resolved()
     assert given.database_url
-    named = r"set in the environment, and in force here: .*PGSSLMODE"
+    named = r"these variables apply here: .*PGSSLMODE"
     with pytest.raises(StackError, match=named):
         Stack(None, settings=given).__enter__()
     assert re.search(named, str(why_unusable(given.database_url.get_secret_value())))  # as a worker says it

@@ -16,7 +16,7 @@ from order_lifecycle.client import connect
 from order_lifecycle.lab import as_shipped, servers, up
 from order_lifecycle.lab import start_worker as start_lab_worker
 from order_lifecycle.lab.servers import LabServers
-from order_lifecycle.settings import OURS, Addresses, Settings
+from order_lifecycle.settings import OUR_TEMPORAL_SERVERS, Addresses, Settings
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.workers.base import READY
 from tests.support.worker_process import WorkerProcess
@@ -64,7 +64,7 @@ def test_a_stack_that_was_given_a_temporal_server(stack: Addresses, tmp_path: Pa
     given = Settings(temporal_host=stack.temporal_host, database_url=SecretStr(stack.database_url))
     with Stack(tmp_path / "home", settings=given):
         found = Settings(order_lifecycle_home=tmp_path / "home").resolved()
-    assert (found.temporal_host, found.ours) == (stack.temporal_host, False)
+    assert (found.temporal_host, found.temporal_is_ours) == (stack.temporal_host, False)
     assert found.temporal_namespace == "orders.a1b2c"
 
 
@@ -72,7 +72,7 @@ def test_an_address_that_was_set_is_not_ours(stack: Addresses, monkeypatch: pyte
     """Even where a stack runs."""
     monkeypatch.setenv("ORDER_LIFECYCLE_HOME", stack.home)
     found = Settings(temporal_host="orders.example.com:7233").resolved()
-    assert (found.ours, found.temporal_namespace) == (False, "orders.a1b2c")
+    assert (found.temporal_is_ours, found.temporal_namespace) == (False, "orders.a1b2c")
 
 
 async def test_a_notebook(lab_servers: LabServers) -> None:
@@ -91,7 +91,7 @@ async def test_a_notebook(lab_servers: LabServers) -> None:
     assert (client.namespace, client.service_client.config.api_key) == ("default", None)
     worker.stop()
     second.stop()
-    assert not Settings(temporal_host="orders.example.com:7233").ours
+    assert not Settings(temporal_host="orders.example.com:7233").temporal_is_ours
 
 
 async def test_a_second_server_beside_one_that_was_given(
@@ -100,9 +100,9 @@ async def test_a_second_server_beside_one_that_was_given(
     monkeypatch.setattr(servers, "_servers", None)
     for name, value in {"TEMPORAL_HOST": stack.temporal_host, "DATABASE_URL": database_url}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv(OURS, "")  # so that it is gone afterwards
+    monkeypatch.setenv(OUR_TEMPORAL_SERVERS, "")  # so that it is gone afterwards
     up()
-    assert not Settings().ours
+    assert not Settings().temporal_is_ours
     second = as_shipped()
     worker = start_lab_worker("order", at=second)
     worker.stop()

@@ -12,7 +12,14 @@ import pytest
 from pydantic import ValidationError
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, LONGEST_SPAN, SHORTEST_SPAN, BadInputError, Order, Policy
+from order_lifecycle.domain import (
+    LONGEST_DURATION,
+    LONGEST_RETRY_INTERVAL,
+    SHORTEST_DURATION,
+    BadInputError,
+    Order,
+    Policy,
+)
 from order_lifecycle.settings import Settings
 
 ITEMS = '[{"name": "apple", "qty": 1, "price": 5}]'
@@ -49,12 +56,12 @@ def test_without_settings_they_are_the_usual_ones() -> None:
     assert len(RULES) == len(Policy.model_fields)
 
 
-SPAN = (SHORTEST_SPAN.total_seconds(), LONGEST_SPAN.total_seconds())
+SPAN = (SHORTEST_DURATION.total_seconds(), LONGEST_DURATION.total_seconds())
 BOUNDS: dict[str, tuple[float, float]] = {
     "REVIEW_TIMEOUT_SECONDS": SPAN,
     "ATTEMPT_TIMEOUT_SECONDS": (0.25, SPAN[1]),
     "ORDER_BUDGET_SECONDS": (1, SPAN[1]),
-    "RETRY_INTERVAL_SECONDS": (SHORTEST_SPAN.total_seconds(), LONGEST_RETRY_INTERVAL.total_seconds()),
+    "RETRY_INTERVAL_SECONDS": (SHORTEST_DURATION.total_seconds(), LONGEST_RETRY_INTERVAL.total_seconds()),
     "SHIPPING_TRIES": (1, 100),
 }
 
