@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: `alembic upgrade head` from the top folder, or the stack when it starts."""
+"""Connect Alembic to the database, for `alembic upgrade head` in the top folder and for a stack that starts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ from order_lifecycle.settings import Settings, no_database
 
 
 def database_urls() -> tuple[str, str | None]:
-    """Return the database's address for the application, and for the owner of the tables if that is another role."""
+    """Return the URL of the database for the application, and one for the owner of the tables if that is another role.
+
+    Raises:
+        CommandError: No database is named.
+    """
     given = context.config.attributes
     if given.get("database_url") is not None:
         return given["database_url"], given.get("database_owner_url")
@@ -30,10 +34,13 @@ def database_urls() -> tuple[str, str | None]:
     return settings.database_url.get_secret_value(), owner and owner.get_secret_value()
 
 
-def take_the_turn(connection: Connection) -> None:
-    """Two at once take turns, and the second finds the work done. The lock goes with the transaction, since a pooler
-    gives the connection to others after it. (It is asked for again and again, because who waits in the driver hears no
-    Ctrl-C.)"""
+def wait_for_turn(connection: Connection) -> None:
+    """Wait until no other migration of this database runs.
+
+    Of two migrations at the same time, the second then finds its work done. The lock ends with the transaction, because
+    a pooler may give the connection to another client afterwards. It is polled, because Ctrl-C does not interrupt a
+    statement that waits for a lock.
+    """
     lock = text("SELECT pg_try_advisory_xact_lock(hashtext('order_lifecycle.migrate'))")
     told = False
     while not connection.scalar(lock):
@@ -44,7 +51,7 @@ def take_the_turn(connection: Connection) -> None:
 
 
 if context.is_offline_mode():
-    # "named": with the driver's own style, every % would be doubled in the script.
+    # The driver's own paramstyle would double every % in the script.
     context.configure(
         dialect_name="postgresql",
         target_metadata=Base.metadata,
@@ -66,7 +73,7 @@ else:
     try:
         with connection, connection.begin():
             connection.execute(LONG_TRANSACTION)
-            take_the_turn(connection)
+            wait_for_turn(connection)
             context.configure(connection=connection, target_metadata=Base.metadata, compare_server_default=True)
             with context.begin_transaction():
                 context.run_migrations()

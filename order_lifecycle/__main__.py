@@ -1,4 +1,4 @@
-"""python -m order_lifecycle: the same as the command `order-lifecycle`."""
+"""Run the command `order-lifecycle` as `python -m order_lifecycle`."""
 
 from order_lifecycle.cli.app import main
 

@@ -1,4 +1,4 @@
-"""How this project connects to Temporal, from wherever it does."""
+"""Connect to Temporal, and start orders there."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from order_lifecycle.workflows.order import (
     OrderWorkflow,
 )
 
-# By which orders can be listed.
+# You can list orders by these.
 SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (ORDER_STATE, ORDER_TOTAL)
 
 _NOT_ALLOWED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED)
@@ -45,23 +45,29 @@ _NOT_ALLOWED = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED)
 _WORKS_FOR = " for "
 
 
-def identity(database_url: str) -> str:
-    """Return the name under which the pollers of a task queue show this worker: process id and
-    machine, as the SDK has it, and the database that it works for."""
+def worker_identity(database_url: str) -> str:
+    """Return the identity of a worker, which the list of a task queue's pollers shows.
+
+    It is the process ID and the machine, as in the SDK's own identity, and the worker's database.
+    """
     return f"{os.getpid()}@{socket.gethostname()}{_WORKS_FOR}{database_name(database_url)}"
 
 
-def works_for(identity: str) -> str | None:
+def database_of_worker(identity: str) -> str | None:
     """Return the `database_name` in a worker's identity, or None if it names none."""
     return identity.partition(_WORKS_FOR)[2] or None
 
 
 async def connect(settings: Settings | None = None, identity: str | None = None) -> Client:
-    """A client of the Temporal server that `settings` name. Raises NoServerError, or BadInputError.
+    """Connect to the Temporal server of `settings`.
 
-    TLS, an API key and whatever else a company's cluster or Temporal Cloud needs come from
+    TLS, an API key and all else that a company's cluster or Temporal Cloud needs come from
     Temporal's own variables (TEMPORAL_TLS…, TEMPORAL_API_KEY:
     https://docs.temporal.io/develop/environment-configuration).
+
+    Raises:
+        NoServerError: No server is named, or none answers within 10 s.
+        BadInputError: A setting is not valid.
     """
     settings = (settings or Settings()).resolved()
     if settings.temporal_host is None:
@@ -78,23 +84,33 @@ async def connect(settings: Settings | None = None, identity: str | None = None)
                 data_converter=PlainDataConverter(failure_converter_class=ShortFailures),
             )
     except ValueError as error:
-        raise _unusable(error) from None
+        raise _bad_temporal_settings(error) from None
     except (RuntimeError, TimeoutError) as error:
         raise NoServerError(
             f"no Temporal server answers at {settings.temporal_host} ({str(error) or 'timeout'}). "
-            "Is it running? `order-lifecycle doctor` looks at everything"
+            "Is it running? `order-lifecycle doctor` checks all parts"
         ) from None
 
 
 def namespace(settings: Settings) -> str:
-    """The one that `connect` uses. Raises BadInputError."""
+    """Return the namespace that `connect` uses.
+
+    Raises:
+        BadInputError: A setting is not valid.
+    """
     settings = settings.resolved()
     return _options(settings, settings.temporal_host or "")["namespace"]
 
 
 def _options(settings: Settings, host: str) -> ClientConnectConfig:
-    """What Client.connect is to be told: what Temporal's own variables and file say, unless the
-    server is ours, which knows of no key and no encryption. Raises BadInputError."""
+    """Return the arguments of Client.connect.
+
+    They come from Temporal's own variables and file. A server that this project has started needs
+    none of these, because it has no encryption and no API keys.
+
+    Raises:
+        BadInputError: A setting is not valid.
+    """
     options = ClientConnectConfig()
     if not settings.temporal_is_ours:
         variables = {
@@ -103,11 +119,11 @@ def _options(settings: Settings, host: str) -> ClientConnectConfig:
         for name, value in variables.items():
             _check(name, value)
         try:
-            # Given apart: of the whole environment, one variable of anybody that is not text would
-            # end this process, with its value on the screen.
+            # Pass only Temporal's variables: if any variable that it gets is not UTF-8, the SDK
+            # ends this process and prints the value.
             options = ClientConfig.load_client_connect_config(override_env_vars=variables)
         except (RuntimeError, OSError) as error:
-            raise _unusable(error) from None
+            raise _bad_temporal_settings(error) from None
         _check("the api_key in temporal.toml", options.get("api_key") or "")
     options["target_host"] = host
     if "temporal_namespace" in settings.model_fields_set or not options.get("namespace"):
@@ -115,15 +131,17 @@ def _options(settings: Settings, host: str) -> ClientConnectConfig:
     return options
 
 
-# A key, a token or a certificate. A server takes headers of 16 KiB or less.
+# The values of these are sent as headers. A server accepts headers of at most 16 KiB.
 _SENT_AS_A_HEADER = re.compile("TEMPORAL_API_KEY|TEMPORAL_GRPC_META_.*|.*api_key.*")
 _LONGEST_HEADER = 8192
 
 
 def _check(name: str, value: str) -> None:
-    """Raise BadInputError if the SDK could not use that value, or would print it in its own error.
+    """Check a variable that the SDK will read.
 
-    The error names the variable. It has nothing of the value, which may be a secret.
+    Raises:
+        BadInputError: The SDK cannot use the value, or would print it in its own error. This error
+            names the variable, but does not show the value, which may be a secret.
     """
     try:
         value.encode()
@@ -140,21 +158,27 @@ def _check(name: str, value: str) -> None:
         )
     if len(value) > _LONGEST_HEADER:
         raise BadInputError(
-            f"{name}: it has {len(value)} characters, and {_LONGEST_HEADER} is the most that a "
-            "server takes. Is it the content of another file?"
+            f"{name}: it has {len(value)} characters, and at most {_LONGEST_HEADER} are accepted. "
+            "Is it the content of another file?"
         )
 
 
-def _unusable(error: Exception) -> BadInputError:
+def _bad_temporal_settings(error: Exception) -> BadInputError:
     return BadInputError(
         "Temporal's own settings (the variables TEMPORAL_…, and the file temporal.toml) "
         f"cannot be used: {' '.join(str(error).split())}"
     )
 
 
-async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) -> Client | None:
-    """Like `connect`, but wait until there is a server to connect to, with the namespace, and a
-    database that can serve orders, and say once what is missing. None if `stop` is set before."""
+async def wait_and_connect(say: Callable[[str], None], stop: asyncio.Event) -> Client | None:
+    """Wait until Temporal, its namespace and the database are ready, then connect to Temporal.
+
+    It calls `say` with what is missing, once for each new reason. It returns None if `stop` is set
+    first.
+
+    Raises:
+        BadInputError: A setting is not valid.
+    """
     said = ""
     while not stop.is_set():
         try:
@@ -164,7 +188,7 @@ async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) ->
             database_url = settings.database_url.get_secret_value()
             if why := await asyncio.to_thread(why_unusable, database_url):
                 raise NoServerError(why)
-            client = await connect(identity=identity(database_url))
+            client = await connect(identity=worker_identity(database_url))
             await register_search_attributes(client)
             return client
         except (NoServerError, RPCError) as error:
@@ -179,12 +203,15 @@ async def connect_when_there(say: Callable[[str], None], stop: asyncio.Event) ->
 
 
 async def register_search_attributes(client: Client) -> None:
-    """Make the server know OrderState and OrderTotal, by which orders can be listed. Safe to
-    repeat.
+    """Add the search attributes OrderState and OrderTotal to the namespace. It is safe to repeat.
 
-    A server that does not know them refuses every order's first step. Where the right to add them
-    is somebody else's, as on Temporal Cloud, they have to be there already; if they are not, a
-    warning says so."""
+    Without them, the server refuses the first step of every order. Some servers, such as Temporal
+    Cloud, do not let a worker add them. If they are missing there, log a warning with the commands
+    that add them.
+
+    Raises:
+        temporalio.service.RPCError: The server does not answer, or does not know the namespace.
+    """
     wanted = AddSearchAttributesRequest(namespace=client.namespace)
     for key in SEARCH_ATTRIBUTES:
         wanted.search_attributes[key.name] = IndexedValueType.ValueType(key.indexed_value_type)
@@ -200,18 +227,22 @@ async def register_search_attributes(client: Client) -> None:
         except RPCError as also:
             if also.status not in _NOT_ALLOWED:
                 raise
-            return  # it may not even ask
+            return  # this client may not list workflows either, so nothing more is known
         if missing:
             logging.getLogger(__name__).warning(
                 "every order will hang in its first step: the namespace has no search attribute "
-                "%s, and this worker may not add any. Somebody who may should run %s",
+                "%s, and this worker has no permission to add it. An administrator should run %s",
                 " and no ".join(missing),
-                how_to_add(missing, client.namespace),
+                search_attribute_commands(missing, client.namespace),
             )
 
 
 async def missing_search_attributes(client: Client) -> list[str]:
-    """Those of the search attributes that every order needs that its namespace does not have."""
+    """Return the search attributes that orders need and that the namespace does not have.
+
+    Raises:
+        temporalio.service.RPCError: The server does not answer, or this client may not ask.
+    """
     missing = []
     for key in SEARCH_ATTRIBUTES:
         try:
@@ -223,8 +254,8 @@ async def missing_search_attributes(client: Client) -> list[str]:
     return missing
 
 
-def how_to_add(missing: Sequence[str], namespace: str) -> str:
-    """The commands that add these search attributes."""
+def search_attribute_commands(missing: Sequence[str], namespace: str) -> str:
+    """Return the commands that add these search attributes."""
     commands = " and ".join(
         f"`temporal operator search-attribute create --namespace {namespace} "
         f"--name {key.name} --type {key.indexed_value_type.name.title()}`"
@@ -235,8 +266,11 @@ def how_to_add(missing: Sequence[str], namespace: str) -> str:
 
 
 async def pollers(client: Client, task_queue: str) -> list[str]:
-    """Who has asked this queue for workflow tasks in the last minutes: each worker's identity.
-    Raises RPCError."""
+    """Return the identity of each worker that polled this task queue in recent minutes.
+
+    Raises:
+        temporalio.service.RPCError: The server does not answer, or this client may not ask.
+    """
     request = DescribeTaskQueueRequest(
         namespace=client.namespace,
         task_queue=TaskQueue(name=task_queue),
@@ -250,7 +284,7 @@ _ORDER = "order-"
 
 
 def workflow_id(order_id: str) -> str:
-    """Under this name Temporal knows an order, and it lets no second one have it."""
+    """Return the workflow ID of an order. Temporal accepts it only once."""
     return f"{_ORDER}{order_id}"
 
 
@@ -262,10 +296,15 @@ def order_id_of(workflow_id: str) -> str:
 async def start_order(
     client: Client, order: Order, policy: Policy, approve: bool = False
 ) -> WorkflowHandle[OrderWorkflow, OrderResult]:
-    """Start the life of an order; with `approve`, approve it in the same round trip (an
-    Update-with-Start, which needs a worker to answer). Raises
-    temporalio.exceptions.WorkflowAlreadyStartedError if there is one of its name, running or
-    ended."""
+    """Start the workflow of an order.
+
+    With `approve`, also approve the order, in the same request: an Update-with-Start. This call
+    then waits for a worker, because a worker must answer the Update.
+
+    Raises:
+        temporalio.exceptions.WorkflowAlreadyStartedError: The order exists already, running or
+            ended.
+    """
     options: dict[str, Any] = {
         "args": [order, policy],
         "id": workflow_id(order.id),
@@ -281,6 +320,6 @@ async def start_order(
         await client.execute_update_with_start_workflow(
             OrderWorkflow.approve, start_workflow_operation=start
         )
-    finally:  # it holds the error, too, and complains at exit if nobody asked for it
+    finally:  # this future also has the error: asyncio logs it at exit unless it is awaited
         handle = await start.workflow_handle()
     return handle

@@ -1,4 +1,4 @@
-"""The countries of ISO 3166-1, by their codes of two letters (alpha-2), as officially assigned."""
+"""The officially assigned two-letter country codes of ISO 3166-1 (alpha-2)."""
 
 _CODES = """
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS

@@ -1,9 +1,7 @@
-"""The unreliable outside world that every step of an order calls: a warehouse, a payment provider,
-a carrier.
+"""Simulate the unreliable outside world: a warehouse, a payment provider, a carrier.
 
-As in the assignment this project began with, a call may fail at once, hang, or work. What it does
-is decided by (seed, workflow, step, attempt) and by nothing else, so that a lesson fails in the
-same way each time it is run.
+A call to it may succeed, fail at once, or hang. Only the seed, the workflow, the step and the
+attempt decide which, so that failures are reproducible.
 """
 
 from __future__ import annotations
@@ -16,17 +14,17 @@ from order_lifecycle.domain import RefusedError
 
 
 class OutsideError(Exception):
-    """The outside world answered with an error. Trying again may help."""
+    """The outside world answered with an error. A retry may help."""
 
 
 class OutsideTimeoutError(Exception):
-    """The outside world did not answer in time. It may or may not have done its part."""
+    """The outside world did not answer in time, so it is unknown whether it did the work."""
 
 
 HANG_SECONDS = 300.0
 
-# The steps that call the outside world, by their activities' names. (That a person approved is only
-# written down.)
+# The activities that call the outside world. The others, such as approve_order, only write to the
+# database.
 STEPS = (
     "receive_order",
     "validate_order",
@@ -40,8 +38,11 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Faults:
-    """How often a call fails and hangs, as shares of 1; and which steps, by name, never work. The
-    default: it always works."""
+    """How often calls to the outside world fail. By default, no call fails.
+
+    `fail` and `hang` are shares of all calls, from 0 to 1. `seed` decides which calls these are.
+    `always_fail` has the names of steps that are refused every time.
+    """
 
     fail: float = 0.0
     hang: float = 0.0
@@ -53,21 +54,26 @@ class Faults:
         workflow_id: str,
         step: str,
         attempt: int,
-        limit: float,
+        timeout: float,
         wait: Callable[[float], object],
     ) -> None:
-        """One call to the outside world, of at most `limit` seconds; `wait` lets time pass.
+        """Call the outside world for one attempt at a step.
 
-        Raises OutsideError or OutsideTimeoutError (trying again may help), or RefusedError (it will
-        not)."""
+        A call that hangs waits with `wait(seconds)` until `timeout`, also in seconds.
+
+        Raises:
+            OutsideError: The call failed. A retry may help.
+            OutsideTimeoutError: The call hung. A retry may help.
+            RefusedError: This step never works. A retry does not help.
+        """
         if step in self.always_fail:
             raise RefusedError(f"{step} does not work, and will not")
-        # Seeded with text, random.Random is the same on every machine and in every process.
+        # A text as seed gives the same numbers on every machine and in every process.
         draw = random.Random(f"{self.seed}/{workflow_id}/{step}/{attempt}").random()
         if draw < self.fail:
             raise OutsideError(f"{step} failed, attempt {attempt}")
         if draw < self.fail + self.hang:
-            wait(min(limit, HANG_SECONDS))
+            wait(min(timeout, HANG_SECONDS))
             raise OutsideTimeoutError(
-                f"{step} did not answer within {limit:g} s, attempt {attempt}"
+                f"{step} did not answer within {timeout:g} s, attempt {attempt}"
             )

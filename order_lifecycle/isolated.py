@@ -1,11 +1,11 @@
-"""Start a module of ours as a process that its user's Python settings do not change.
+"""Run a module of this package in a process that the user's Python settings do not affect.
 
     python -E -P …/order_lifecycle/isolated.py order_lifecycle.workers.order_worker --lifeline
 
 `-E` ignores every PYTHON… variable, and `-P` keeps the current folder out of the search path. So a
-file random.py beside a notebook is not taken for the module of the standard library.
+file random.py beside a notebook does not replace the module of the standard library.
 
-Nothing outside the standard library is imported here.
+This module imports only the standard library.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ from __future__ import annotations
 import os
 import sys
 
-# Not from order_lifecycle: as a script, this file has to find the package first.
+# Computed here, because this file runs as a script before the package can be imported.
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def command(module: str, *arguments: str, options: tuple[str, ...] = ()) -> list[str]:
-    """Return the command that runs `module` as `python -m` does, but isolated. `options`: more of
-    Python's own."""
+    """Return the command that runs `module` like `python -m`, but isolated.
+
+    `options` are further options of Python itself.
+    """
     user_site = ("-s",) if sys.flags.no_user_site else ()
     return [sys.executable, "-E", "-P", *user_site, *options, __file__, module, *arguments]
 
 
 def arrange_search_path() -> None:
-    """Search for modules in the standard library, then where this package is, then in the installed
-    packages.
+    """Order sys.path: the standard library, this package's folder, the installed packages.
 
-    The current folder and PYTHONPATH come last: what is only there is still found, such as the
-    packages of a developer who installs none, but nothing there hides another module. The package
-    comes from where it runs already, even if another version of it is installed.
+    The current folder and PYTHONPATH come last. Python still finds modules that are only there, but
+    they hide no other module. This package comes from the folder that it runs from, even if another
+    version of it is installed.
     """
     library = os.path.dirname(os.__file__)
     archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"

@@ -1,10 +1,10 @@
-"""Temporal's Web UI in JupyterLab, through the Jupyter server: it is then also seen from another
-machine, or on Binder, where the Jupyter server is all that can be reached. The proxy is
-jupyter-server-proxy's.
+"""Show Temporal's Web UI in JupyterLab, through the proxy of jupyter-server-proxy.
 
-A Web UI comes under `proxy/absolute/<port>/` of the Jupyter server, and is told so when it starts.
-The tile "Temporal Web UI" of the launcher leads to a page that lists those of all notebooks, or, if
-there is one only, straight to it.
+The proxy is needed on Binder, or on another machine: only the Jupyter server can be reached there.
+
+A Web UI has the path `proxy/absolute/<port>/` on the Jupyter server, and gets this path when it
+starts. The tile "Temporal Web UI" in the launcher opens a page that lists the Web UIs of all
+notebooks. If only one runs, the page leads directly to it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from urllib.parse import urlsplit
 from order_lifecycle import isolated
 from order_lifecycle.visible import visible
 
-PORT = "{port}"  # in a path: the Web UI's own
+PORT = "{port}"  # in a path, a placeholder for the port of the Web UI
 
 
 def tile() -> dict[str, Any]:
-    """The launcher's tile: an entry point of this package, which jupyter-server-proxy reads."""
+    """Return the launcher's tile. jupyter-server-proxy calls this entry point."""
     return {
         "command": isolated.command(__name__, PORT, "{base_url}"),
         "timeout": 20,
@@ -40,14 +40,16 @@ def tile() -> dict[str, Any]:
 
 
 def proxied_path() -> str | None:
-    """Where the Jupyter server that started this kernel shows a Web UI, with PORT for the Web UI's.
-    None without such a server, or if it has no proxy."""
+    """Return the path of a Web UI on the Jupyter server that started this kernel, with PORT in it.
+
+    It returns None if no Jupyter server started this process, or if the server has no proxy.
+    """
     parent = os.environ.get("JPY_PARENT_PID")
     if parent is None:
         return None
     from jupyter_core.paths import jupyter_runtime_dir
 
-    # Jupyter's own list_running_servers() reads this file too, after a second of imports
+    # Jupyter's list_running_servers() reads the same file, but its imports take a second
     # (https://github.com/jupyter-server/jupyter_server/issues/1559).
     try:
         server = json.loads(Path(jupyter_runtime_dir(), f"jpserver-{parent}.json").read_bytes())
@@ -59,11 +61,10 @@ def proxied_path() -> str | None:
 def _has_proxy(server: dict[str, Any]) -> bool:
     url = urlsplit(server["url"])
     if url.scheme != "http":
-        # With a certificate of its own, say: whether it is the right one is not ours to decide.
-        return False
+        return False  # we could not verify a self-signed certificate
     connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=2)
     try:
-        # The server asked through its own proxy. One without a proxy knows no such page.
+        # Ask the server for its API through its own proxy. Without a proxy it answers 404.
         headers = {"Authorization": f"token {server['token']}"}
         api = f"{server['base_url']}proxy/{url.port}{server['base_url']}api"
         connection.request("GET", api, headers=headers)
@@ -79,14 +80,18 @@ def _has_proxy(server: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class WebUI:
+    """A Web UI that runs: the notebook that started it, and its path on the Jupyter server."""
+
     notebook: str
     path: str
 
 
 def running(jupyter: int, base_url: str) -> list[WebUI]:
-    """The Web UIs of what was started from that Jupyter server (its process id): the kernels' own,
-    and those of `order-lifecycle up` in a terminal."""
-    import psutil  # which ipykernel brings
+    """Return the Web UIs that run under the Jupyter server with the process ID `jupyter`.
+
+    They belong to its notebooks, and to `order-lifecycle up` in its terminals.
+    """
+    import psutil  # a dependency of ipykernel
 
     found = []
     for process in psutil.Process(jupyter).children(recursive=True):
@@ -97,16 +102,19 @@ def running(jupyter: int, base_url: str) -> list[WebUI]:
                 notebook = Path(process.environ().get("JPY_SESSION_NAME", "a terminal")).name
                 found.append(WebUI(notebook, f"{base_url}proxy/absolute/{port}/"))
         except psutil.Error:
-            continue  # it has just ended
+            continue  # the process has just ended
     return sorted(found, key=lambda ui: ui.notebook)
 
 
 def page(found: list[WebUI]) -> str:
-    """It leads to the only one by itself. (Not by a Location header: the proxy would take it for a
-    page of ours.)"""
-    by_itself = ""
+    """Return the page behind the tile, as HTML.
+
+    If there is only one Web UI, the page redirects to it. It does not use a Location header,
+    because the proxy would rewrite that to a path of this page's own server.
+    """
+    redirect = ""
     if len(found) == 1:
-        by_itself = f'<meta http-equiv="refresh" content="0; url={html.escape(found[0].path)}">'
+        redirect = f'<meta http-equiv="refresh" content="0; url={html.escape(found[0].path)}">'
     if found:
         links = "".join(
             f'<li><a href="{html.escape(ui.path)}">{html.escape(visible(ui.notebook))}</a></li>'
@@ -120,7 +128,7 @@ def page(found: list[WebUI]) -> str:
         )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Temporal Web UI</title>'
-        f"{by_itself}<style>"
+        f"{redirect}<style>"
         ":root { color-scheme: light dark } "
         "body { font: 1.1rem/1.6 system-ui, sans-serif; margin: 4rem auto; "
         "max-width: 40rem; padding: 0 1rem }</style></head>"
@@ -129,11 +137,13 @@ def page(found: list[WebUI]) -> str:
 
 
 def main() -> None:
+    """Serve the page behind the tile. Arguments: the port, and the Jupyter server's base URL."""
     port, base_url = int(sys.argv[1]), sys.argv[2].rstrip("/") + "/"
     jupyter = os.getppid()
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            """Answer every request with the page."""
             body = page(running(jupyter, base_url)).encode()
             self.send_response(http.client.OK)
             self.send_header("Content-Type", "text/html; charset=utf-8")
@@ -142,7 +152,7 @@ def main() -> None:
             self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
-            """Not into the Jupyter server's log."""
+            """Keep requests out of the Jupyter server's log."""
 
     with ThreadingHTTPServer(("127.0.0.1", port), Page) as server:
         server.serve_forever()

@@ -1,7 +1,7 @@
-"""All that this project uses of the Temporal SDK beyond its public API, each with its reason.
+"""Use private parts of the Temporal SDK. Each has its reason here.
 
-Checked with temporalio 1.35.0. When that pin changes, tests/test_temporal_compat.py says what has
-changed with it.
+Checked with temporalio 1.35.0. After an upgrade, tests/test_temporal_compat.py fails for each part
+that has changed.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import PydanticPayloadConverter
 from temporalio.converter import DataConverter, PayloadConverter
 
-# In the context of a log line: a key of the SDK's own, which tells a reader nothing.
+# The SDK adds this key to the context of a log line. It means nothing to a reader.
 LOG_KEY_OF_ERRORS = "__temporal_error_identifier"
 
 
 @dataclass(frozen=True)
 class PlainDataConverter(DataConverter):
-    """Treat a payload that claims to be stored elsewhere as data like any other.
+    """Treat a payload that claims to be stored elsewhere like any other payload.
 
-    No handler can read such data: a signal is dropped, an Update refused. The SDK would fail the
-    workflow task before it looks at what the payload is for, and retry that forever. It has no
-    public switch for this."""
+    No handler can read it, so such a signal is dropped and such an Update is rejected. Without this
+    class, the SDK fails the workflow task before it looks for the handler, and the server retries
+    that task forever. The SDK has no public setting for this.
+    """
 
     payload_converter_class: type[PayloadConverter] = PydanticPayloadConverter
 
@@ -41,16 +42,19 @@ class PlainDataConverter(DataConverter):
 
 
 def is_activity(function: object) -> bool:
-    """Return True if `@activity.defn` decorates it. The SDK's own test for this is private."""
+    """Return True if the function has `@activity.defn`. The SDK's own test is private."""
     return hasattr(function, "__temporal_activity_definition")
 
 
 def is_workflow(kind: object) -> bool:
-    """Return True if `@workflow.defn` decorates it. The SDK's own test for this is private."""
+    """Return True if the class has `@workflow.defn`. The SDK's own test is private."""
     return hasattr(kind, "__temporal_workflow_definition")
 
 
 def client_of(handle: WorkflowHandle[Any, Any]) -> Client:
-    """Return the client that made the handle: a notebook may have handles of two servers, and a
-    handle does not say publicly which one it is for."""
+    """Return the client that made the handle.
+
+    A notebook may have handles of two servers, and a handle has no public attribute that says which
+    server it belongs to.
+    """
     return handle._client

@@ -1,22 +1,22 @@
-"""Text from an order, so that a reader sees every character of it, and none acts on what is around.
+"""Escape the hidden characters of a text, so that it can be shown safely.
 
-Names and addresses are stored as they were written: a right-to-left name may carry marks of
-direction. What is unsafe is to show them, so every place that shows text passes it through here.
+Names and addresses are stored as the customer wrote them. A right-to-left name, for example, needs
+marks of direction. Only showing such text is unsafe, so all code that shows it calls this module.
 """
 
 from __future__ import annotations
 
 import re
 
-# Controls (ESC begins a command of the terminal, and so does U+009B), lone surrogates, marks that
-# turn the direction of writing, zero-width characters and fillers, line separators, the byte-order
-# mark, noncharacters, and tags.
+# Control characters (ESC and U+009B begin a terminal command), lone surrogates, marks that change
+# the direction of writing, zero-width characters and fillers, line separators, the byte-order mark,
+# noncharacters, and tags.
 _HIDDEN = (
     r"\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f"
     r"\u2028-\u202e\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e00ff\U000e01f0-\U000e0fff"
 )
-# Persian, Indic scripts and emoji need the joiners between two characters, never beside ASCII.
+# Persian, Indic scripts and emoji need joiners between two characters, but never next to ASCII.
 _JOINED = r"[^\x00-\x7f\u200b-\u200f]"
 _UNSAFE = re.compile(
     rf"[{_HIDDEN}]|(?<!{_JOINED})[\u200c\u200d]|[\u200c\u200d](?!{_JOINED})",
@@ -24,17 +24,17 @@ _UNSAFE = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""Write every hidden character as an escape, such as `\u202e`. The answer is one line."""
+    r"""Return the text as one line, with each hidden character as an escape such as `\u202e`."""
     return _UNSAFE.sub(lambda hidden: hidden[0].encode("unicode_escape").decode(), text)
 
 
 def visible_lines(text: str) -> str:
-    """Do the same for each line of a text of ours, whose line feeds stay."""
+    """Return the text with hidden characters escaped, but keep its line feeds."""
     return "\n".join(map(visible, text.split("\n")))
 
 
 def visible_json(text: str) -> str:
-    """Do the same for JSON, by JSON's own escapes: what reads it gets the same values."""
+    """Return JSON with hidden characters as JSON escapes, so that its values stay the same."""
     return _UNSAFE.sub(_json_escape, text)
 
 

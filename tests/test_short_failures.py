@@ -11,7 +11,7 @@ from temporalio.converter import PayloadConverter
 from temporalio.exceptions import ApplicationError
 
 from order_lifecycle.domain import RefusedError
-from order_lifecycle.failures import ShortFailures, plain_words
+from order_lifecycle.failures import ShortFailures, summarise
 
 TEMPORAL_WARNS = 2 * 1024  # bytes; twice as many are refused
 
@@ -102,7 +102,7 @@ def test_a_short_failure_keeps_everything() -> None:
 def test_the_innermost_cause_comes_first() -> None:
     outer = RuntimeError("the parcel is lost")
     outer.__cause__ = KeyError("shelf 7")
-    assert plain_words(outer) == "KeyError: 'shelf 7' (the parcel is lost)"
+    assert summarise(outer) == "KeyError: 'shelf 7' (the parcel is lost)"
     assert encoded(outer).application_failure_info.type == "RuntimeError"
 
 
@@ -120,8 +120,8 @@ def test_a_database_that_refuses_is_named_in_a_line() -> None:
 
 
 def test_that_no_connection_was_free_is_said_so() -> None:
-    assert "all connections of this process were in use" in plain_words(NoFreeConnection("QueuePool limit"))
+    assert "all connections of this process were in use" in summarise(NoFreeConnection("QueuePool limit"))
 
 
 def test_an_error_without_a_text_is_named_by_its_type() -> None:
-    assert plain_words(ValueError()) == "ValueError"
+    assert summarise(ValueError()) == "ValueError"

@@ -1,4 +1,4 @@
-"""The tables orders, payments and events, and the rules between them that a CHECK cannot say."""
+"""Create the tables orders, payments and events, and triggers for the rules that a CHECK cannot express."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,7 +13,7 @@ depends_on = None
 
 NOW = sa.text("now()")
 
-# A state may only be followed by the next one; until dispatch, by an end.
+# An order moves only to the next state. Before it is dispatched, it may also become cancelled or failed.
 LEGAL_MOVES = """
 CREATE FUNCTION order_moves_are_legal() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -34,7 +34,7 @@ CREATE TRIGGER order_moves_are_legal BEFORE UPDATE OF state ON orders
     FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION order_moves_are_legal();
 """
 
-# What was paid is paid: a payment can be refunded, and else it stays.
+# A payment can become refunded. Nothing else of it changes, and it is never deleted.
 PAYMENTS_ARE_KEPT = """
 CREATE FUNCTION payments_are_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -46,9 +46,9 @@ CREATE TRIGGER payments_are_kept BEFORE DELETE OR UPDATE OF payment_id, order_id
     FOR EACH ROW EXECUTE FUNCTION payments_are_kept();
 """
 
-# Looked at when a transaction commits, so that within it the order of things is free. A state that needs a charge and
-# a charge that needs such a state: no half of it passes alone, so two transactions that cannot see one another need no
-# lock to keep them apart (a lock at this point, on a row that both have touched, would be a deadlock).
+# PostgreSQL checks this when a transaction commits, so the order of the statements inside it does not matter. A charge
+# needs a state such as `charged`, and such a state needs a charge. A transaction that writes only one of the two fails,
+# so two transactions at the same time need no lock. A lock here could cause a deadlock.
 MONEY_AGREES = """
 CREATE FUNCTION check_money(the_order text) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE

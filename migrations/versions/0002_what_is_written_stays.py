@@ -1,6 +1,7 @@
-"""What is written stays: rules for the rows that no step of an order breaks, whoever writes them.
+"""Add triggers that keep what is written: events, payments, and most columns of an order.
 
-They hold for the owner of the tables too, who can only switch them off in so many words.
+No step of an order breaks these rules. They apply to the owner of the tables, too, unless the owner switches the
+triggers off.
 """
 
 from alembic import op
@@ -10,7 +11,7 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# An AFTER trigger: an event that is there already (ON CONFLICT DO NOTHING) does not reach it.
+# An AFTER trigger does not run for an event that exists already, because of ON CONFLICT DO NOTHING.
 EVENTS = """
 CREATE FUNCTION events_are_kept() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -99,7 +100,7 @@ CREATE TRIGGER payments_begin_as_charged AFTER INSERT ON payments
     FOR EACH ROW WHEN (NEW.status = 'refunded') EXECUTE FUNCTION payments_begin_as_charged();
 """
 
-# A function looks for its tables where they are, and not first among the temporary ones of whoever is connected.
+# Without this, a function would look for its tables first among the temporary tables of the session that calls it.
 SEARCH_PATH = """
 DO $do$
 DECLARE
@@ -120,7 +121,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.execute("ALTER FUNCTION check_money(text) RESET search_path")
     op.execute("ALTER TABLE events DROP CONSTRAINT events_step_is_of_its_type")
-    # CASCADE: the triggers that call them.
+    # CASCADE also drops the triggers that call these functions.
     for function in (
         "events_are_kept()",
         "no_new_address_after_dispatch()",

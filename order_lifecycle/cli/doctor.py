@@ -15,10 +15,10 @@ from temporalio.service import RPCError
 
 from order_lifecycle.client import (
     connect,
-    how_to_add,
+    database_of_worker,
     missing_search_attributes,
     pollers,
-    works_for,
+    search_attribute_commands,
 )
 from order_lifecycle.db.connection import database_name
 from order_lifecycle.db.errors import NO_TABLES, explain
@@ -132,14 +132,14 @@ async def _search_attributes(client: Client) -> tuple[bool, str]:
     missing = await missing_search_attributes(client)
     return not missing, (
         f"no {' and no '.join(missing)}, without which no order is received. A worker that may "
-        f"adds them when it starts; else run {how_to_add(missing, client.namespace)}"
+        f"adds them when it starts; else run {search_attribute_commands(missing, client.namespace)}"
     )
 
 
 async def _workers(client: Client, queue: str, kind: str, settings: Settings) -> tuple[bool, str]:
     url = settings.database_url
     ours = database_name(url.get_secret_value()) if url else None
-    polled = [works_for(identity) for identity in await pollers(client, queue)]
+    polled = [database_of_worker(identity) for identity in await pollers(client, queue)]
     strangers = sorted({name for name in polled if name is not None and name != ours})
     own = sum(name not in strangers for name in polled)
     start = f"start one with `order-lifecycle worker {kind}`"

@@ -13,7 +13,7 @@ from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from order_lifecycle import logs
-from order_lifecycle.client import connect_when_there
+from order_lifecycle.client import wait_and_connect
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack import process
 from order_lifecycle.workers.base import READY
@@ -49,7 +49,7 @@ async def _serve(
     def say(text: str) -> None:
         logging.getLogger(__name__).info("lesson worker: %s", text)
 
-    client = await connect_when_there(say, stop)
+    client = await wait_and_connect(say, stop)
     if client is None:
         return
     build = os.environ.get(BUILD)

@@ -1,0 +1,1 @@
+"""The two workers, each a process of its own."""

@@ -1,4 +1,4 @@
-"""python -m order_lifecycle.workers.order_worker"""
+"""Run the order worker: `python -m order_lifecycle.workers.order_worker`."""
 
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.workers.base import WorkerSpec, command

@@ -1,4 +1,4 @@
-"""python -m order_lifecycle.workers.shipping_worker"""
+"""Run the shipping worker: `python -m order_lifecycle.workers.shipping_worker`."""
 
 from order_lifecycle.activities.shipping import ShippingActivities
 from order_lifecycle.workers.base import WorkerSpec, command

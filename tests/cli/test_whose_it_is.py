@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from order_lifecycle.client import connect as connect_to_temporal
-from order_lifecycle.client import identity, pollers
+from order_lifecycle.client import pollers, worker_identity
 from order_lifecycle.db.connection import connect, database_name
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack import migrate as migrations
@@ -108,7 +108,7 @@ async def test_a_worker_that_polls_our_queue_for_another_database(
     settings = Settings()
     theirs = "postgresql://orders:secret@10.1.2.3:5999/theirs"
     ours = database_name(environment["DATABASE_URL"])
-    stranger = await connect_to_temporal(settings, identity=identity(theirs))
+    stranger = await connect_to_temporal(settings, identity=worker_identity(theirs))
     async with Worker(
         stranger, task_queue="order-tq", workflows=[Nothing], workflow_runner=UnsandboxedWorkflowRunner()
     ):
@@ -117,7 +117,7 @@ async def test_a_worker_that_polls_our_queue_for_another_database(
         assert "MISSING  order worker: none is ours: start one with `order-lifecycle worker order`; " in told
         assert f"1 polled order-tq for another database (10.1.2.3:5999/theirs, not {ours})" in told
         assert "secret" not in told
-        own = await connect_to_temporal(settings, identity=identity(environment["DATABASE_URL"]))
+        own = await connect_to_temporal(settings, identity=worker_identity(environment["DATABASE_URL"]))
         async with Worker(own, task_queue="order-tq", workflows=[Nothing], workflow_runner=UnsandboxedWorkflowRunner()):
             await until_it_polls(own)
             told = (await asyncio.to_thread(inside, "doctor")).out

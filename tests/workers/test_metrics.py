@@ -42,7 +42,7 @@ def test_they_are_served_where_it_was_told(start_worker: Start, environment: dic
 def test_a_port_that_is_taken_is_said(start_worker: Start, environment: dict[str, str], taken: int) -> None:
     worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": f"127.0.0.1:{taken}"})
     assert worker.process.wait(20) == 2
-    assert f"METRICS_ADDRESS: nothing can be served at 127.0.0.1:{taken}" in worker.said()
+    assert f"METRICS_ADDRESS: cannot serve metrics at 127.0.0.1:{taken}" in worker.said()
     assert "Traceback" not in worker.said()
 
 

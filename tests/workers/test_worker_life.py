@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
-from order_lifecycle.client import connect, pollers, start_order, works_for
+from order_lifecycle.client import connect, database_of_worker, pollers, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
 from order_lifecycle.domain import Policy, parse_order
@@ -62,7 +62,7 @@ async def test_its_identity_tells_its_database_and_no_secret(
     url = make_url(database_url)
     polled = await pollers(await connect(settings), "order-tq")
     (identity,) = [one for one in polled if one.startswith(f"{worker.process.pid}@")]
-    assert works_for(identity) == f"127.0.0.1:{url.port}/{url.database}"
+    assert database_of_worker(identity) == f"127.0.0.1:{url.port}/{url.database}"
     assert str(url.password) not in identity
 
 
