@@ -215,7 +215,7 @@ def total(items: list[Item]) -> Decimal:
 
 
 class Order(_Model):
-    """An order, as the caller starts it. It does not change afterwards; only its address may."""
+    """An order, as the caller starts it. Only its address can change afterwards."""
 
     id: Id
     payment_id: Id = Field(description="the idempotency key of the order's one payment")
@@ -422,7 +422,7 @@ _WANTED = {
 
 def _problem(error: ErrorDetails, where: str) -> str:
     """Return the value that a field has and what is wanted, in one line."""
-    # `where` ends in an item or an address if that is wrong as a whole, for example not an object.
+    # An item or an address may be wrong as a whole. Its own name is then the last part of `where`.
     names = ("address.address", "items[]") if where != "address" else ()
     any_item = re.sub(r"\[\d+\]$", "[]", where)
     known = next((name for name in names if any_item.endswith(name)), where.rpartition(".")[2])

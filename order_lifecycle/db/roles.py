@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-# For each table, the columns that the application may set. With a privilege on columns, instead of
-# on the table, it cannot lock the table, and cannot choose an event's ID and time.
+# For each table, the columns that the application may set. A privilege on columns does not let it
+# lock the table, and PostgreSQL alone sets the other columns, such as an event's ID and time.
 INSERT = {
     "orders": "id, state, items, address_json",
     "payments": "payment_id, order_id, status, amount",

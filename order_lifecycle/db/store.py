@@ -167,7 +167,8 @@ class Store:
                 OrderRow.id == order_id, OrderRow.state.in_(BEFORE_DISPATCH)
             )
             if tx.execute(change.values(updated_at=func.now())).rowcount:
-                # Only if the event is new: an old attempt that hung must not undo a newer change.
+                # Change the row only if the event is new: an attempt that hung must not undo a
+                # newer change.
                 if _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), number):
                     tx.execute(change.values(address_json=address.model_dump()))
             elif not _happened(tx, order_id, EventType.ADDRESS_CHANGED, number):

@@ -34,7 +34,7 @@ from order_lifecycle.temporal_compat import is_activity
 THREADS = 100
 CONNECTIONS = 10
 
-READY = "polling"  # the worker's log says so as soon as the server knows of it
+READY = "polling"  # the worker logs this when the server lists it as a poller
 
 
 @dataclass(frozen=True)
