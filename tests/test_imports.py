@@ -38,7 +38,7 @@ ARROWS = [
     *(("activities", "db"), ("db", "domain")),
 ]
 # Who may not import the lab: the command line and the benchmarks, and the tests of every other part.
-PARTS = ("chaos", "cli", "db", "fuzz", "workflows")
+PARTS = ("chaos", "cli", "db", "fuzz", "security", "stack", "workers", "workflows")
 WITHOUT_LAB = ["benchmarks", *(f"tests/{part}" for part in PARTS)]
 
 

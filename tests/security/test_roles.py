@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, ProgrammingError
@@ -20,7 +19,6 @@ from sqlalchemy.exc import DBAPIError, ProgrammingError
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import EventType, OrderState, parse_order
-from order_lifecycle.lab.servers import LabServers, start_worker
 from order_lifecycle.settings import Addresses
 
 TOP = Path(__file__).parents[2]
@@ -276,18 +274,6 @@ while not postgres_roles._rename_old_superuser(server.port, both):
 stop([server])
 home.close()
 """
-
-
-def test_workers_get_the_address_of_the_application_alone(lab_servers: LabServers) -> None:
-    """A notebook has both, for `alembic` in a cell; what it starts to work on orders has not."""
-    assert os.environ["DATABASE_OWNER_URL"] == lab_servers.database_owner_url
-    worker = start_worker("order")
-    theirs = psutil.Process(worker.pid).environ()
-    password = make_url(lab_servers.database_owner_url or "").password
-    assert password
-    assert [name for name, value in theirs.items() if password in value] == []
-    assert theirs["DATABASE_URL"] == lab_servers.database_url
-    worker.stop()
 
 
 def test_somebody_elses_database_can_have_the_two_roles_too(

@@ -17,14 +17,19 @@ from tests.support.repeats import everyday
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 
-# A kernel in which a notebook has started servers and a worker, and then forks in every way that Python has.
+# A process, such as a kernel, that has started servers and a worker, and then forks in every way that Python has.
 KERNEL = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
-from order_lifecycle import lab
+from order_lifecycle.settings import Settings
+from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.stack.child_servers import STACK, publish, read_addresses
+from order_lifecycle.workers.start import wait_until_ready, worker_command
 
-servers = lab.up()
-worker = lab.start_worker("order")
+stack = ChildProcess("stack", [*STACK])
+publish(read_addresses(stack), Settings())
+worker = ChildProcess("order worker", worker_command("order"))
+wait_until_ready(worker)
 fork = multiprocessing.get_context("fork")
 pool = fork.Pool(1)
 executor = ProcessPoolExecutor(1, mp_context=fork)
@@ -34,7 +39,7 @@ one.start()
 if not (child := os.fork()):
     time.sleep(300)
 forked = [pool.apply(os.getpid), executor.submit(os.getpid).result(), one.pid, child]
-print(servers.process.pid, worker.pid, *forked, flush=True)
+print(stack.pid, worker.pid, *forked, flush=True)
 for line in sys.stdin:
     exec(line)
     print("done", flush=True)
@@ -116,7 +121,7 @@ def test_nothing_outlives_a_kernel_that_is_killed(kernel: Kernel, stopped: str) 
 def test_what_was_stopped_ends_when_it_is_asked_to(kernel: Kernel, stopped: str) -> None:
     for process in STOPPED[stopped](kernel):
         process.send_signal(signal.SIGSTOP)
-    kernel.run("servers.process.stop(); worker.stop()")
+    kernel.run("stack.stop(); worker.stop()")
     _, alive = psutil.wait_procs(kernel.started, timeout=10)
     assert alive == []
 

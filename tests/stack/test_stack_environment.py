@@ -13,99 +13,22 @@ from typing import Any
 
 import psycopg2
 import pytest
-from sqlalchemy import make_url
 
 import order_lifecycle
 from order_lifecycle.db.errors import why_unusable
-from order_lifecycle.db.store import connect
-from order_lifecycle.lab import servers, start_worker
-from order_lifecycle.lab import up as lab_up
-from order_lifecycle.lab.waiting import LabError
 from order_lifecycle.settings import Addresses, Settings
+from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.stack.child_servers import STACK, read_addresses
 from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.stack import Stack
-
-# Each breaks a connection by libpq 17 to a server without TLS whose URL names host, port, user, password and database.
-HARMFUL = {
-    "PGSSLMODE": "require",
-    "PGSERVICE": "no-such-service",
-    "PGHOSTADDR": "192.0.2.1",
-    "PGTARGETSESSIONATTRS": "standby",
-    "PGCHANNELBINDING": "require",
-    "PGGSSENCMODE": "require",
-    "PGREQUIREAUTH": "none",
-    "PGSSLNEGOTIATION": "direct",
-    "PGOPTIONS": "-c no_such_option=1",
-    "PGCLIENTENCODING": "no-such-encoding",
-    "PGDATESTYLE": "no-such-style",
-    "PGTZ": "no-such-zone",
-    "PGGEQO": "no-such-value",
-    "PGLOADBALANCEHOSTS": "no-such-way",
-    "PGSSLMINPROTOCOLVERSION": "no-such-version",
-    "PGSSLMAXPROTOCOLVERSION": "no-such-version",
-    "PGSSLCERTMODE": "no-such-mode",
-    "PGCONNECT_TIMEOUT": "no-such-number",
-}
-# The rest of those that libpq's documentation names, and some that it does not.
-ALL = HARMFUL | {
-    "PGMINPROTOCOLVERSION": "no-such-version",
-    "PGMAXPROTOCOLVERSION": "no-such-version",
-    "PGHOST": "192.0.2.1",
-    "PGPORT": "1",
-    "PGDATABASE": "no-such-database",
-    "PGUSER": "nobody",
-    "PGPASSWORD": "wrong",
-    "PGPASSFILE": "/no/such/file",
-    "PGSERVICEFILE": "/no/such/file",
-    "PGSYSCONFDIR": "/no/such/folder",
-    "PGLOCALEDIR": "/no/such/folder",
-    "PGAPPNAME": "another",
-    "PGREQUIRESSL": "1",
-    "PGSSLCOMPRESSION": "1",
-    "PGSSLCERT": "/no/such/file",
-    "PGSSLKEY": "/no/such/file",
-    "PGSSLROOTCERT": "/no/such/file",
-    "PGSSLCRL": "/no/such/file",
-    "PGSSLCRLDIR": "/no/such/folder",
-    "PGSSLSNI": "0",
-    "PGREQUIREPEER": "nobody",
-    "PGKRBSRVNAME": "nothing",
-    "PGGSSLIB": "gssapi",
-    "PGGSSDELEGATION": "1",
-    "PGOAUTHDEBUG": "UNSAFE",
-    "PGTTY": "/dev/null",
-    "PGDATA": "/no/such/folder",
-    "PGSOMETHINGNEW": "1",
-}
-OF_TEMPORAL = {
-    "TEMPORAL_CONFIG_FILE": "/no/such/temporal.toml",
-    "TEMPORAL_PROFILE": "no-such-profile",
-    "TEMPORAL_NAMESPACE": "no-such-namespace",
-    "TEMPORAL_ADDRESS": "192.0.2.1:7233",
-    "TEMPORAL_API_KEY": "a-key",
-    "TEMPORAL_TLS": "true",
-    "TEMPORAL_TLS_CLIENT_CERT_PATH": "/no/such/file",
-    "TEMPORAL_CODEC_ENDPOINT": "http://192.0.2.1/",
-}
-OF_PYTHON = {
-    "PYTHONOPTIMIZE": "2",
-    "PYTHONIOENCODING": "ascii",
-    "PYTHONUTF8": "0",
-    "PYTHONSTARTUP": "/no/such/file",
-    "PYTHONUSERBASE": "/no/such/folder",
-    "PYTHONPYCACHEPREFIX": "/no/such/folder",
-}
-# They change the command that their user starts, as they are meant to, but not what it starts.
-OF_DEBUGGING = {
-    "PYTHONINSPECT": "1",
-    "PYTHONPROFILEIMPORTTIME": "1",
-    "PYTHONDEVMODE": "1",
-    "PYTHONVERBOSE": "1",
-    "PYTHONHASHSEED": "no-such-number",
-    "PYTHONHOME": "/no/such/folder",
-}
-# Modules of the standard library that nothing has imported before our first line runs.
-SHADOWS = ("random", "json", "logging", "secrets", "queue", "tempfile", "socket", "email", "decimal", "asyncio")
+from tests.support.harmful_environment import (
+    ALL,
+    HARMFUL,
+    OF_PYTHON,
+    OF_TEMPORAL,
+    can_connect,
+    shadow_the_standard_library,
+)
 
 
 @pytest.fixture
@@ -113,16 +36,8 @@ def of_a_learner(tmp_path: Path) -> Path:
     """A folder with files that are called as modules of the standard library are."""
     folder = tmp_path / "of a learner"
     folder.mkdir()
-    for name in SHADOWS:
-        (folder / f"{name}.py").write_text(f"print('this is not the {name} that you look for')\n1 / 0\n")
+    shadow_the_standard_library(folder)
     return folder
-
-
-def can_connect(database_url: str) -> None:
-    url = make_url(database_url)
-    psycopg2.connect(
-        host=url.host, port=url.port, user=url.username, password=url.password, dbname=url.database
-    ).close()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -173,20 +88,6 @@ def test_nothing_that_is_set_and_no_file_in_the_folder_changes_a_demo(of_a_learn
     assert b"not the" not in done.stdout + done.stderr
 
 
-@pytest.mark.proof
-def test_a_notebook_beside_a_file_random_py(of_a_learner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    harmful = HARMFUL | OF_PYTHON | OF_DEBUGGING
-    for name in [*servers.ADDRESSES, *harmful]:  # the addresses, because lab.up() sets them
-        monkeypatch.setenv(name, harmful.get(name, ""))
-    monkeypatch.setattr(servers, "_servers", None)
-    monkeypatch.chdir(of_a_learner)
-    lab_servers = lab_up()
-    can_connect(lab_servers.database_url)
-    with connect(os.environ["DATABASE_URL"]).connect():
-        start_worker("shipping").stop()
-    lab_servers.process.stop()
-
-
 def test_the_message_shows_what_was_read_in_place_of_the_addresses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,9 +95,8 @@ def test_the_message_shows_what_was_read_in_place_of_the_addresses(
     talks.write_text(f'#!/bin/sh\necho "Welcome to this Python!"\nexec "{sys.executable}" "$@"\n')
     talks.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(talks))
-    monkeypatch.setattr(servers, "_servers", None)
-    with pytest.raises(LabError, match="the first line was 'Welcome to this Python!'"):
-        lab_up()
+    with pytest.raises(StackError, match="the first line was 'Welcome to this Python!'"):
+        read_addresses(ChildProcess("stack", [*STACK]))
 
 
 WHERE = "import order_lifecycle, random, beside; print(order_lifecycle.__file__, random.__file__, beside.__file__)"

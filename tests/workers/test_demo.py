@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from order_lifecycle.cli.demo import demo
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.lab.servers import LabServers, running_servers
 
 
 def orders(database_url: str) -> list[str]:
@@ -48,14 +46,3 @@ def test_it_uses_nothing_that_is_set(
     (address,) = re.findall(r"Temporal is at 127.0.0.1:(\d+)", done.stdout)
     with socket.socket() as probe:
         assert probe.connect_ex(("127.0.0.1", int(address))) != 0
-
-
-async def test_it_leaves_a_notebook_as_it_was(lab_servers: LabServers, capsys: pytest.CaptureFixture[str]) -> None:
-    """`%run -m order_lifecycle demo` in a cell."""
-    before, folder = dict(os.environ), os.getcwd()
-    await demo(lambda title, rows: print(title, len(rows)))
-    assert "orders 1" in capsys.readouterr().out
-    assert running_servers() is lab_servers
-    assert lab_servers.alive
-    assert (dict(os.environ), os.getcwd()) == (before, folder)
-    assert orders(lab_servers.database_url) == []
