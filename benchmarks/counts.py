@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import text
 from temporalio.client import Client
@@ -92,22 +94,19 @@ async def _calls_and_events(servers: Servers, kind: str) -> tuple[int, int]:
     store = Store(engine)
     start: Start = start_real if kind == "order" else start_bare
     with ThreadPoolExecutor(20) as threads:
-        common = {"activity_executor": threads}
+
+        def worker(queue: str, workflow: type, activities: Sequence[Callable[..., Any]]) -> Worker:
+            return Worker(
+                client, task_queue=queue, workflows=[workflow], activities=activities, activity_executor=threads
+            )
+
         if kind == "order":
-            workers = [
-                Worker(client, task_queue=ORDER_QUEUE, workflows=[OrderWorkflow],
-                       activities=activity_methods(OrderActivities(store)), **common),
-                Worker(client, task_queue=SHIPPING_QUEUE, workflows=[ShippingWorkflow],
-                       activities=activity_methods(ShippingActivities(store)), **common),
-            ]  # fmt: skip
+            orders = worker(ORDER_QUEUE, OrderWorkflow, activity_methods(OrderActivities(store)))
+            shipping = worker(SHIPPING_QUEUE, ShippingWorkflow, activity_methods(ShippingActivities(store)))
         else:
-            workers = [
-                Worker(client, task_queue=QUEUES["order"], workflows=[BareOrder], activities=[bare_step], **common),
-                Worker(
-                    client, task_queue=QUEUES["shipping"], workflows=[BareShipping], activities=[bare_step], **common
-                ),
-            ]
-        async with workers[0], workers[1]:
+            orders = worker(QUEUES["order"], BareOrder, [bare_step])
+            shipping = worker(QUEUES["shipping"], BareShipping, [bare_step])
+        async with orders, shipping:
             await (await start(client, "warm")).result()
             buffer.retrieve_updates()
             handle = await start(client, "counted")
@@ -124,9 +123,11 @@ async def _calls_and_events(servers: Servers, kind: str) -> tuple[int, int]:
 
 async def _in_the_database(servers: Servers) -> tuple[dict[str, int], int, int]:
     """Return an order's rows by table, its transactions and its statements, as PostgreSQL logs them."""
-    engine = connect(servers.addresses.database_url)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    superuser = connect(servers.superuser_url)
+    with superuser.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ALTER DATABASE orders SET log_statement = 'all'"))
+    superuser.dispose()
+    engine = connect(servers.addresses.database_url)
 
     def log() -> str:
         return Path(servers.addresses.home, "postgres.log").read_text()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
@@ -22,7 +23,7 @@ def an_order(order_id: str) -> Order:
     return Order(
         id=order_id,
         payment_id=order_id,
-        items=[Item(name="apple", qty=2, price="5.25")],
+        items=[Item(name="apple", qty=2, price=Decimal("5.25"))],
         address=Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210"),
     )
 

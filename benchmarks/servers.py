@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import make_url
 
 from order_lifecycle.faults import Faults
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.child_process import ChildProcess
+from order_lifecycle.stack.role_names import PASSWORD_FILES, SUPERUSER
 from order_lifecycle.stack.stack import Stack
 from order_lifecycle.stack.temporal import DYNAMIC_CONFIG
 from order_lifecycle.workers.start import wait_until_ready, worker_command
@@ -26,6 +30,13 @@ class Servers:
     def settings(self) -> Settings:
         """The settings that lead a client to these servers."""
         return Settings(temporal_host=self.addresses.temporal_host, database_url=self.addresses.database_url)
+
+    @property
+    def superuser_url(self) -> str:
+        """The database for the superuser, who may change the server's settings."""
+        password = Path(self.addresses.home, PASSWORD_FILES[SUPERUSER]).read_text()
+        url = make_url(self.addresses.database_url).set(username=SUPERUSER, password=password)
+        return url.render_as_string(hide_password=False)
 
     @contextmanager
     def workers(self, of_each: int = 1, faults: Faults | None = None) -> Iterator[list[int]]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -52,7 +51,7 @@ def wait_here(
 
 
 async def wait_until(
-    condition: Callable[[], Awaitable[T] | T],
+    condition: Callable[[], Awaitable[T]],
     what: Callable[[], str],
     timeout: float,
     every: float = POLL_INTERVAL,
@@ -60,7 +59,7 @@ async def wait_until(
     """Return what `condition` returns, as soon as it is true.
 
     Args:
-        condition: An ordinary function or an async one, which is asked again and again.
+        condition: Is asked again and again.
         what: Says what is waited for, in words.
         timeout: How many seconds to wait at most.
         every: How many seconds to wait between two looks.
@@ -71,10 +70,8 @@ async def wait_until(
     try:
         async with asyncio.timeout(timeout):
             while True:
-                result = condition()
-                value = cast(T, await result if inspect.isawaitable(result) else result)
-                if value:
-                    return value
+                if result := await condition():
+                    return result
                 await asyncio.sleep(every)
     except TimeoutError:
         raise WaitError(f"waited {timeout:g} s for {what()}") from None

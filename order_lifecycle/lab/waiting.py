@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import sys
@@ -52,9 +53,14 @@ async def wait_until(
     progress that is shown and for the LabError that is raised when it has not come after `timeout`
     seconds, which ends with the `way_out`.
     """
+
+    async def look() -> T:
+        result = condition()
+        return cast(T, await result if inspect.isawaitable(result) else result)
+
     async with _progress_beside(what):
         try:
-            return await waiting.wait_until(condition, lambda: _words(what), timeout, LOOK_EVERY)
+            return await waiting.wait_until(look, lambda: _words(what), timeout, LOOK_EVERY)
         except WaitError as error:
             raise LabError(f"{error}, in vain: {_words(way_out)}") from None
 
