@@ -135,21 +135,6 @@ async def _progress_beside(what: str | Callable[[], str]) -> AsyncIterator[None]
                 telling.result()
 
 
-def wait_here(
-    condition: Callable[[], T],
-    what: str,
-    timeout: float,
-    gone: Callable[[], str | None] = lambda: None,
-) -> T:
-    """Like `wait_until`, for what is not async. `gone` says why waiting is of no use any more, or
-    None. Raises LabError, at the latest after `timeout` seconds."""
-    with progress(what) as tell:
-        try:
-            return waiting.wait_here(condition, what, timeout, gone, tell=tell)
-        except WaitError as error:
-            raise LabError(str(error)) from None
-
-
 def in_a_loop_of_its_own(
     coroutine: Coroutine[Any, Any, T], what: str | Callable[[], str] = "the check"
 ) -> T:

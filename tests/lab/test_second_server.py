@@ -17,7 +17,7 @@ from order_lifecycle.client import start_order
 from order_lifecycle.domain import Address, Item, Order, OrderState, Policy
 from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.servers import LabServers
-from order_lifecycle.lab.waiting import wait_here
+from order_lifecycle.waiting import wait_here
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import in_proof
 

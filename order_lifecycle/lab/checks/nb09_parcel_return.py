@@ -107,7 +107,7 @@ def _fault_of(code: str) -> str | None:
 
 @cache
 def _server(database_url: str) -> TimeSkipping:
-    """One for all the checks in a world: to start it takes longer than they do."""
+    """One server for all the checks of a notebook: to start it takes longer than they do."""
     return time_skipping()
 
 
