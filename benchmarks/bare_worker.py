@@ -19,7 +19,7 @@ from order_lifecycle import logs
 from order_lifecycle.client import connect
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack import process
-from order_lifecycle.workers.base import READY, THREADS
+from order_lifecycle.workers.base import THREADS, poll
 
 
 async def work(kind: str) -> None:
@@ -28,7 +28,7 @@ async def work(kind: str) -> None:
     logs.configure(as_json=False)
     client = await connect()
     with ThreadPoolExecutor(THREADS) as threads:
-        async with Worker(
+        worker = Worker(
             client,
             task_queue=QUEUES[kind],
             workflows=[BareOrder if kind == "order" else BareShipping],
@@ -36,9 +36,8 @@ async def work(kind: str) -> None:
             activity_executor=threads,
             max_concurrent_activities=THREADS,
             sticky_queue_schedule_to_start_timeout=timedelta(seconds=Settings().sticky_seconds),
-        ):
-            logging.getLogger(__name__).info("%s %s", READY, QUEUES[kind])
-            await stop.wait()
+        )
+        await poll(worker, client, stop, logging.getLogger(__name__).info)
 
 
 def main(kind: str) -> None:

@@ -16,7 +16,7 @@ from order_lifecycle import logs
 from order_lifecycle.client import wait_and_connect
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack import process
-from order_lifecycle.workers.base import READY
+from order_lifecycle.workers.base import poll
 
 BUILD = "LESSON_BUILD"  # this worker's build, of the deployment DEPLOYMENT
 DEPLOYMENT = "small-orders"
@@ -65,6 +65,4 @@ async def _serve(
             graceful_shutdown_timeout=timedelta(seconds=3),
             deployment_config=deployment(build) if build else None,
         )
-        async with worker:
-            say(f"{READY} {task_queue}, process {os.getpid()}")
-            await stop.wait()
+        await poll(worker, client, stop, say)

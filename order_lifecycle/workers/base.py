@@ -88,14 +88,21 @@ async def serve(spec: WorkerSpec, faults: Faults, lifeline: bool) -> None:
             # fail the order's workflow task again and again.
             disable_payload_error_limit=True,
         )
-        async with worker:
-            await _first_poll(client, spec.task_queue, stop)
-            server = client.service_client.config.target_host
-            say(f"{READY} {spec.task_queue} at {server}, process {os.getpid()}")
-            await stop.wait()
-            say("stopping: finishing what has begun")
+        await poll(worker, client, stop, say)
     engine.dispose()
     say("stopped")
+
+
+async def poll(
+    worker: Worker, client: Client, stop: asyncio.Event, say: Callable[[str], None]
+) -> None:
+    """Let the worker poll its task queue until `stop` is set, and finish what has begun."""
+    async with worker:
+        await _first_poll(client, worker.task_queue, stop)
+        server = client.service_client.config.target_host
+        say(f"{READY} {worker.task_queue} at {server}, process {os.getpid()}")
+        await stop.wait()
+        say("stopping: finishing what has begun")
 
 
 async def _first_poll(client: Client, task_queue: str, stop: asyncio.Event) -> None:
