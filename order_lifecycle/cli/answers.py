@@ -34,4 +34,5 @@ def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def unwritten(error: streams.UnwritableError) -> str:
+    """Say why standard output does not take an answer."""
     return f"standard output cannot be written: {error.strerror or error}"

@@ -51,10 +51,12 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
+        """The process ID."""
         return self._popen.pid
 
     @property
     def alive(self) -> bool:
+        """True until it has ended."""
         return self.status is None
 
     @property

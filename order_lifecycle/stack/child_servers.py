@@ -65,8 +65,9 @@ def publish(addresses: Addresses, told: Settings) -> None:
 
 
 def remember_as_ours(temporal_host: str) -> None:
-    """Let this process, and all that it starts from now on, know that this server is one of ours
-    (see Settings.temporal_is_ours).
+    """Let this process, and all that it starts from now on, know this server as one of ours.
+
+    `Settings.temporal_is_ours` says what that changes.
     """
     os.environ[OUR_TEMPORAL_SERVERS] = (
         f"{os.environ.get(OUR_TEMPORAL_SERVERS, '')} {temporal_host}".strip()
