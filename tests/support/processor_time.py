@@ -53,6 +53,8 @@ class ProcessorTime:
         self.clock[report.nodeid] += report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if hasattr(terminalreporter.config, "workerinput"):  # a process of pytest-xdist, which has its own tests only
+            return
         with self.path.open("w") as file:
             for test, seconds in self.seconds.most_common():
                 print(f"{seconds:8.2f} {self.clock[test]:8.2f} {test}", file=file)
