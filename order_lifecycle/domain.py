@@ -137,11 +137,11 @@ MAX_PRICE = Decimal("99999999.99")
 
 def _cents(price: Decimal) -> Decimal:
     if not 0 <= price <= MAX_PRICE:
-        raise ValueError(f"{shown(price)} is not from 0 to {MAX_PRICE}")
+        raise ValueError(f"{short_json(price)} is not from 0 to {MAX_PRICE}")
     cents = abs(price).quantize(Decimal("0.01"), ROUND_HALF_UP)  # abs turns -0 into 0
     # Refuse 5.000 too: many countries write five thousand like this.
     if -int(price.as_tuple().exponent) > 2:
-        raise ValueError(f"{shown(price)} has more than 2 decimal places: write {cents}")
+        raise ValueError(f"{short_json(price)} has more than 2 decimal places: write {cents}")
     return cents
 
 
@@ -153,7 +153,9 @@ def _country(code: str) -> str:
     if upper == "UK":
         raise ValueError("ISO 3166 has GB for the United Kingdom: write GB")
     if upper not in COUNTRIES:
-        raise ValueError(f"{shown(code)} is not a two-letter code of ISO 3166, such as DE or JP")
+        raise ValueError(
+            f"{short_json(code)} is not a two-letter code of ISO 3166, such as DE or JP"
+        )
     return upper
 
 
@@ -236,8 +238,8 @@ def clean_reason(text: str) -> str:
     whatever the reason says.
 
     Raises:
-        TypeError: This is not text. Temporal's converters for bytes, null and protobuf ignore the
-            type that a handler declares.
+        TypeError: The argument is not text. Temporal's converters for bytes, null and protobuf
+            ignore the type that a handler declares.
     """
     if not isinstance(text, str):
         raise TypeError(f"a reason must be text, not {type(text).__name__}")
@@ -343,7 +345,7 @@ def parse_order(order_id: str, payment_id: str, items_json: str, address_json: s
         "items": parse_json("items", items_json),
         "address": parse_json("address", address_json),
     }
-    return checked("", lambda: Order.model_validate(fields | given))
+    return validated("", lambda: Order.model_validate(fields | given))
 
 
 def parse_address(address_json: str) -> Address:
@@ -353,7 +355,7 @@ def parse_address(address_json: str) -> Address:
         BadInputError: It is not JSON, or not an address.
     """
     value = parse_json("address", address_json)
-    return checked("address", lambda: Address.model_validate(value))
+    return validated("address", lambda: Address.model_validate(value))
 
 
 def parse_order_id(order_id: str) -> str:
@@ -362,7 +364,7 @@ def parse_order_id(order_id: str) -> str:
     Raises:
         BadInputError: No order can have this ID.
     """
-    return checked("id", lambda: TypeAdapter(Id).validate_python(order_id))
+    return validated("id", lambda: TypeAdapter(Id).validate_python(order_id))
 
 
 def parse_reason(reason: str) -> str:
@@ -371,10 +373,10 @@ def parse_reason(reason: str) -> str:
     Raises:
         BadInputError: It is too long, or has a control character.
     """
-    return checked("reason", lambda: TypeAdapter(Reason).validate_python(reason))
+    return validated("reason", lambda: TypeAdapter(Reason).validate_python(reason))
 
 
-def checked(field: str, build: Callable[[], V]) -> V:
+def validated(field: str, build: Callable[[], V]) -> V:
     """Return the result of `build()`, with a better error if it is not valid.
 
     `field` is the name of the value as a whole, or "" if its own fields are named instead.
@@ -436,13 +438,13 @@ def _problem(error: ErrorDetails, where: str) -> str:
         return f"there is no such field; the fields are {', '.join(model.model_fields)}"
     got = error["input"]
     length = f" ({len(got)} characters)" if error["type"] == "string_too_long" else ""
-    return f"got {shown(got)}{length}{wanted}"
+    return f"got {short_json(got)}{length}{wanted}"
 
 
-SHOWN_MAX_LENGTH = 40
+SHORT_JSON_LENGTH = 40
 
 
-def shown(value: Any) -> str:
+def short_json(value: Any) -> str:
     """Return a value in JSON, shortened, and with only printable characters."""
     if isinstance(value, Decimal):
         text = str(value)
@@ -450,8 +452,8 @@ def shown(value: Any) -> str:
         text = "a list" if isinstance(value, list) else "an object"
     else:
         text = json.dumps(value, ensure_ascii=False, default=str)
-    if len(text) > SHOWN_MAX_LENGTH:
-        text = f"{text[: SHOWN_MAX_LENGTH - 1]}…"
+    if len(text) > SHORT_JSON_LENGTH:
+        text = f"{text[: SHORT_JSON_LENGTH - 1]}…"
     return "".join(
         one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
     )
@@ -479,7 +481,7 @@ def parse_json(field: str, text: str) -> Any:
         keys: set[str] = set()
         for key, _ in pairs:
             if key in keys:
-                raise ValueError(f"the key {shown(key)} appears twice")
+                raise ValueError(f"the key {short_json(key)} appears twice")
             keys.add(key)
         return dict(pairs)
 
@@ -517,5 +519,5 @@ def _why_not_json(error: json.JSONDecodeError) -> str:
     ):
         return "remove the comma before the closing bracket"
     if re.fullmatch(r"[\w./~-]+\.json", error.doc.strip()):
-        return f"to read a file, write an @ before its name: {shown('@' + error.doc.strip())}"
-    return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}, {shown(rest[:20])}"
+        return f"to read a file, write an @ before its name: {short_json('@' + error.doc.strip())}"
+    return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}, {short_json(rest[:20])}"

@@ -34,7 +34,7 @@ from order_lifecycle.domain import (
     BadInputError,
     Policy,
     plain_text,
-    shown,
+    short_json,
 )
 from order_lifecycle.environment import unset_libpq_variables
 
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
             else:
                 wanted = first["msg"].removeprefix("Input should be ")
                 usual = type(self).model_fields[str(first["loc"][0])].default
-                what = f"got {shown(first['input'])}; wanted: {wanted}, such as {usual}"
+                what = f"got {short_json(first['input'])}; wanted: {wanted}, such as {usual}"
             raise BadInputError(f"{name} (in the environment or in .env): {what}") from None
         if self.temporal_host in os.environ.get(OUR_TEMPORAL_SERVERS, "").split():
             self._use_our_temporal()

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg2
 from sqlalchemy import Connection, Engine, ExceptionContext, create_engine, event, make_url, text
 
-# Options of libpq. They end a connection about 10 s after the network began to drop its packets:
-# tcp_user_timeout (ms) while data is being sent, the keepalives (s) while we wait for an answer.
+# Options of libpq. They end a connection about 10 s after its network fails: tcp_user_timeout (ms)
+# applies while data is sent, the keepalives (s) while we wait for an answer.
 _DRIVER: dict[str, Any] = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
