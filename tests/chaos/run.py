@@ -209,7 +209,7 @@ class _Run:
         with suppress(WorkflowAlreadyStartedError):
             await self._ask(lambda: start_order(self._client, seen.customer.order, seen.customer.policy))
         seen.started = True
-        return self._client.get_workflow_handle_for(OrderWorkflow.run, f"order-{seen.id}")
+        return self._client.get_workflow_handle(f"order-{seen.id}", result_type=OrderResult)
 
     async def _approve(self, handle: WorkflowHandle[Any, Any], request: Request) -> None:
         await asyncio.sleep(request.after)
@@ -347,7 +347,8 @@ class _Run:
             must(state == "cancelled", "its customer was told that it is cancelled")
         late = happened["late_signal"]
         # (Temporal's own cancellation leaves no trace where it meets the end of the last step.)
-        if seen.cancel == "done" and seen.customer.cancel.way != "temporal":
+        asked = seen.customer.cancel
+        if asked and asked.way != "temporal" and seen.cancel == "done":
             must(state == "cancelled" or late > 0, "a request to cancel has left no trace")
         written = [event["payload_json"] for event in events if event["type"] == "address_changed"]
         for move, answer in seen.moves:

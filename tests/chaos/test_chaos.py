@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.plan import make_plan
+from tests.chaos.plan import Plan, make_plan
 from tests.chaos.run import chaos
 
 
@@ -30,13 +30,11 @@ async def test_a_short_run(tmp_path: Path) -> None:
 
 def test_the_seed_decides() -> None:
     """What will happen, and a different seed something else."""
-    options = {
-        "orders": 20,
-        "seconds": 60.0,
-        "kill_every": 3.0,
-        "postgres_every": 15.0,
-        "temporal_every": 15.0,
-        "workers": 2,
-    }
-    assert make_plan(1, **options) == make_plan(1, **options)
-    assert make_plan(1, **options) != make_plan(2, **options)
+
+    def plan(seed: int) -> Plan:
+        return make_plan(
+            seed, orders=20, seconds=60.0, kill_every=3.0, postgres_every=15.0, temporal_every=15.0, workers=2
+        )
+
+    assert plan(1) == plan(1)
+    assert plan(1) != plan(2)

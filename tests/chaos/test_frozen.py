@@ -23,7 +23,7 @@ PATIENT = Policy(budget=timedelta(minutes=10))
 
 def frozen(worker: ChildProcess) -> bool:
     assert worker.alive, worker.last_words()
-    return psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED
+    return bool(psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED)
 
 
 def go_on(worker: ChildProcess) -> None:

@@ -69,7 +69,7 @@ async def test_a_step_of_the_story(world: World, step: str) -> None:
     workflow_id = f"order-{order_id}" if kind == "order" else f"ship-{order_id}-1"
     await killed_in(world, dying, step, workflow_id)
     done = world.events(order_id)
-    assert done == HAPPY_PATH[: HAPPY_PATH.index(last_event) + 1]
+    assert done == HAPPY_PATH[: HAPPY_PATH.index(EventType(last_event)) + 1]
     world.worker(kind)
     assert (await order.result()).state == "shipped"
     assert await attempts(world, workflow_id, step) >= 2

@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowHandle
 
 from order_lifecycle.client import start_order
 from order_lifecycle.db.store import Store
-from order_lifecycle.domain import Order, OrderResult, Policy, parse_order
+from order_lifecycle.domain import Order, OrderResult, OrderState, Policy, parse_order
 from order_lifecycle.faults import Faults
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.workers.start import worker_command
@@ -76,9 +76,9 @@ class World:
     def payments(self, order_id: str) -> list[str]:
         return [row["status"] for row in self.store.rows("payments", order_id)]
 
-    def state(self, order_id: str) -> str | None:
-        standing = self.store.order_states().get(order_id)
-        return standing and standing.state
+    def state(self, order_id: str) -> OrderState | None:
+        stored = self.store.order_states().get(order_id)
+        return stored.state if stored else None
 
     def _add(self, process: ChildProcess) -> ChildProcess:
         self.processes.callback(lambda: process.kill() if process.alive else None)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -144,18 +145,14 @@ def test_a_watch_logs_in_once(inside: Command, shop: Addresses) -> None:
         stdout=subprocess.PIPE,
         text=True,
     )
-    seen = set()
+    seen: set[tuple[int, datetime]] = set()
     try:
         give_up = time.monotonic() + 20
         while len({at for _, at in seen}) < 5:  # so many looks
             assert time.monotonic() < give_up, seen
             with engine.connect() as view:
-                seen.update(
-                    tuple(row)
-                    for row in view.execute(
-                        text("SELECT pid, query_start FROM pg_stat_activity WHERE application_name = 'watch'")
-                    )
-                )
+                looks = "SELECT pid, query_start FROM pg_stat_activity WHERE application_name = 'watch'"
+                seen.update((row.pid, row.query_start) for row in view.execute(text(looks)))
             time.sleep(0.02)  # between two looks at it
         inside("cancel", "watched")
         assert "order watched: cancelled" in watch.communicate(timeout=20)[0]

@@ -27,10 +27,12 @@ async def race(client: Client, order_id: str, requests: int) -> list[str]:
     handle = await start_order(client, parse_order(order_id, f"pay-{order_id}", ITEMS, ADDRESS), Policy())
 
     async def one(number: int) -> str:
+        name: str
+        arguments: list[str]
         name, arguments = ("cancel", ["enough"]) if number % 2 == 0 else ("approve", [])
         update = handle.execute_update(name, args=arguments, result_type=UpdateResult)
         try:
-            return (await answer_from(update, order_id)).message
+            return str((await answer_from(update, order_id)).message)
         except CommandError as refused:
             return str(refused)
 

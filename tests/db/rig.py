@@ -72,7 +72,7 @@ def tables(store: Store) -> dict[str, list[dict[str, Any]]]:
 
 
 def state(store: Store, order: Order) -> str:
-    return store.rows("orders", order.id)[0]["state"]
+    return str(store.rows("orders", order.id)[0]["state"])
 
 
 def events(store: Store, order: Order) -> list[str]:

@@ -114,8 +114,8 @@ def test_two_orders_with_the_same_payment(store: Store) -> None:
         assert payments(store, orders[1 - winner]) == []
 
 
-def note_a_failed_dispatch(store: Store, order: Order) -> object:
-    return store.note(order.id, EventType.DISPATCH_FAILED, 1, {"reason": "no van"})
+def note_a_failed_dispatch(store: Store, order: Order) -> None:
+    store.note(order.id, EventType.DISPATCH_FAILED, 1, {"reason": "no van"})
 
 
 def test_a_failed_dispatch_is_noted_before_the_end_or_not_at_all(store: Store, engine: Engine) -> None:
@@ -238,8 +238,8 @@ def test_two_different_ends(store: Store) -> None:
 def test_everything_at_once(store: Store) -> None:
     """Whoever comes in whatever turn, each of them twice: no deadlock, and in the end the invariants hold."""
 
-    def note(store: Store, order: Order) -> object:
-        return store.note(order.id, EventType.LATE_SIGNAL, 1, {"reason": "?"})
+    def note(store: Store, order: Order) -> None:
+        store.note(order.id, EventType.LATE_SIGNAL, 1, {"reason": "?"})
 
     crowd: list[Call] = [approve, charge, pack, dispatch, cancel, move_to_there, note]
     for order, answers in rounds(store, OrderState.AWAITING_REVIEW, *crowd * 2)[:10]:

@@ -15,7 +15,7 @@ from tests.support.shop import Shop, open_shop
 
 @pytest.fixture
 async def shop(
-    settings: Settings, database_url: str, cache: dict[str, int], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, database_url: str, cache: int, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Shop]:
     # Of each signal that makes no sense the SDK logs the traceback, which pytest would keep.
     monkeypatch.setattr(logging.getLogger("temporalio"), "level", logging.CRITICAL)

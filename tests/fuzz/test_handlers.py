@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pytest
 from temporalio.api.common.v1 import Payload, Payloads, WorkflowExecution, WorkflowType
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
 from temporalio.api.query.v1 import WorkflowQuery
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.update.v1 import Input, Meta, Request, WaitPolicy
@@ -84,7 +85,7 @@ class Stranger:
             UpdateWorkflowExecutionRequest(
                 namespace=self._client.namespace,
                 workflow_execution=WorkflowExecution(workflow_id=workflow_id),
-                wait_policy=WaitPolicy(lifecycle_stage=3),  # completed
+                wait_policy=WaitPolicy(lifecycle_stage=Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_COMPLETED),
                 request=Request(
                     meta=Meta(update_id=str(uuid.uuid4())),
                     input=Input(name=name, args=Payloads(payloads=arguments)),
@@ -116,7 +117,7 @@ class Stranger:
 
 
 @pytest.fixture(scope="module")
-def stack(new_stack: Callable[[], AbstractContextManager[Addresses]], cache: dict[str, int]) -> Iterator[Addresses]:
+def stack(new_stack: Callable[[], AbstractContextManager[Addresses]], cache: int) -> Iterator[Addresses]:
     """One for each kind of cache: their orders have the same ids."""
     with new_stack() as addresses:
         yield addresses
@@ -146,6 +147,7 @@ def malformed(names: list[str], seed: int, more: int) -> list[tuple[str, list[Pa
     cancel is one if its first argument is text. Neither is in here."""
     draw = random.Random(seed)
     texts = [of_json(text) for text in TEXTS]
+    found: list[tuple[str, list[Payload]]]
     found = [(name, []) for name in names if name in ("dispatch_failed", "update_address", "change_address")]
     for name in names:
         first = UNREADABLE if "approve" in name else GARBAGE if "cancel" in name else GARBAGE + texts
@@ -339,8 +341,8 @@ async def test_a_reason_never_keeps_an_order_from_its_end(shop: Shop, stranger: 
         for number, why in enumerate(REASONS):
             order_id = f"reason-{way}-{number}"
             order = await shop.start_until("review", order_id)
-            send: Callable[..., Awaitable[object]] = getattr(stranger, way)
-            sent = asyncio.create_task(send(order.id, WAYS_TO_CANCEL[way], of_json(why)))  # type: ignore[arg-type]
+            send: Callable[..., Coroutine[object, object, object]] = getattr(stranger, way)
+            sent = asyncio.create_task(send(order.id, WAYS_TO_CANCEL[way], of_json(why)))
             async with asyncio.timeout(TIMEOUT):
                 assert (await order.result()).state is OrderState.CANCELLED
             await sent

@@ -69,7 +69,7 @@ def answer(entry: Callable[[], object], *arguments: str) -> Answer:
         sys.argv = before
     # None is 0 and a text is 1, as for Python itself.
     status = end.value.code if isinstance(end.value.code, int) else int(end.value.code is not None)
-    return Answer(status, *(stream.buffer.getvalue().decode() for stream in (out, err)))  # type: ignore[attr-defined]
+    return Answer(status, *(stream.buffer.getvalue().decode() for stream in (out, err)))
 
 
 def refusal(call: Callable[[], object]) -> str | None:

@@ -26,6 +26,8 @@ def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
         (tmp_path / f"{name}.py").write_text(source.replace(old, new))
         monkeypatch.syspath_prepend(tmp_path)
         copy = importlib.import_module(name)
-        return copy.OrderWorkflow if module is order else copy.ShippingWorkflow
+        workflow = getattr(copy, "OrderWorkflow" if module is order else "ShippingWorkflow")
+        assert isinstance(workflow, type)
+        return workflow
 
     return make

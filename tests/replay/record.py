@@ -335,9 +335,9 @@ async def record(kinds: list[str], addresses: Addresses) -> None:
     engine = connect(addresses.database_url, pool_size=20)
     texts: dict[str, str] = {}
     for name in kinds:
-        shop = Shop(WorkflowEnvironment.from_client(client), Store(engine), {})
+        shop = Shop(WorkflowEnvironment.from_client(client), Store(engine))
         if "order activities" in KINDS[name][1]:
-            shop = Shop(shop.env, shop.store, {"max_cached_workflows": 0})  # nobody waits for what a worker had cached
+            shop = Shop(shop.env, shop.store, cache=0)  # nobody waits for what a worker had cached
         histories = await run(shop, name)
         end = end_of(histories[name])
         assert end == ENDS[name], f"{name}: {end}"

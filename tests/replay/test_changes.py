@@ -89,7 +89,7 @@ async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
     """On a dev server, with workers that remember nothing."""
     engine = connect(database_url, pool_size=20)
     client = await connect_to_temporal(settings)
-    yield Shop(WorkflowEnvironment.from_client(client), Store(engine), {"max_cached_workflows": 0})
+    yield Shop(WorkflowEnvironment.from_client(client), Store(engine), cache=0)
     assert audit(engine) == []
     engine.dispose()
 
@@ -108,7 +108,7 @@ async def test_no_order_ends_by_such_a_change(changed: Callable[..., type], shop
         async with worker(shop, changed(module, old, new)):
             await running.signal("cancel_order", "changed my mind")
 
-            async def stumbled() -> set[str | None]:
+            async def stumbled() -> set[str]:
                 history = await running.fetch_history()
                 return {"workflow_task_failed_event_attributes", "workflow_execution_failed_event_attributes"} & {
                     event.WhichOneof("attributes") for event in history.events

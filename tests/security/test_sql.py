@@ -108,7 +108,7 @@ def test_ruff_finds_it_too(tmp_path: Path) -> None:
         '"""A sample."""\n\n\ndef find(order: str) -> str:\n    """Find it."""\n'
         "    return f\"SELECT * FROM orders WHERE id = '{order}'\"\n"
     )
-    ruff = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", TOP / "pyproject.toml", sample]
+    ruff = [sys.executable, "-m", "ruff", "check", "--no-cache", "--config", str(TOP / "pyproject.toml"), str(sample)]
     told = subprocess.run(ruff, capture_output=True, text=True, check=False)
     assert told.returncode == 1
     assert "S608" in told.stdout

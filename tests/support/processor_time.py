@@ -7,10 +7,9 @@ terminal shows the sum of each folder. A process that outlives its parent is cou
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Generator, Mapping
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -27,24 +26,28 @@ def spent() -> float:
     return total
 
 
+def dearest_first(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(seconds.items(), key=lambda entry: -entry[1])
+
+
 class ProcessorTime:
     """Measures in the process that runs the tests, and writes in the one that collects their reports."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.before = 0.0
-        self.seconds: Counter[str] = Counter()
-        self.clock: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.clock: defaultdict[str, float] = defaultdict(float)
 
     def pytest_sessionstart(self) -> None:
         self.before = spent()
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self) -> Iterator[None]:
+    def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Add to each report what its phase (setup, call or teardown) has spent."""
-        report: Any = yield
+        report = yield
         now = spent()
-        report.processor_time = now - self.before  # pytest-xdist sends each attribute of a report along
+        report.__dict__["processor_time"] = now - self.before  # pytest-xdist sends each attribute of a report along
         self.before = now
         return report
 
@@ -56,12 +59,12 @@ class ProcessorTime:
         if hasattr(terminalreporter.config, "workerinput"):  # a process of pytest-xdist, which has its own tests only
             return
         with self.path.open("w") as file:
-            for test, seconds in self.seconds.most_common():
+            for test, seconds in dearest_first(self.seconds):
                 print(f"{seconds:8.2f} {self.clock[test]:8.2f} {test}", file=file)
-        folders: Counter[str] = Counter()
+        folders: defaultdict[str, float] = defaultdict(float)
         for test, seconds in self.seconds.items():
             folders[str(Path(test.partition("::")[0]).parent)] += seconds
         terminalreporter.section("seconds of processor time")
-        for folder, seconds in folders.most_common():
+        for folder, seconds in dearest_first(folders):
             terminalreporter.write_line(f"{seconds:8.1f} {folder}")
-        terminalreporter.write_line(f"{self.seconds.total():8.1f} all of them; test by test in {self.path}")
+        terminalreporter.write_line(f"{sum(self.seconds.values()):8.1f} all of them; test by test in {self.path}")

@@ -17,7 +17,8 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
+from temporalio.worker import Replayer, Worker, WorkflowRunner
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.activities.shipping import ShippingActivities
@@ -78,10 +79,11 @@ class Outside(Faults):
 
     def call(self, workflow_id: str, step: str, *rest: Any) -> None:
         self._calls[step] += 1
-        number, reached, go_on = self._held.get(step, (0, None, None))
-        if number == self._calls[step]:
-            reached.set()
-            assert go_on.wait(30)
+        if step in self._held:
+            number, reached, go_on = self._held[step]
+            if number == self._calls[step]:
+                reached.set()
+                assert go_on.wait(30)
         for outcome, error in ((self.errors, OutsideError), (self.refusals, RefusedError)):
             if outcome[step] > 0:
                 outcome[step] -= 1
@@ -94,7 +96,9 @@ class Shop:
 
     policy = Policy(attempt_timeout=Policy().budget)  # so that a step that is held is not tried again
 
-    def __init__(self, env: WorkflowEnvironment, store: Store, cache: dict[str, int]) -> None:
+    def __init__(
+        self, env: WorkflowEnvironment, store: Store, cache: int = 1000, runner: WorkflowRunner | None = None
+    ) -> None:
         self.env = env
         self.client: Client = env.client
         self.store = store
@@ -103,12 +107,13 @@ class Shop:
         self.threads = ThreadPoolExecutor(20)
         self.started: list[Handle] = []
         self._cache = cache
-        self.remembers_nothing = cache.get("max_cached_workflows") == 0
+        self._runner = runner or SandboxedWorkflowRunner()
+        self.remembers_nothing = cache == 0
 
     @asynccontextmanager
     async def working(self, *kinds: str) -> AsyncIterator[None]:
         """With these workers: "order" and "shipping", or one half of a worker, as "order workflows"."""
-        halves = {
+        halves: dict[str, tuple[str, list[type], type[OrderActivities] | type[ShippingActivities] | None]] = {
             "order workflows": (ORDER_QUEUE, [OrderWorkflow], None),
             "order activities": (ORDER_QUEUE, [], self.order_activities),
             "order": (ORDER_QUEUE, [OrderWorkflow], self.order_activities),
@@ -125,7 +130,8 @@ class Shop:
                     activity_executor=self.threads,
                     disable_payload_error_limit=True,  # as workers/base.py has it
                     graceful_shutdown_timeout=timedelta(seconds=10),  # what has begun ends, also what was abandoned
-                    **self._cache,
+                    max_cached_workflows=self._cache,
+                    workflow_runner=self._runner,
                 )
                 await stack.enter_async_context(worker)
             yield
@@ -206,9 +212,9 @@ class Shop:
 
 
 @asynccontextmanager
-async def open_shop(env: WorkflowEnvironment, database_url: str, cache: dict[str, int]) -> AsyncIterator[Shop]:
+async def open_shop(env: WorkflowEnvironment, database_url: str, cache: int = 1000) -> AsyncIterator[Shop]:
     """For one test. After it, what every order must fulfil is looked at, and every history is replayed. `cache`: how
-    many workflows its workers keep in memory, as an option of theirs."""
+    many workflows its workers keep in memory (the SDK's default is 1000)."""
     engine = connect(database_url, pool_size=20)
     shop = Shop(env, Store(engine), cache)
     try:

@@ -69,11 +69,11 @@ BOUNDS: dict[str, tuple[float, float]] = {
 @pytest.mark.parametrize("name", BOUNDS)
 def test_what_an_order_would_not_take_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     least, most = BOUNDS[name]
-    for value in (least, most):
-        monkeypatch.setenv(name, str(value))
+    for allowed in (least, most):
+        monkeypatch.setenv(name, str(allowed))
         Settings().policy()
-    for value in (least - 1e-3 * (least < 1) - (least >= 1), most + 1, "soon"):
-        monkeypatch.setenv(name, str(value))
+    for refused in (least - 1e-3 * (least < 1) - (least >= 1), most + 1, "soon"):
+        monkeypatch.setenv(name, str(refused))
         with pytest.raises(BadInputError, match=rf"^{name} \("):
             Settings()
 

@@ -62,7 +62,7 @@ def said(report: Report) -> None:
     assert "no worker answered; this is what the server knows" in report.as_text()
 
 
-async def until_attempt(order: WorkflowHandle[object, object], number: int, running: bool = False) -> None:
+async def until_attempt(order: WorkflowHandle[Any, Any], number: int, running: bool = False) -> None:
     give_up = time.monotonic() + 30
     while True:
         pending = (await order.describe()).raw_description.pending_activities

@@ -27,7 +27,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ from tests.support.shop import ENDS, Handle, Outside, Shop, assert_temporal_agre
 
 TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
 # The sandbox only forbids, and the other tests have it. Here it would take most of the time.
-QUICKLY: dict[str, Any] = {"workflow_runner": UnsandboxedWorkflowRunner()}
+QUICKLY = UnsandboxedWorkflowRunner()
 
 STEPS = ("receive_order", "validate_order", "charge_payment", "prepare_package", "dispatch_carrier", "ship_order")
 REVIEW_TIMEOUT = timedelta(days=3)
@@ -96,7 +95,7 @@ class Town:
     is done to the real server by tests/chaos.)
     """
 
-    def __init__(self, database_url: str, cache: dict[str, int]) -> None:
+    def __init__(self, database_url: str, cache: int) -> None:
         self.engine = connect(database_url, pool_size=20)
         self.store = Store(self.engine)
         self.orders = 0
@@ -122,7 +121,7 @@ class Town:
                 )
             )
             await register_search_attributes(env.client)
-            self.shop = Shop(env, self.store, {**QUICKLY, **self._cache})
+            self.shop = Shop(env, self.store, self._cache, QUICKLY)
             self.shop.outside = OutsideOfEach()
             self._server.callback(self.shop.threads.shutdown)
             await self._server.enter_async_context(self.shop.working("order", "shipping"))
@@ -151,7 +150,7 @@ class Town:
                 yield history
 
         replayer = Replayer(
-            workflows=[OrderWorkflow, ShippingWorkflow], data_converter=pydantic_data_converter, **QUICKLY
+            workflows=[OrderWorkflow, ShippingWorkflow], data_converter=pydantic_data_converter, workflow_runner=QUICKLY
         )
         failures = (await replayer.replay_workflows(histories(), raise_on_replay_failure=False)).replay_failures
         by_run = {history.run_id: history.workflow_id for history in self.histories}
@@ -523,9 +522,17 @@ def everyday() -> bool:
     return settings.get_current_profile_name() != "proof"
 
 
-def check_any_order(
-    database_url: str, cache: dict[str, int], beginnings: Sequence[str], examples: int, seed: int
-) -> None:
+def begun_as(town: Town, beginning: str) -> type[AnyOrder]:
+    """Return a state machine whose orders all have that beginning."""
+
+    class Begun(AnyOrder):
+        def __init__(self) -> None:
+            super().__init__(town, beginning)
+
+    return Begun
+
+
+def check_any_order(database_url: str, cache: int, beginnings: Sequence[str], examples: int, seed: int) -> None:
     """So many orders that begin there. `cache`: as for a Shop."""
     if "ORDER_EXAMPLES" in os.environ:
         examples = int(os.environ["ORDER_EXAMPLES"])
@@ -544,7 +551,7 @@ def check_any_order(
     try:
         # One machine for each beginning: left to itself, Hypothesis begins most orders alike.
         for number, beginning in enumerate(beginnings):
-            check = get_state_machine_test(partial(AnyOrder, town, beginning), settings=each)
+            check = get_state_machine_test(begun_as(town, beginning), settings=each)
             hypothesis.seed(seed + number)(check)()
         assert audit(town.engine) == []
         town.run(town.replay())

@@ -19,7 +19,7 @@ TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
 
 
 @pytest.fixture
-async def shop(database_url: str, cache: dict[str, int]) -> AsyncIterator[Shop]:
+async def shop(database_url: str, cache: int) -> AsyncIterator[Shop]:
     # One server a test: an activity that a cancelled order abandons stops it from ever skipping time again. And no
     # test lets a step end while its order is being cancelled: "ACTIVITY_UNKNOWN", says the server, and it never hands
     # out that task of the workflow again. (The real server knows better: see test_races.py.)

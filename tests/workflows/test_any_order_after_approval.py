@@ -10,7 +10,7 @@ from tests.workflows.any_order import check_any_order, everyday
 pytestmark = [pytest.mark.search, pytest.mark.timeout(900)]
 
 
-def test_any_order_after_approval(database_url: str, cache: dict[str, int]) -> None:
+def test_any_order_after_approval(database_url: str, cache: int) -> None:
     seed = 100 if cache else 0  # other orders for the workers that remember nothing
     check_any_order(
         database_url,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,7 @@ from sqlalchemy import text
 from temporalio.client import WorkflowFailureError, WorkflowUpdateFailedError, WorkflowUpdateHandle, WorkflowUpdateStage
 from temporalio.exceptions import CancelledError
 
-from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.domain import Address, OrderState, UpdateResult
 from order_lifecycle.workflows import attempts as attempts_module
 from order_lifecycle.workflows import handlers as handlers_module
 from order_lifecycle.workflows import order as order_module
@@ -293,12 +293,14 @@ async def ship_order_after_a_cancel_that_was_too_late(shop: Shop) -> AsyncIterat
 
 # --- each way to cancel ----------------------------------------------------------------------------------------------
 
+Way = Callable[[Handle], Coroutine[Any, Any, WorkflowUpdateHandle[UpdateResult] | None]]
+
 
 async def by_signal(order: Handle) -> None:
     await order.signal(OrderWorkflow.cancel_order, WHY)
 
 
-async def by_update(order: Handle) -> WorkflowUpdateHandle:
+async def by_update(order: Handle) -> WorkflowUpdateHandle[UpdateResult]:
     return await order.start_update(OrderWorkflow.cancel, WHY, wait_for_stage=ACCEPTED)
 
 
@@ -306,7 +308,7 @@ async def by_temporal(order: Handle) -> None:
     await order.cancel()
 
 
-async def answer(update: WorkflowUpdateHandle) -> str:
+async def answer(update: WorkflowUpdateHandle[UpdateResult]) -> str:
     try:
         return (await update.result()).message
     except WorkflowUpdateFailedError as refused:
@@ -329,7 +331,7 @@ async def end_of(order: Handle) -> str:
     return f"{result.state}: {result.reason}" if result.reason else str(result.state)
 
 
-ENDS = {
+ENDS: dict[tuple[str, Way], str] = {
     ("cancelled", by_signal): f"cancelled: {WHY}",
     ("cancelled", by_update): f"cancelled: {WHY}",
     ("cancelled before", by_signal): "cancelled: before",
@@ -343,7 +345,7 @@ ANSWERS = {
 }
 
 
-WAYS = (by_signal, by_update, by_temporal)
+WAYS: tuple[Way, ...] = (by_signal, by_update, by_temporal)
 # One for each end, charged or not.
 IN_EVERY_WAY = ("review", "prepare_package", "ship_order", "close_order_for_an_update", "close_order_for_a_failure")
 
@@ -353,17 +355,17 @@ def cancels() -> Iterator[Any]:
     three ways in turns, and each of IN_EVERY_WAY in all of them. (The test server does not know that a worker is gone
     with what it had cached: where one goes, there is none.)"""
     for number, (place, at) in enumerate(WAITS.items()):
-        caches = [{}, {"max_cached_workflows": 0}] if "order" in at.workers else [{"max_cached_workflows": 0}]
+        caches = [1000, 0] if "order" in at.workers else [0]
         for cancel in WAYS:
-            for options in caches:
-                repeats = options is not caches[0] or (cancel is not WAYS[number % 3] and place not in IN_EVERY_WAY)
+            for cache in caches:
+                repeats = cache != caches[0] or (cancel is not WAYS[number % 3] and place not in IN_EVERY_WAY)
                 marks = [pytest.mark.proof] if repeats else []
-                name = f"{place}-{cancel.__name__}-{'replayed' if options else 'cached'}"
-                yield pytest.param(place, cancel, options, id=name, marks=marks)
+                name = f"{place}-{cancel.__name__}-{'replayed' if cache == 0 else 'cached'}"
+                yield pytest.param(place, cancel, cache, id=name, marks=marks)
 
 
 @pytest.mark.parametrize(("place", "cancel", "cache"), [*cancels()])
-async def test_cancel(shop: Shop, place: str, cancel: Callable) -> None:
+async def test_cancel(shop: Shop, place: str, cancel: Way) -> None:
     at = WAITS[place]
     async with shop.working(*at.workers):
         async with at.reach(shop) as order:
@@ -449,8 +451,9 @@ def test_no_wait_is_forgotten() -> None:
     assert set(AWAITS.values()) <= set(WAITS)
 
 
-def awaits(file: str, prefix: str = "") -> Iterator[str]:
+def awaits(file: str | None, prefix: str = "") -> Iterator[str]:
     """Each in the form "function: what is awaited", with the activity, if it is one. `run` gets the prefix."""
+    assert file
     for function in ast.walk(ast.parse(Path(file).read_text())):
         if not isinstance(function, ast.AsyncFunctionDef):
             continue

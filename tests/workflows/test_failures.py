@@ -111,9 +111,16 @@ class OfAnotherVersion(OrderActivities):
         return OrderActivities.close_order(self, order, run_id, end, reason).upper()
 
 
+def mixed(step: str) -> type[OrderActivities]:
+    """Return the activities of this version, with one step of the other version."""
+    activities = type("Mixed", (OrderActivities,), {step: getattr(OfAnotherVersion, step)})
+    assert issubclass(activities, OrderActivities)
+    return activities
+
+
 @pytest.mark.parametrize("step", ["validate_order", "charge_payment"])
 async def test_an_answer_that_cannot_be_read(shop: Shop, step: str) -> None:
-    shop.order_activities = type("Mixed", (OrderActivities,), {step: getattr(OfAnotherVersion, step)})
+    shop.order_activities = mixed(step)
     async with shop.working("order", "shipping"):
         order = await shop.start()
         await order.signal(OrderWorkflow.approve_order)
@@ -124,7 +131,7 @@ async def test_an_answer_that_cannot_be_read(shop: Shop, step: str) -> None:
 
 async def test_a_refund_whose_answer_cannot_be_read(shop: Shop) -> None:
     shop.outside = Outside(always_fail=frozenset({"dispatch_carrier"}))
-    shop.order_activities = type("Mixed", (OrderActivities,), {"close_order": OfAnotherVersion.close_order})
+    shop.order_activities = mixed("close_order")
     async with shop.working("order", "shipping"):
         order = await shop.start()
         await order.signal(OrderWorkflow.approve_order)

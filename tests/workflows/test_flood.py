@@ -19,7 +19,7 @@ from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.cli.repair import repair
 from order_lifecycle.client import connect as connect_to_temporal
-from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.domain import Address, OrderResult, OrderState
 from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.stack import Stack
@@ -37,7 +37,7 @@ REFUSED = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND, RPCStatusCod
 @pytest.fixture
 async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
     env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
-    async with open_shop(env, database_url, {}) as shop:
+    async with open_shop(env, database_url) as shop:
         yield shop
 
 
@@ -221,7 +221,7 @@ async def test_an_update_as_large_as_our_server_takes_does_not_hold_up_the_order
 
 @pytest.fixture(scope="module")
 def as_shipped() -> Iterator[Addresses]:
-    settings = Settings(_env_file=None, temporal_host=None, database_url=None)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, temporal_host=None, database_url=None)
     with Stack(None, settings=settings, dynamic_config={}) as addresses:
         yield addresses
 
@@ -231,7 +231,7 @@ async def elsewhere(as_shipped: Addresses) -> AsyncIterator[Shop]:
     url = as_shipped.database_url
     settings = Settings(temporal_host=as_shipped.temporal_host, database_url=SecretStr(url))
     env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
-    async with open_shop(env, url, {}) as shop:
+    async with open_shop(env, url) as shop:
         yield shop
 
 
@@ -249,7 +249,7 @@ async def test_an_order_that_the_server_terminates_is_named_and_repaired(elsewhe
     assert end is not None
     assert end.state is OrderState.CANCELLED
     assert elsewhere.payments(name) == [("refunded", "5.00")]
-    elsewhere.started = [elsewhere.client.get_workflow_handle_for(OrderWorkflow.run, order.id)]
+    elsewhere.started = [elsewhere.client.get_workflow_handle(order.id, result_type=OrderResult)]
     assert await compare_with_temporal(elsewhere.client, elsewhere.store.order_states) == []
 
 

@@ -13,6 +13,7 @@ from datetime import timedelta
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType, ResetReapplyExcludeType
+from temporalio.api.enums.v1 import UpdateWorkflowExecutionLifecycleStage as Stage
 from temporalio.api.update.v1 import UpdateRef, WaitPolicy
 from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest, ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
@@ -20,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.client import connect as connect_to_temporal
-from order_lifecycle.domain import Address, OrderState
+from order_lifecycle.domain import Address, OrderResult, OrderState
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import everyday
@@ -32,7 +33,7 @@ HILL, ELSEWHERE = (Address(address="5 Lake Dr.", city=city, state="AL", zipcode=
 
 
 @pytest.fixture
-async def shop(settings: Settings, database_url: str, cache: dict[str, int]) -> AsyncIterator[Shop]:
+async def shop(settings: Settings, database_url: str, cache: int) -> AsyncIterator[Shop]:
     env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
     async with open_shop(env, database_url, cache) as shop:
         yield shop
@@ -106,8 +107,11 @@ async def test_an_approval_on_record_beats_a_deadline_that_has_passed(shop: Shop
 async def admitted(shop: Shop, order: Handle, update_id: str) -> bool:
     """Whether the server has that Update, and waits for a worker to answer it."""
     update = UpdateRef(workflow_execution=WorkflowExecution(workflow_id=order.id), update_id=update_id)
+    stage = Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
     ask = PollWorkflowExecutionUpdateRequest(
-        namespace=shop.client.namespace, update_ref=update, wait_policy=WaitPolicy(lifecycle_stage=1)
+        namespace=shop.client.namespace,
+        update_ref=update,
+        wait_policy=WaitPolicy(lifecycle_stage=stage),
     )
     try:
         await shop.client.workflow_service.poll_workflow_execution_update(ask, timeout=timedelta(seconds=1))
@@ -166,7 +170,7 @@ async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -
                 reset_reapply_exclude_types=[ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE],
             )
         )
-        order: Handle = shop.client.get_workflow_handle_for(OrderWorkflow.run, before.id)
+        order: Handle = shop.client.get_workflow_handle(before.id, result_type=OrderResult)
         assert (await order.describe()).run_id != before.first_execution_run_id
         await until(lambda: shop.status(order), lambda status: status.step == "shipping")
         await order.execute_update(OrderWorkflow.change_address, ELSEWHERE)  # its first, as the one before was

@@ -26,7 +26,7 @@ from tests.support.shop import Handle, Shop, open_shop, until
 @pytest.fixture
 async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
     env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
-    async with open_shop(env, database_url, {}) as shop:
+    async with open_shop(env, database_url) as shop:
         yield shop
 
 
@@ -52,7 +52,7 @@ async def charged(shop: Shop, name: str) -> Handle:
 async def repaired(shop: Shop, name: str) -> OrderResult:
     end = await repair(shop.client, shop.store, name)
     assert end is not None
-    shop.started = [shop.client.get_workflow_handle_for(OrderWorkflow.run, f"order-{name}")]
+    shop.started = [shop.client.get_workflow_handle(f"order-{name}", result_type=OrderResult)]
     return end
 
 

@@ -61,6 +61,7 @@ async def test_tries_at_shipping(shop: Shop) -> None:
 async def words(order: Handle) -> str:
     """What the Web UI shows as the workflow's current details."""
     metadata = await order.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+    assert isinstance(metadata, WorkflowMetadata)
     return metadata.current_details
 
 
