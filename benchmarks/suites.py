@@ -31,7 +31,7 @@ async def measure_notebooks(report: Report) -> None:
 
 def run_all(path: Path) -> float:
     """Run all cells of a notebook, and return the seconds that this takes with the start of the kernel."""
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    notebook = nbformat.read(path, as_version=4)
     began = time.monotonic()
     NotebookClient(
         notebook, kernel_name="python3", timeout=120, resources={"metadata": {"path": path.parent}}

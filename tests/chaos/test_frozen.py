@@ -14,7 +14,8 @@ import pytest
 from order_lifecycle.domain import Policy
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.workflows.order import OrderWorkflow
-from tests.chaos.world import World, until
+from tests.chaos.world import World
+from tests.support.waiting import until
 
 # A task of the workflow that a frozen worker has taken is given to another one after 10 s: that is Temporal's default.
 # What is tested here is not how many of them an order may meet in the time that it has.
@@ -36,7 +37,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_is_shipped_by_another(wo
     world.worker("shipping")
     order = await world.start("frozen", PATIENT)
     await order.signal(OrderWorkflow.approve_order)
-    await until(lambda: frozen(freezing), "the worker to be frozen", timeout=60)
+    await until(lambda: frozen(freezing), what="the worker to be frozen", timeout=60)
     healthy = world.worker("order")
     others = [await world.start(f"beside-{number}", PATIENT) for number in range(4)]
     for other in others:
@@ -46,7 +47,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_is_shipped_by_another(wo
     assert world.payments("frozen") == ["charged"]
 
     go_on(freezing)  # and it is a worker as before
-    await until(lambda: "charge_payment" in freezing.log(), "its failure to be told")
+    await until(lambda: "charge_payment" in freezing.log(), what="its failure to be told", timeout=20)
     assert "Traceback" not in freezing.log()
     healthy.stop()
     last = await world.start("after-it", PATIENT)
@@ -60,7 +61,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_can_be_cancelled(world: 
     freezing = world.run("freezing worker", "tests.chaos.freezing_worker")
     order = await world.start("locked", PATIENT)
     await order.signal(OrderWorkflow.approve_order)
-    await until(lambda: frozen(freezing), "the worker to be frozen", timeout=60)
+    await until(lambda: frozen(freezing), what="the worker to be frozen", timeout=60)
     world.worker("order")
     await order.signal(OrderWorkflow.cancel_order, "never mind")
     async with asyncio.timeout(120):
@@ -77,7 +78,7 @@ async def test_ten_frozen_workers_hold_up_nobody(world: World) -> None:
     for order in locked:
         await order.signal(OrderWorkflow.approve_order)
     # Each attempt at a charge freezes the worker that has it, until there is none left.
-    await until(lambda: all(frozen(worker) for worker in freezing), "all to be frozen", timeout=180)
+    await until(lambda: all(frozen(worker) for worker in freezing), what="all to be frozen", timeout=180)
     world.worker("order")
     others = [await world.start(f"other-{number}", PATIENT) for number in range(40)]
     for order in others:

@@ -12,8 +12,9 @@ from temporalio.client import WorkflowFailureError, WorkflowUpdateStage
 from order_lifecycle.domain import MOVES, Address, EventType
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.workflows.order import OrderWorkflow
-from tests.chaos.world import World, until
+from tests.chaos.world import World
 from tests.support.repeats import everyday
+from tests.support.waiting import until
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 SHIPPING = "order_lifecycle.workers.shipping_worker"
@@ -34,7 +35,7 @@ STEPS = {
 
 async def killed_in(world: World, worker: ChildProcess, step: str, workflow_id: str) -> None:
     """Wait until the worker was killed, and see that it was in the right moment: Temporal still waits for the step."""
-    await until(lambda: not worker.alive, f"the {worker.name} to be killed in {step}")
+    await until(lambda: not worker.alive, what=f"the {worker.name} to be killed in {step}", timeout=20)
     assert worker.status == -signal.SIGKILL, worker.last_words()
     about = await world.client.get_workflow_handle(workflow_id).describe()
     assert step in [pending.activity_type.name for pending in about.raw_description.pending_activities]
@@ -84,7 +85,7 @@ async def test_close_order(world: World) -> None:
     order = await world.start("killed-close_order")
     await order.signal(OrderWorkflow.approve_order)
     # There is no shipping worker: the order is charged and comes no further.
-    await until(lambda: world.state("killed-close_order") == "charged", "the charge")
+    await until(lambda: world.state("killed-close_order") == "charged", what="the charge", timeout=20)
     await order.signal(OrderWorkflow.cancel_order, "never mind")
     await killed_in(world, dying, "close_order", order.id)
     closed = [*HAPPY_PATH[:5], "payment_refunded", "order_cancelled"]
@@ -102,7 +103,7 @@ async def test_change_address(world: World) -> None:
     dying = world.dying_worker("order", "change_address")
     world.worker("shipping")
     order = await world.start("killed-change_address")
-    await until(lambda: world.state("killed-change_address") == "awaiting_review", "the review")
+    await until(lambda: world.state("killed-change_address") == "awaiting_review", what="the review", timeout=20)
     asked = await order.start_update(OrderWorkflow.change_address, ELSEWHERE, wait_for_stage=ACCEPTED)
     await killed_in(world, dying, "change_address", order.id)
     assert world.events("killed-change_address") == [*HAPPY_PATH[:3], "address_changed"]

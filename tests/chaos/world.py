@@ -2,44 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Engine
 from temporalio.client import Client, WorkflowHandle
 
 from order_lifecycle.client import start_order
 from order_lifecycle.db.store import Store
-from order_lifecycle.domain import Order, OrderResult, OrderState, Policy, parse_order
+from order_lifecycle.domain import OrderResult, OrderState, Policy
 from order_lifecycle.faults import Faults
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.workers.start import worker_command
 from order_lifecycle.workflows.order import OrderWorkflow
-
-ITEMS = '[{"name": "apple", "qty": 3, "price": 0.10}, {"name": "pear", "qty": 1, "price": 19.99}]'
-ADDRESS = '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}'
-
-
-def an_order(order_id: str) -> Order:
-    return parse_order(order_id, f"pay-{order_id}", ITEMS, ADDRESS)
-
-
-async def until(look: Callable[[], Any], what: str, timeout: float = 20.0) -> Any:
-    """What `look` returns, awaited if need be, as soon as it is true."""
-    try:
-        async with asyncio.timeout(timeout):
-            while True:
-                seen = look()
-                seen = await seen if inspect.isawaitable(seen) else seen
-                if seen:
-                    return seen
-                await asyncio.sleep(0.02)  # between two looks
-    except TimeoutError:
-        raise AssertionError(f"not within {timeout:g} s: {what}") from None
+from tests.support.orders import an_order
 
 
 @dataclass

@@ -12,20 +12,12 @@ from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.client import register_search_attributes, start_order
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.domain import EventType, Order, OrderState, Policy, parse_order
+from order_lifecycle.domain import EventType, OrderState, Policy
 from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import activity_methods
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
-
-
-def an_order(order_id: str) -> Order:
-    return parse_order(
-        order_id,
-        f"pay-{order_id}",
-        '[{"name": "apple", "qty": 1, "price": 5}]',
-        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-    )
+from tests.support.orders import an_order
 
 
 async def test_an_order_that_ended_before_temporal_forgot_it(settings: Settings, superuser_url: str) -> None:

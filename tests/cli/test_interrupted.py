@@ -17,6 +17,7 @@ import pytest
 from order_lifecycle.settings import Addresses
 from tests.support.command_line import Answer
 from tests.support.repeats import everyday
+from tests.support.waiting import wait_until
 
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'
@@ -63,12 +64,11 @@ def test_ctrl_c_says_that_the_request_may_still_be_carried_out(inside: Command, 
 def until_it_is_connected(running: subprocess.Popen[str]) -> None:
     """Wait until it has a connection to Temporal: from then on it waits for the answer."""
     host, _, port = os.environ["TEMPORAL_HOST"].rpartition(":")
-    give_up = time.monotonic() + 30
-    while True:
-        found: list[Any] = psutil.Process(running.pid).net_connections()
-        if any(each.raddr and each.raddr.port == int(port) and each.status == "ESTABLISHED" for each in found):
-            break
+
+    def connected() -> bool:
         assert running.poll() is None
-        assert time.monotonic() < give_up, host
-        time.sleep(0.01)  # between two looks
+        found: list[Any] = psutil.Process(running.pid).net_connections()
+        return any(each.raddr and each.raddr.port == int(port) and each.status == "ESTABLISHED" for each in found)
+
+    wait_until(connected, what=f"a connection to {host}")
     time.sleep(0.5)  # for the request, which nothing outside shows

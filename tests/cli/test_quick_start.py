@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from temporalio.client import Client
 from order_lifecycle.db.store import connect
 from order_lifecycle.settings import Addresses
 from tests.support.command_line import Answer, command, workers
+from tests.support.waiting import wait_until
 
 ITEMS = '[{"name":"apple","qty":1,"price":5.00}]'
 ADDRESS = '{"address":"575 Lake Dr.","city":"Columbus","state":"OH","zipcode":"43210"}'
@@ -36,11 +36,10 @@ def start(run: Command, order_id: str, *options: str) -> Answer:
 
 
 def until_state(run: Command, order_id: str, state: str) -> dict[str, Any]:
-    give_up = time.monotonic() + 20
-    while (report := run("status", order_id, "--json").json())["state"] != state:
-        assert time.monotonic() < give_up, report
-        time.sleep(0.05)  # between two looks
-    return dict(report)
+    def report() -> dict[str, Any]:
+        return dict(run("status", order_id, "--json").json())
+
+    return wait_until(report, lambda found: found["state"] == state, what=f"{order_id} to be {state}", timeout=20)
 
 
 def test_the_quick_start() -> None:
@@ -81,9 +80,8 @@ def test_json(inside: Command) -> None:
     start(inside, "json-2")
     answer = inside("cancel", "json-2", "--json").json()
     assert (answer["state"], answer["order_id"]) == ("cancelled", "json-2")
-    give_up = time.monotonic() + 10
-    while not {("json-1", "shipped"), ("json-2", "cancelled")} <= listed(inside):
-        assert time.monotonic() < give_up  # the list lags a little behind
+    both = {("json-1", "shipped"), ("json-2", "cancelled")}
+    wait_until(lambda: listed(inside), lambda found: both <= found, what="the list, which lags behind", timeout=10)
     assert "json-1" not in [row["order_id"] for row in inside("list", "--state", "cancelled", "--json").json()]
     assert len(inside("list", "--limit", "1", "--json").json()) == 1
     for never in ("validated", "packed"):
@@ -147,13 +145,14 @@ def test_a_watch_logs_in_once(inside: Command, shop: Addresses) -> None:
     )
     seen: set[tuple[int, datetime]] = set()
     try:
-        give_up = time.monotonic() + 20
-        while len({at for _, at in seen}) < 5:  # so many looks
-            assert time.monotonic() < give_up, seen
+
+        def times() -> int:
             with engine.connect() as view:
                 looks = "SELECT pid, query_start FROM pg_stat_activity WHERE application_name = 'watch'"
                 seen.update((row.pid, row.query_start) for row in view.execute(text(looks)))
-            time.sleep(0.02)  # between two looks at it
+            return len({at for _, at in seen})
+
+        wait_until(times, lambda count: count >= 5, what="five statements of `status --watch`", timeout=20)
         inside("cancel", "watched")
         assert "order watched: cancelled" in watch.communicate(timeout=20)[0]
     finally:

@@ -11,7 +11,6 @@ import struct
 import subprocess
 import sys
 import termios
-import time
 from collections.abc import Callable
 
 import pytest
@@ -23,6 +22,7 @@ from order_lifecycle.domain import parse_order
 from order_lifecycle.settings import Settings
 from tests.support.command_line import Answer, command
 from tests.support.repeats import everyday
+from tests.support.waiting import wait_until
 
 Command = Callable[..., Answer]
 
@@ -172,10 +172,12 @@ def test_what_was_done_is_said_where_it_cannot_be_written(inside: Command, targe
 
 
 def until_it_waits(inside: Command, name: str) -> None:
-    give_up = time.monotonic() + 20
-    while inside("status", name, "--json").json()["state"] != "awaiting_review":
-        assert time.monotonic() < give_up
-        time.sleep(0.05)  # between two looks
+    wait_until(
+        lambda: inside("status", name, "--json").json()["state"],
+        lambda state: state == "awaiting_review",
+        what="the review",
+        timeout=20,
+    )
 
 
 @pytest.mark.usefixtures("rows")
@@ -193,12 +195,12 @@ async def test_a_list_with_a_foreign_order_shows_every_total(columns: int) -> No
     handle = await client.start_workflow("OrderWorkflow", id=foreign, task_queue="nobody-polls-this")
     order = f"{LONG[:-4]}{columns:04}"
     assert (await run(["start", order, f"pay-{order}", "--items", ITEMS, "--address", TOKYO]))[0] == 0
-    give_up = time.monotonic() + 20
-    while True:
-        shown = in_terminal(columns, "list")
-        if order in shown and "129999.00" in shown and r"\x1b[31m\u202e" in shown:
-            break
-        assert time.monotonic() < give_up, shown  # the list lags a little behind
+    shown = wait_until(
+        lambda: in_terminal(columns, "list"),
+        lambda shown: order in shown and "129999.00" in shown and r"\x1b[31m\u202e" in shown,
+        what="both orders in the list, which lags behind",
+        timeout=20,
+    )
     assert "\x1b" not in shown
     assert "\u202e" not in shown
     assert "awaiting_review" in shown

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,8 @@ from pathlib import Path
 import psycopg2
 import pytest
 from sqlalchemy import make_url
+
+from tests.support.waiting import wait_until
 
 # Few connections for many clients: whoever leaves something behind on one is noticed.
 CONFIGURATION = """
@@ -67,12 +68,11 @@ def pgbouncer(database_url: str, connections: int = 4, clients: int = 100, more:
 
 
 def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    give_up = time.monotonic() + 20
-    while not answers(url):
-        said = log.read_text() if log.exists() else ""
-        assert process.poll() is None, f"pgbouncer ended: {said}"
-        assert time.monotonic() < give_up, f"pgbouncer does not answer: {said}"
-        time.sleep(0.02)  # between two looks
+    def answers_while_it_runs() -> bool:
+        assert process.poll() is None, f"pgbouncer ended: {log.read_text() if log.exists() else ''}"
+        return answers(url)
+
+    wait_until(answers_while_it_runs, what=f"pgbouncer to answer (it logs to {log})", timeout=20)
 
 
 def answers(url: str) -> bool:

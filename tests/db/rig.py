@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -12,18 +11,15 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from order_lifecycle.db.store import Store
-from order_lifecycle.domain import Address, EventType, Item, Order, OrderState, RefusedError
+from order_lifecycle.domain import Address, EventType, Order, OrderState, RefusedError
+from tests.support.orders import an_order
+from tests.support.waiting import wait_until
 
 RUN = "run-1"
 HERE = Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210")
 THERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
 YONDER = Address(address="1 High St.", city="Salem", state="OR", zipcode="97301")
-ITEMS = [Item(name="apple", qty=3, price=Decimal("0.10")), Item(name="pear", qty=1, price=Decimal("19.99"))]
-TOTAL = Decimal("20.29")
-
-
-def an_order(order_id: str = "abc-001") -> Order:
-    return Order(id=order_id, payment_id=f"pay-{order_id}", items=ITEMS, address=HERE)
+TOTAL = Decimal("5.00")
 
 
 def cancel(store: Store, order: Order) -> OrderState:
@@ -122,8 +118,10 @@ def wait_until_waiting(engine: Engine, number: int, seconds: float = 0) -> None:
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
         "AND clock_timestamp() - query_start >= make_interval(secs => :seconds)"
     )
-    give_up = time.monotonic() + 10
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as view:
-        while view.scalar(text(waiting), {"seconds": seconds}) != number:
-            assert time.monotonic() < give_up, f"{number} connections should wait for a lock"
-            time.sleep(0.002)
+        wait_until(
+            lambda: view.scalar(text(waiting), {"seconds": seconds}),
+            lambda count: count == number,
+            what=f"{number} connections that wait for a lock",
+            timeout=10,
+        )

@@ -8,7 +8,8 @@ from sqlalchemy import Engine
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import Address, OrderState
-from tests.db.rig import HERE, an_order, go_on
+from tests.db.rig import HERE, go_on
+from tests.support.orders import an_order
 
 TOKYO = Address(address="1-1 Chiyoda", city="千代田区", zipcode="100-8111", country="JP")
 DUBLIN = Address(address="12 Main Street", city="Dublin", country="IE")

@@ -21,7 +21,8 @@ from order_lifecycle.db.store import Store
 from order_lifecycle.domain import Address, OrderState
 from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.migrate import migrate
-from tests.db.rig import RUN, TOTAL, an_order, bring
+from tests.db.rig import RUN, TOTAL, bring
+from tests.support.orders import an_order
 
 PASSWORD = "do-not-tell"
 

@@ -27,7 +27,8 @@ from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.workers.start import worker_command
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.db.pooler import pgbouncer
-from tests.db.rig import STEPS, TOTAL, an_order, bring
+from tests.db.rig import STEPS, TOTAL, bring
+from tests.support.orders import an_order
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, EventType, OrderState
 from tests.db.rig import TOTAL, at_once, bring, cancel, payments, state, tables
 
 PAY = "INSERT INTO payments (payment_id, order_id, status, amount) VALUES "
-PAID = PAY + "('p', 'abc-001', 'charged', 20.29)"
+PAID = PAY + "('p', 'abc-001', 'charged', 5.00)"
 NOTE = "INSERT INTO events (order_id, type, step, payload_json) VALUES "
 ORDER = "INSERT INTO orders (id, state, items, address_json) VALUES "
 TO = "UPDATE orders SET state = "
@@ -88,16 +88,16 @@ REFUSED: dict[str | None, dict[str, str]] = {
     "approved": {
         PAID: "no_charge_without_an_order",
         f"{TO} 'charged'": "no_shipment_without_a_charge",
-        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'refunded', 20.29)": "payments_begin_as_charged",
-        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'paid', 20.29)": "payments_status_is_known",
-        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', -20.29)": "payments_amount_is_not_negative",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'refunded', 5.00)": "payments_begin_as_charged",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'paid', 5.00)": "payments_status_is_known",
+        f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', -5.00)": "payments_amount_is_not_negative",
         f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', 20.28)": "charge_is_the_sum_of_the_items",
         f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', 0)": "charge_is_the_sum_of_the_items",
         f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', 'NaN')": "charge_is_the_sum_of_the_items",
     },
     "charged": {
-        PAY + "('second', 'abc-001', 'charged', 20.29)": "payments_one_an_order",
-        PAY + "('pay-abc-001', 'abc-001', 'charged', 20.29)": "payments_pkey",
+        PAY + "('second', 'abc-001', 'charged', 5.00)": "payments_one_an_order",
+        PAY + "('pay-abc-001', 'abc-001', 'charged', 5.00)": "payments_pkey",
         "UPDATE payments SET status = 'refunded'": "no_shipment_without_a_charge",
         "UPDATE payments SET amount = 20.28": "payments_are_kept",
         "UPDATE payments SET payment_id = 'p'": "payments_are_kept",
@@ -161,12 +161,12 @@ def test_an_amount_has_cents_and_nothing_below(store: Store, owner: Engine) -> N
     """numeric(10,2) rounds what it is given; what counts is that the result is the sum of the items."""
     order = bring(store, OrderState.APPROVED)
     with refused_by("charge_is_the_sum_of_the_items"):
-        charge_by_hand(owner, "20.295")
+        charge_by_hand(owner, "5.005")
     for amount in ("100000000", "'Infinity'", "'1e400'"):
         with pytest.raises(DataError, match=r"overflow|infinite"):
             charge_by_hand(owner, amount)
-    charge_by_hand(owner, "20.2949999")
-    assert payments(store, order) == [("charged", Decimal("20.29"))]
+    charge_by_hand(owner, "5.0049999")
+    assert payments(store, order) == [("charged", Decimal("5.00"))]
 
 
 def test_the_legal_moves_are_those_of_the_domain(owner: Engine) -> None:
@@ -260,7 +260,7 @@ def test_a_temporary_table_does_not_hide_the_real_one_from_a_rule(store: Store, 
             "CREATE TEMPORARY TABLE orders (LIKE public.orders) ON COMMIT DROP; "
             "INSERT INTO orders SELECT id, 'charged', items, address_json, now(), now() FROM public.orders; "
             "CREATE TEMPORARY TABLE payments (LIKE public.payments) ON COMMIT DROP; "
-            "INSERT INTO public.payments VALUES ('p', 'abc-001', 'charged', 20.29)",
+            "INSERT INTO public.payments VALUES ('p', 'abc-001', 'charged', 5.00)",
         )
 
 

@@ -14,12 +14,10 @@ from order_lifecycle.db.store import Store
 from order_lifecycle.domain import BEFORE_DISPATCH, MOVES, EventType, Item, OrderState, RefusedError, total
 from tests.db.rig import (
     HERE,
-    ITEMS,
     RUN,
     THERE,
     TOTAL,
     YONDER,
-    an_order,
     bring,
     cancel,
     events,
@@ -29,6 +27,7 @@ from tests.db.rig import (
     tables,
     wait_until_waiting,
 )
+from tests.support.orders import an_order
 
 BEFORE = sorted(BEFORE_DISPATCH)
 AFTER = [OrderState.DISPATCHED, OrderState.SHIPPED]
@@ -99,7 +98,9 @@ def test_an_order_of_that_name_from_another_run(store: Store) -> None:
 def test_the_amount_is_the_sum_of_the_rows_own_items(store: Store) -> None:
     for number, (qty, price) in enumerate([(1, "5"), (3, "0.10"), (9_999, "10000.99"), (1, "0"), (7, "1E+2")]):
         item = Item(name="x", qty=qty, price=Decimal(price))
-        order = an_order(f"abc-{number}").model_copy(update={"items": [item] if number % 2 == 0 else [item, *ITEMS]})
+        order = an_order(f"abc-{number}").model_copy(
+            update={"items": [item] if number % 2 == 0 else [item, *an_order().items]}
+        )
         go_on(store, order, OrderState.APPROVED)
         amount = store.charge(order.id, order.payment_id)
         assert amount == total(order.items)

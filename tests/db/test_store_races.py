@@ -19,7 +19,6 @@ from tests.db.rig import (
     THERE,
     TOTAL,
     YONDER,
-    an_order,
     at_once,
     bring,
     cancel,
@@ -28,6 +27,7 @@ from tests.db.rig import (
     payments,
     state,
 )
+from tests.support.orders import an_order
 
 ROUNDS = 12
 CANCELLED = OrderState.CANCELLED

@@ -6,11 +6,9 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
-from temporalio.testing import WorkflowEnvironment
 
-from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.settings import Settings
-from tests.support.shop import Shop, open_shop
+from tests.support.shop import Shop, open_shop_on_dev_server
 
 
 @pytest.fixture
@@ -19,6 +17,5 @@ async def shop(
 ) -> AsyncIterator[Shop]:
     # Of each signal that makes no sense the SDK logs the traceback, which pytest would keep.
     monkeypatch.setattr(logging.getLogger("temporalio"), "level", logging.CRITICAL)
-    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
-    async with open_shop(env, database_url, cache) as shop:
+    async with open_shop_on_dev_server(settings, database_url, cache) as shop:
         yield shop

@@ -32,8 +32,10 @@ from order_lifecycle.domain import Address, OrderState, Policy
 from order_lifecycle.settings import Addresses
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 from tests.support.hostile_input import CONTROL, GARBAGE, LONG, PLAIN_BUT_HOSTILE, TEXTS, UNREADABLE, of_json, payload
+from tests.support.orders import an_order
 from tests.support.repeats import everyday
-from tests.support.shop import HAPPY_PATH, TIMEOUT, Shop, an_order, until
+from tests.support.shop import HAPPY_PATH, Shop
+from tests.support.waiting import TIMEOUT, until
 
 SIGNALS = ["approve_order", "cancel_order", "update_address", "dispatch_failed"]
 UPDATES = ["approve", "cancel", "change_address"]

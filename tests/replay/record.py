@@ -36,7 +36,9 @@ from order_lifecycle.stack.stack import Stack
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.records import LATE_ONE_BY_ONE
 from tests.replay.recorded import ENDS, HISTORIES, WHY, as_text, end_of
-from tests.support.shop import Handle, Shop, an_order, until
+from tests.support.orders import an_order
+from tests.support.shop import Handle, Shop
+from tests.support.waiting import until
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")

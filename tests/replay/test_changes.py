@@ -19,7 +19,8 @@ from order_lifecycle.domain import OrderState
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows import order, shipping
 from tests.replay.recorded import HISTORIES, load
-from tests.support.shop import Shop, until
+from tests.support.shop import Shop
+from tests.support.waiting import until
 
 VALIDATE = "        self._moved_to(await self._step(OrderActivities.validate_order, self._order))\n"
 APPROVE = "        self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))\n"

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,17 +21,9 @@ from sqlalchemy import make_url
 
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.workers.start import wait_until_ready, worker_command
+from tests.support.waiting import wait_until
 
 TOP = Path(__file__).parents[2]
-
-
-def until(true: Callable[[], Any], timeout: float = 30.0) -> Any:
-    """What it returns, as soon as that is true."""
-    give_up = time.monotonic() + timeout
-    while not (seen := true()):
-        assert time.monotonic() < give_up, "not in time"
-        time.sleep(0.05)  # between two looks
-    return seen
 
 
 def family(process: psutil.Process) -> list[psutil.Process]:
@@ -76,10 +67,10 @@ class Lab:
         return [text for text in said if text.rstrip().endswith("}")]
 
     def wait_until_ready(self) -> None:
-        server = json.loads(until(lambda: next(iter(self._written()), None)))
+        server = json.loads(wait_until(self._written)[0])
         self.host, self.port, self._token = server["hostname"], server["port"], server["token"]
         # That is written a moment before.
-        until(lambda: listening(psutil.Process(self._process.pid)))
+        wait_until(lambda: listening(psutil.Process(self._process.pid)))
 
     def ask(self, method: str, path: str, token: str | None = None) -> int:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
@@ -91,7 +82,7 @@ class Lab:
 
     def start_a_kernel(self) -> None:
         assert self.ask("POST", "/api/kernels", self._token) == http.client.CREATED
-        until(lambda: any(len(listening(process)) >= 5 for process in self.processes()[1:]))
+        wait_until(lambda: any(len(listening(process)) >= 5 for process in self.processes()[1:]))
 
     def processes(self) -> list[psutil.Process]:
         return family(psutil.Process(self._process.pid))

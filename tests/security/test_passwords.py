@@ -27,11 +27,12 @@ from temporalio.client import Client, WorkflowHandle
 from order_lifecycle.cli.app import main
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.url import without_secrets
-from order_lifecycle.domain import BadInputError, OrderState, Policy, parse_order
+from order_lifecycle.domain import BadInputError, OrderState, Policy
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.workers.start import wait_until_ready, worker_command
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.orders import an_order
 from tests.support.repeats import everyday
 
 TOP = Path(__file__).parents[2]
@@ -238,12 +239,7 @@ async def test_nor_does_a_worker_or_a_history(
     workers = [ChildProcess(f"{kind} worker", worker_command(kind), environment) for kind in ("order", "shipping")]
     for worker in workers:
         await asyncio.to_thread(wait_until_ready, worker)
-    order = parse_order(
-        f"tells-{log_json}",
-        f"pay-{log_json}",
-        '[{"name": "apple", "qty": 1, "price": 5}]',
-        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-    )
+    order = an_order(f"tells-{log_json}")
     # One within the other: between them the order would go on, and wait for its review with nothing left to fail.
     with renamed(owner_url):
         with gone(admin, url.database):

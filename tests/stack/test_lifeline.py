@@ -5,15 +5,16 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.support.repeats import everyday
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 
@@ -130,11 +131,9 @@ def test_what_was_stopped_ends_when_it_is_asked_to(kernel: Kernel, stopped: str)
 def test_what_is_forked_has_no_lifeline(kernel: Kernel) -> None:
     """The kernel's own death, which is watched too, is not all that ends what it started."""
     inodes = {Path(f"/proc/{process.pid}/fd/0").readlink() for process in (kernel.worker, kernel.supervisor)}
-    give_up = time.monotonic() + 20
-    for process in kernel.forked:
-        while open_files(process) & inodes:  # it may have only just begun
-            assert time.monotonic() < give_up
-            time.sleep(0.02)  # between two looks
+    for process in kernel.forked:  # each may have only just begun
+        held = partial(lambda process: open_files(process) & inodes, process)
+        wait_until(held, lambda files: not files, what="a forked process that has no lifeline", timeout=20)
 
 
 def open_files(process: psutil.Process) -> set[Path]:

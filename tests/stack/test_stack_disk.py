@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import DBAPIError
+
+from tests.support.waiting import wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
 MEGABYTE = 2**20
@@ -45,10 +46,7 @@ def fill(disk: Path, leave: int = 0) -> Path:
 
 
 def wait_until_said(it: Any, words: str) -> None:
-    give_up = time.monotonic() + 60
-    while words not in it.said():
-        assert time.monotonic() < give_up, it.said()
-        time.sleep(0.02)
+    wait_until(it.said, lambda said: words in said, what=words, timeout=60)
 
 
 def rows(database_url: str) -> int:

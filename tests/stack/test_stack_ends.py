@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 
 from order_lifecycle.stack.home import Home
 from tests.support.repeats import everyday
+from tests.support.waiting import wait_until
 
 ASKED: dict[str, Callable[[Any], object]] = {
     "Ctrl-C": lambda it: it.signal_its_group(signal.SIGINT),
@@ -35,10 +35,8 @@ def test_asked_to_stop(up: Callable[..., Any], way: str) -> None:
 @pytest.mark.proof
 def test_ctrl_c_while_it_starts(up: Callable[..., Any], tmp_path: Path) -> None:
     it = up(tmp_path / "home")
-    give_up = time.monotonic() + 20
-    while not (tmp_path / "home" / "postgres.new" / "PG_VERSION").exists():  # in the middle of initdb
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    version = tmp_path / "home" / "postgres.new" / "PG_VERSION"
+    wait_until(version.exists, what="the middle of initdb", timeout=20)
     assert {"temporal", "initdb"} <= {process.name() for process in it.processes()}
     assert it.end(lambda: it.signal_its_group(signal.SIGINT)) == 0
     assert "Stopped while starting: Ctrl-C." in it.said()
@@ -65,10 +63,7 @@ def test_supervisor_killed(up: Callable[..., Any]) -> None:
     it.end(it.process.kill)
     Home(None).close()
     # This one has cleaned up; or another test's, which may still be at it.
-    give_up = time.monotonic() + 10
-    while home.exists():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    wait_until(lambda: not home.exists(), what="the home to be removed", timeout=10)
 
 
 @pytest.mark.parametrize(

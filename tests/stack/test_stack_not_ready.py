@@ -26,6 +26,7 @@ from order_lifecycle.stack.stack import PROGRESS_INTERVAL
 from order_lifecycle.stack.temporal import Temporal
 from order_lifecycle.waiting import WaitError
 from tests.support.repeats import in_proof
+from tests.support.waiting import wait_until
 
 WITHOUT_LOOPBACK = ["unshare", "--net"]  # in a new network, the loopback interface is down
 
@@ -105,13 +106,10 @@ def called(it: Any, name: str) -> list[psutil.Process]:
 def test_a_start_that_takes_long_tells_what_it_waits_for(up: Callable[..., Any], tmp_path: Path) -> None:
     """PostgreSQL is stopped here, as a machine that is far too busy would."""
     it = up(tmp_path / "home")
-    give_up = time.monotonic() + 60
-    while not (found := called(it, "initdb")):
-        assert time.monotonic() < give_up
+    found = wait_until(lambda: called(it, "initdb"), what="initdb", timeout=60)
     found[0].suspend()
-    while "PostgreSQL is not ready after" not in it.said():
-        assert time.monotonic() < give_up + 10 * PROGRESS_INTERVAL
-        time.sleep(0.05)
+    late = "PostgreSQL is not ready after"
+    wait_until(it.said, lambda said: late in said, what=late, timeout=60 + 10 * PROGRESS_INTERVAL)
     assert "initdb is still making the data" in it.said()
     found[0].resume()
     it.addresses()

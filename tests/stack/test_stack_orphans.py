@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 
 from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import EPHEMERAL, PREFIX, SERVERS_LOCK, Home, _remove_orphans
+from tests.support.waiting import wait_until
 
 KEPT = "thesis.txt"
 
@@ -163,17 +163,10 @@ def test_many_that_start_at_once_leave_each_other_alone(temporary: Path) -> None
     assert ours(temporary) == []
 
 
-def wait_until(true: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.005)
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
 def test_a_stack_that_is_killed_before_it_is_ready_is_removed(up: Callable[..., Any], temporary: Path) -> None:
     it = up(None)
-    wait_until(lambda: list(temporary.glob(f"{PREFIX}*/postgres.new/PG_VERSION")))
+    wait_until(lambda: list(temporary.glob(f"{PREFIX}*/postgres.new/PG_VERSION")), what="initdb", timeout=60)
     it.processes()
     it.end(it.process.kill)
     assert len(ours(temporary)) == 1

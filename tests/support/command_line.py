@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 from order_lifecycle.settings import Addresses
 from order_lifecycle.workers.base import READY
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,18 @@ def workers(environment: dict[str, str], folder: Path) -> Iterator[tuple[subproc
             start_new_session=True,
         )
     try:
-        give_up = time.monotonic() + 90
-        while not all(f"{READY} {kind}-tq" in said.read_text() for kind in ("order", "shipping")):
-            assert both.poll() is None, said.read_text()
-            assert time.monotonic() < give_up, said.read_text()
-            time.sleep(0.02)  # between two looks
+
+        def log_while_they_run() -> str:
+            log = said.read_text()
+            assert both.poll() is None, log
+            return log
+
+        wait_until(
+            log_while_they_run,
+            lambda log: f"{READY} order-tq" in log and f"{READY} shipping-tq" in log,
+            what="both workers to poll",
+            timeout=90,
+        )
         yield both, said
     finally:
         both.send_signal(signal.SIGINT)

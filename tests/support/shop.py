@@ -3,10 +3,9 @@ the test says."""
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -22,15 +21,19 @@ from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner
 
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.activities.shipping import ShippingActivities
+from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.client import start_order
 from order_lifecycle.db.audit import audit
 from order_lifecycle.db.models import EventRow
 from order_lifecycle.db.store import Store, connect
-from order_lifecycle.domain import Order, OrderResult, OrderStatus, Policy, RefusedError, parse_order
+from order_lifecycle.domain import OrderResult, OrderStatus, Policy, RefusedError
 from order_lifecycle.faults import Faults, OutsideError
+from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import activity_methods
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 from order_lifecycle.workflows.shipping import SHIPPING_QUEUE, ShippingWorkflow
+from tests.support.orders import an_order
+from tests.support.waiting import until
 
 Handle = WorkflowHandle[OrderWorkflow, OrderResult]
 
@@ -212,6 +215,14 @@ class Shop:
 
 
 @asynccontextmanager
+async def open_shop_on_dev_server(settings: Settings, database_url: str, cache: int = 1000) -> AsyncIterator[Shop]:
+    """Open a shop on the real server, with its real limits and no time that is skipped."""
+    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
+    async with open_shop(env, database_url, cache) as shop:
+        yield shop
+
+
+@asynccontextmanager
 async def open_shop(env: WorkflowEnvironment, database_url: str, cache: int = 1000) -> AsyncIterator[Shop]:
     """For one test. After it, what every order must fulfil is looked at, and every history is replayed. `cache`: how
     many workflows its workers keep in memory (the SDK's default is 1000)."""
@@ -226,29 +237,6 @@ async def open_shop(env: WorkflowEnvironment, database_url: str, cache: int = 10
     await assert_temporal_agrees(shop)
     await replay_everything(shop)
     engine.dispose()
-
-
-def an_order(order_id: str = "abc-001", payment_id: str | None = None) -> Order:
-    return parse_order(
-        order_id,
-        payment_id or f"pay-{order_id}",
-        '[{"name": "apple", "qty": 3, "price": 0.10}, {"name": "pear", "qty": 1, "price": 4.70}]',
-        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-    )
-
-
-TIMEOUT = 30.0  # seconds; a task that a worker without a cache has dropped comes again after 10
-
-
-async def until(look: Callable[[], Any], true: Callable[[Any], Any] = bool, timeout: float = TIMEOUT) -> Any:
-    """What `look` (a function, or one that returns an awaitable) returns, as soon as that is `true`."""
-    async with asyncio.timeout(timeout):
-        while True:
-            seen = look()
-            seen = await seen if asyncio.iscoroutine(seen) else seen
-            if true(seen):
-                return seen
-            await asyncio.sleep(0.01)  # between two looks
 
 
 async def assert_temporal_agrees(shop: Shop) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
+
+from tests.support.waiting import wait_until
 
 
 class WorkerProcess:
@@ -26,7 +27,7 @@ class WorkerProcess:
         return self._said.read_text()
 
     def until_said(self, words: str) -> None:
-        wait_until(lambda: words in self.said() or self.process.poll() is not None)
+        wait_until(lambda: words in self.said() or self.process.poll() is not None, what=words)
         assert words in self.said()
 
     def end(self) -> int:
@@ -35,10 +36,3 @@ class WorkerProcess:
         assert self.process.stdin
         self.process.stdin.close()
         return self.process.wait(15)
-
-
-def wait_until(true: Callable[[], object], timeout: float = 30.0) -> None:
-    give_up = time.monotonic() + timeout
-    while not true():
-        assert time.monotonic() < give_up, "not in time"
-        time.sleep(0.02)  # between two looks

@@ -13,10 +13,11 @@ import pytest
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.db.audit import audit, count_by_state
 from order_lifecycle.db.store import connect as connect_to_database
-from order_lifecycle.domain import OrderState, Policy, parse_order
+from order_lifecycle.domain import OrderState, Policy
 from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import READY
 from order_lifecycle.workflows.order import OrderWorkflow
+from tests.support.orders import an_order
 from tests.support.worker_process import WorkerProcess
 
 
@@ -33,12 +34,7 @@ async def test_burst(
     client = await connect(settings)
 
     async def live(number: int) -> OrderState:
-        order = parse_order(
-            f"burst-{many}-{number}",
-            f"p-{number}",
-            '[{"name": "apple", "qty": 1, "price": 5}]',
-            '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-        )
+        order = an_order(f"burst-{many}-{number}")
         handle = await start_order(client, order, Policy())
         await handle.signal(OrderWorkflow.approve_order)
         return (await handle.result()).state

@@ -10,11 +10,13 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 
 from order_lifecycle.cli.report import look_at
 from order_lifecycle.client import connect, pollers, start_order
-from order_lifecycle.domain import Policy, parse_order
+from order_lifecycle.domain import Policy
 from order_lifecycle.settings import Settings
 from order_lifecycle.stack.migrate import migrate
 from order_lifecycle.workers.base import READY
+from tests.support.orders import an_order
 from tests.support.repeats import in_proof
+from tests.support.waiting import until
 from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -80,20 +82,14 @@ async def test_the_status_of_an_order_names_the_cause(
         "WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
     client = await connect(settings)
-    order = parse_order(
-        f"cause-{name}",
-        f"p-{name}",
-        '[{"name": "apple", "qty": 1, "price": 5}]',
-        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-    )
+    order = an_order(f"cause-{name}")
     handle = await start_order(client, order, Policy())
+
+    async def last_failures() -> list[str]:
+        return [pending.last_failure or "" for pending in (await look_at(client, order.id)).pending]
+
     try:
-        async with asyncio.timeout(60):
-            while True:
-                failures = [pending.last_failure or "" for pending in (await look_at(client, order.id)).pending]
-                if any(cause in failure for failure in failures):
-                    break
-                await asyncio.sleep(0.1)  # between two looks
+        failures = await until(last_failures, lambda them: any(cause in each for each in them), timeout=60)
     finally:
         await handle.terminate()
     assert f"PostgreSQL at 127.0.0.1:{make_url(owner_url).port} {cause}" in failures[0]

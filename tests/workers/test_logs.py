@@ -12,16 +12,12 @@ import pytest
 from temporalio.client import WorkflowFailureError
 
 from order_lifecycle.client import connect, start_order
-from order_lifecycle.domain import Policy, parse_order
+from order_lifecycle.domain import Policy
 from order_lifecycle.settings import Settings
+from tests.support.orders import an_order
 from tests.support.worker_process import WorkerProcess
 
-ORDER = parse_order(
-    "logs-1",
-    "pay-logs-1",
-    '[{"name": "apple", "qty": 1, "price": 5}]',
-    '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-)
+ORDER = an_order("logs-1")
 
 
 async def test_each_line_names_its_order(

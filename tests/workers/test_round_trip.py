@@ -10,8 +10,9 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from order_lifecycle.client import start_order
-from order_lifecycle.domain import Policy, parse_order
+from order_lifecycle.domain import Policy
 from order_lifecycle.settings import Settings
+from tests.support.orders import an_order
 from tests.support.worker_process import WorkerProcess
 
 
@@ -23,12 +24,7 @@ async def test_to_start_and_approve_is_one_call(settings: Settings, start_worker
         data_converter=pydantic_data_converter,
         runtime=Runtime(telemetry=TelemetryConfig(metrics=counted)),
     )
-    order = parse_order(
-        "one-call",
-        "pay-one-call",
-        '[{"name": "apple", "qty": 1, "price": 5}]',
-        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-    )
+    order = an_order("one-call")
     counted.retrieve_updates()
     handle = await start_order(client, order, Policy(), approve=True)
     calls: Counter[str] = Counter()

@@ -3,11 +3,9 @@ are missing where it may not. And a namespace that is not there itself."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -24,7 +22,8 @@ from temporalio.service import OperatorService, RPCError, RPCStatusCode
 from order_lifecycle.client import connect, missing_search_attributes, register_search_attributes
 from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import READY
-from tests.support.worker_process import WorkerProcess, wait_until
+from tests.support.waiting import until, wait_until
+from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 
@@ -70,10 +69,8 @@ def refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def until_missing(client: Client, names: list[str]) -> None:
-    give_up = time.monotonic() + 20
-    while (missing := await missing_search_attributes(client)) != names:
-        assert time.monotonic() < give_up, missing
-        await asyncio.sleep(0.1)  # between two looks: the server reads from time to time what there is
+    """The server reads from time to time what there is."""
+    await until(lambda: missing_search_attributes(client), lambda missing: missing == names, timeout=20)
 
 
 async def test_which_are_missing(bare: Client, settings: Settings) -> None:

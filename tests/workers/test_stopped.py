@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from typing import Any
@@ -17,17 +16,14 @@ from temporalio.worker import Worker
 
 from order_lifecycle.cli.report import Report, look_at
 from order_lifecycle.client import connect, start_order
-from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, Order, OrderState, Policy, parse_order
+from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, Order, OrderState, Policy
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE
+from tests.support.orders import an_order
+from tests.support.waiting import until
 from tests.support.worker_process import WorkerProcess
 
-ORDER = parse_order(
-    "stopped-1",
-    "pay-stopped-1",
-    '[{"name": "apple", "qty": 1, "price": 5}]',
-    '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-)
+ORDER = an_order("stopped-1")
 
 
 async def test_status_tells_of_the_time_out(
@@ -63,13 +59,11 @@ def said(report: Report) -> None:
 
 
 async def until_attempt(order: WorkflowHandle[Any, Any], number: int, running: bool = False) -> None:
-    give_up = time.monotonic() + 30
-    while True:
+    async def there() -> bool:
         pending = (await order.describe()).raw_description.pending_activities
-        if any(it.attempt >= number and (it.HasField("last_started_time") or not running) for it in pending):
-            return
-        assert time.monotonic() < give_up, "not in time"
-        await asyncio.sleep(0.02)  # between two looks
+        return any(it.attempt >= number and (it.HasField("last_started_time") or not running) for it in pending)
+
+    await until(there, what=f"attempt {number}")
 
 
 async def test_a_step_between_two_attempts_is_not_running(
@@ -110,13 +104,8 @@ async def test_who_asks_an_order_that_its_worker_cannot_go_on_with_is_told_so(se
 
 async def until_it_says_why(client: Client, order_id: str) -> Report:
     """The server keeps the first queries until they time out; later ones it refuses at once."""
-    give_up = time.monotonic() + 30
-    while True:
-        report = await look_at(client, order_id)
-        if report.unanswered:
-            return report
-        assert time.monotonic() < give_up, "not in time"
-        await asyncio.sleep(0.02)  # between two looks
+    report: Report = await until(lambda: look_at(client, order_id), lambda report: report.unanswered)
+    return report
 
 
 @pytest.mark.proof

@@ -17,9 +17,10 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from order_lifecycle.client import connect, database_of_worker, pollers, start_order
 from order_lifecycle.db.store import Store
 from order_lifecycle.db.store import connect as connect_to_database
-from order_lifecycle.domain import Policy, parse_order
+from order_lifecycle.domain import Policy
 from order_lifecycle.settings import Settings
 from order_lifecycle.workers.base import READY
+from tests.support.orders import an_order
 from tests.support.worker_process import WorkerProcess
 
 Start = Callable[..., WorkerProcess]
@@ -69,12 +70,7 @@ async def test_its_identity_tells_its_database_and_no_secret(
 async def test_it_finishes_what_has_begun(start_worker: Start, settings: Settings) -> None:
     worker = start_worker("order", "--faults-hang=1")
     worker.until_said(READY)
-    order = parse_order(
-        "hangs",
-        "p-hangs",
-        '[{"name": "apple", "qty": 1, "price": 5}]',
-        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-    )
+    order = an_order("hangs")
     handle = await start_order(await connect(settings), order, Policy())
     try:
         async with asyncio.timeout(20):
@@ -117,12 +113,7 @@ async def test_the_budget_holds_where_no_shipping_worker_runs(
     start_worker: Start, settings: Settings, database_url: str
 ) -> None:
     start_worker("order").until_said(READY)
-    order = parse_order(
-        "nobody-ships",
-        "p-nobody-ships",
-        '[{"name": "apple", "qty": 1, "price": 5}]',
-        '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipcode": "43210"}',
-    )
+    order = an_order("nobody-ships")
     policy = Policy(budget=timedelta(seconds=2))
     handle = await start_order(await connect(settings), order, policy, approve=True)
     async with asyncio.timeout(20):

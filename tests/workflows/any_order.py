@@ -53,7 +53,8 @@ from order_lifecycle.db.store import Store, connect
 from order_lifecycle.domain import Address, OrderState, Policy
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.shipping import ShippingWorkflow
-from tests.support.shop import ENDS, Handle, Outside, Shop, assert_temporal_agrees, until
+from tests.support.shop import ENDS, Handle, Outside, Shop, assert_temporal_agrees
+from tests.support.waiting import until
 
 TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
 # The sandbox only forbids, and the other tests have it. Here it would take most of the time.

@@ -5,6 +5,7 @@ at, and every history is replayed."""
 from __future__ import annotations
 
 import sysconfig
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.testing import WorkflowEnvironment
 
 from order_lifecycle.client import register_search_attributes
-from tests.support.shop import Shop, open_shop
+from order_lifecycle.settings import Settings
+from tests.support.shop import Shop, open_shop, open_shop_on_dev_server
 
 TEST_SERVER = Path(sysconfig.get_path("scripts"), "temporal-test-server")
 
@@ -29,3 +31,16 @@ async def shop(database_url: str, cache: int) -> AsyncIterator[Shop]:
         await register_search_attributes(env.client)
         async with open_shop(env, database_url, cache) as shop:
             yield shop
+
+
+@pytest.fixture
+async def dev_shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
+    """Open the same shop on the real server."""
+    async with open_shop_on_dev_server(settings, database_url) as shop:
+        yield shop
+
+
+@pytest.fixture
+def name() -> str:
+    """Return an order ID that no other test on the shared server has."""
+    return uuid.uuid4().hex[:8]

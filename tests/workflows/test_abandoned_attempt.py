@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from order_lifecycle.domain import OrderState
 from order_lifecycle.workflows.order import OrderWorkflow
-from tests.support.shop import Shop, until
+from tests.support.shop import Shop
+from tests.support.waiting import until
 
 
 async def test_an_attempt_fails_after_the_cancel(shop: Shop) -> None:

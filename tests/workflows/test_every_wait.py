@@ -26,7 +26,8 @@ from order_lifecycle.workflows import records as records_module
 from order_lifecycle.workflows import shipping as shipping_module
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.records import LATE_ONE_BY_ONE
-from tests.support.shop import TIMEOUT, Handle, Shop, until
+from tests.support.shop import Handle, Shop
+from tests.support.waiting import TIMEOUT, until
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")

@@ -14,8 +14,10 @@ from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.domain import Address, Order, OrderState, Policy, ShippingRequest
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.shipping import ShippingWorkflow
+from tests.support.orders import an_order
 from tests.support.repeats import everyday, in_proof
-from tests.support.shop import HAPPY_PATH, Handle, Outside, Shop, an_order, until
+from tests.support.shop import HAPPY_PATH, Handle, Outside, Shop
+from tests.support.waiting import until
 
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
 

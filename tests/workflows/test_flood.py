@@ -26,7 +26,8 @@ from order_lifecycle.stack.stack import Stack
 from order_lifecycle.workflows import records
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.records import LATE_ONE_BY_ONE, LONGEST_LINE
-from tests.support.shop import Handle, Shop, open_shop, until
+from tests.support.shop import Handle, Shop, open_shop
+from tests.support.waiting import until
 
 TOO_MUCH = "too many messages, or too large ones, were sent to it"
 LARGE = 64_000  # bytes; our own server takes 65,536 in one message
@@ -35,15 +36,8 @@ REFUSED = (RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.NOT_FOUND, RPCStatusCod
 
 
 @pytest.fixture
-async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
-    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
-    async with open_shop(env, database_url) as shop:
-        yield shop
-
-
-@pytest.fixture
-def name() -> str:
-    return uuid.uuid4().hex[:8]
+def shop(dev_shop: Shop) -> Shop:
+    return dev_shop
 
 
 def json(text: str) -> Payload:

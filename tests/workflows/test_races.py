@@ -5,7 +5,6 @@ workflows' half is away, things happen, and when it is back it learns of all of 
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
@@ -18,14 +17,13 @@ from temporalio.api.update.v1 import UpdateRef, WaitPolicy
 from temporalio.api.workflowservice.v1 import PollWorkflowExecutionUpdateRequest, ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.testing import WorkflowEnvironment
 
-from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import Address, OrderResult, OrderState
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import everyday
-from tests.support.shop import Handle, Shop, open_shop, until
+from tests.support.shop import Handle, Shop, open_shop_on_dev_server
+from tests.support.waiting import until
 
 DONE = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 TIMER_FIRED = EventType.EVENT_TYPE_TIMER_FIRED
@@ -34,15 +32,8 @@ HILL, ELSEWHERE = (Address(address="5 Lake Dr.", city=city, state="AL", zipcode=
 
 @pytest.fixture
 async def shop(settings: Settings, database_url: str, cache: int) -> AsyncIterator[Shop]:
-    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
-    async with open_shop(env, database_url, cache) as shop:
+    async with open_shop_on_dev_server(settings, database_url, cache) as shop:
         yield shop
-
-
-@pytest.fixture
-def name() -> str:
-    """That no other order of this server has."""
-    return uuid.uuid4().hex[:8]
 
 
 @pytest.mark.parametrize("step", everyday("charge_payment", of=["receive_order", "validate_order", "charge_payment"]))

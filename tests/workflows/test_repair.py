@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator
-
 import pytest
 from temporalio import workflow
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest
 from temporalio.service import RPCError
-from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Worker
 
 from order_lifecycle.cli.repair import NotRepairedError, repair
 from order_lifecycle.cli.report import look_at
-from order_lifecycle.client import connect as connect_to_temporal
 from order_lifecycle.domain import Order, OrderResult, OrderState, Policy
 from order_lifecycle.reconciliation import compare_with_temporal
-from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
-from tests.support.shop import Handle, Shop, open_shop, until
+from tests.support.shop import Handle, Shop
+from tests.support.waiting import until
 
 
 @pytest.fixture
-async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
-    env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
-    async with open_shop(env, database_url) as shop:
-        yield shop
-
-
-@pytest.fixture
-def name() -> str:
-    return uuid.uuid4().hex[:8]
+def shop(dev_shop: Shop) -> Shop:
+    return dev_shop
 
 
 async def violations(shop: Shop, order_id: str) -> list[str]:

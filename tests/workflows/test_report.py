@@ -11,7 +11,8 @@ from temporalio.client import WorkflowFailureError
 
 from order_lifecycle.cli.report import Report, look_at
 from order_lifecycle.workflows.order import OrderWorkflow
-from tests.support.shop import Handle, Shop, until
+from tests.support.shop import Handle, Shop
+from tests.support.waiting import until
 
 
 async def seen(shop: Shop, number: int) -> Report:

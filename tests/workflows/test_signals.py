@@ -11,7 +11,8 @@ from temporalio.service import RPCError
 from order_lifecycle.domain import Address, OrderState
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import everyday, in_proof
-from tests.support.shop import HAPPY_PATH, Shop, until
+from tests.support.shop import HAPPY_PATH, Shop
+from tests.support.waiting import until
 
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
 

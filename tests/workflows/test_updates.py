@@ -12,7 +12,8 @@ from temporalio.service import RPCError
 from order_lifecycle.domain import SHORTEST_ATTEMPT, Address, OrderState, Policy
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import everyday
-from tests.support.shop import Handle, Shop, until
+from tests.support.shop import Handle, Shop
+from tests.support.waiting import until
 
 ACCEPTED = WorkflowUpdateStage.ACCEPTED
 ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="43561")
