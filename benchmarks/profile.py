@@ -30,12 +30,12 @@ async def measure_processor_time(report: Report, orders: int) -> None:
     for kind, start in (("order", start_real), ("bare", start_bare)):
         spent[kind], rates[kind] = await _processor_time(kind, start, orders)
     for who in [*dict.fromkeys(WHO.values()), CLIENT]:
-        ours, floor = spent["order"].get(who, 0.0), spent["bare"].get(who, 0.0)
+        ours, baseline = spent["order"].get(who, 0.0), spent["bare"].get(who, 0.0)
         report.add(
             f"processor time per order, {orders} at once: {who}",
             f"{ours:.0f} ms",
-            f"bare: {floor:.0f} ms",
-            ours / floor if floor >= 1 else None,
+            f"bare: {baseline:.0f} ms",
+            ours / baseline if baseline >= 1 else None,
         )
     every = {kind: sum(each.values()) for kind, each in spent.items()}
     report.add(

@@ -28,9 +28,11 @@ async def measure_set_up(report: Report) -> None:
     await asyncio.to_thread(_clone_to_stack, report)
     with start_servers() as servers, servers.workers(), servers.bare_workers():
         client = await connect(servers.settings)
-        floor = await time_one_order(start_bare, client, "first")
+        baseline = await time_one_order(start_bare, client, "first")
         first = await time_one_order(start_real, client, "first")
-    report.add("first order of new workers", f"{first:.2f} s", f"bare: {floor:.2f} s", first / floor, "1 s", first <= 1)
+    report.add(
+        "first order of new workers", f"{first:.2f} s", f"bare: {baseline:.2f} s", first / baseline, "1 s", first <= 1
+    )
 
 
 def _clone_to_stack(report: Report) -> None:

@@ -78,15 +78,15 @@ async def measure_many_at_once(report: Report, loads: list[int]) -> None:
         for series, found in turns.items():
             rates.setdefault(series, []).append(quantile(found, 0.5))
     for index, load in enumerate(loads):
-        ours, floor = rates["ours", "order"][index], rates["ours", "bare"][index]
+        ours, baseline = rates["ours", "order"][index], rates["ours", "bare"][index]
         shipped = rates["as shipped", "order"][index]
         report.add(
             f"{load} orders at once, orders per second",
             f"{ours:.1f}",
-            f"bare: {floor:.1f}",
-            ours / floor,
+            f"bare: {baseline:.1f}",
+            ours / baseline,
             "0.75 of bare" if load == max(loads) else "",
-            ours / floor >= 0.75 if load == max(loads) else None,
+            ours / baseline >= 0.75 if load == max(loads) else None,
         )
         # On this machine, two equal series that take turns differ by a few hundredths.
         report.add(

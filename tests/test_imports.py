@@ -13,8 +13,8 @@ import pytest
 TOP = Path(__file__).parents[1]
 PACKAGE = TOP / "order_lifecycle"
 
-# The parts from the top floor down. A file that is in none of the folders is a part of its own.
-FLOORS = (
+# The parts from the top layer down. A file that is in none of the folders is a part of its own.
+LAYERS = (
     {"__main__", "lab"},
     {"cli", "lessons"},
     {"workers"},
@@ -30,7 +30,7 @@ FLOORS = (
     {"countries", "isolated"},
 )
 # In a fixed order: a set has another one in each process of pytest, which then refuse to share the tests.
-FLOOR_OF = {part: number for number, parts in enumerate(FLOORS) for part in sorted(parts)}
+LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in sorted(parts)}
 # The sentence of the layout, arrow by arrow.
 ARROWS = [
     *(("cli", "stack"), ("cli", "workers"), ("lab", "cli"), ("lab", "stack"), ("lab", "workers")),
@@ -77,17 +77,17 @@ def arrows() -> frozenset[tuple[str, str]]:
     return frozenset((part_of(module), part_of(other)) for module, others in graph().items() for other in others)
 
 
-def test_every_part_has_its_floor() -> None:
-    assert {part_of(module) for module in modules()} == set(FLOOR_OF)
+def test_every_part_has_its_layer() -> None:
+    assert {part_of(module) for module in modules()} == set(LAYER_OF)
 
 
-@pytest.mark.parametrize("part", FLOOR_OF)
+@pytest.mark.parametrize("part", LAYER_OF)
 def test_imports_point_downwards_only(part: str) -> None:
     upwards = {
         f"{module} imports {other}"
         for module, others in graph().items()
         for other in others
-        if part_of(module) == part != part_of(other) and FLOOR_OF[part] >= FLOOR_OF[part_of(other)]
+        if part_of(module) == part != part_of(other) and LAYER_OF[part] >= LAYER_OF[part_of(other)]
     }
     assert upwards == set()
 
@@ -95,7 +95,7 @@ def test_imports_point_downwards_only(part: str) -> None:
 @pytest.mark.parametrize(("above", "below"), ARROWS)
 def test_each_arrow_of_the_layout_is_there_and_points_down(above: str, below: str) -> None:
     assert (above, below) in arrows()
-    assert FLOOR_OF[above] < FLOOR_OF[below]
+    assert LAYER_OF[above] < LAYER_OF[below]
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:
