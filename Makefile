@@ -56,7 +56,7 @@ pins: ## resolve the dependencies again and write constraints.txt
 	@bash -c "$$PINS"
 
 clean: ## remove .venv and the caches of tools (orders in .order-lifecycle/ stay)
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # If the user has set PYTHON, on the command line or in the environment, no other Python is tried.
@@ -222,8 +222,11 @@ define TIMED
 set -euo pipefail
 trap 'printf "make $$goal took %d min %d s\n" $$((SECONDS / 60)) $$((SECONDS % 60))' EXIT
 run() { echo "$$*"; "$$@"; }
-pytest() { echo ".venv/bin/pytest $$*"; $(IN_VENV) .venv/bin/pytest "$$@"; }
+pytest() { echo ".venv/bin/pytest $$*"; $(IN_VENV) $(MEASURED) .venv/bin/pytest "$$@"; }
 endef
+
+# What `coverage` reads in each Python process that pytest starts; .ci/covered.py makes the figure of what it writes.
+MEASURED := PROJECT_FOLDER="$(CURDIR)" COVERAGE_PROCESS_START="$(CURDIR)/pyproject.toml" COVERAGE_FILE="$(CURDIR)/.coverage/part"
 
 define TEST
 goal=test
@@ -231,14 +234,18 @@ $(TIMED)
 run .venv/bin/ruff check .
 run .venv/bin/ruff format --check .
 run .venv/bin/mypy
+.venv/bin/python .ci/covered.py begin
 pytest -m 'not proof' $(PYTEST_ARGS)
+.venv/bin/python .ci/covered.py passed $(PYTEST_ARGS)
 endef
 export TEST
 
 define PROOF
 goal=proof
 $(TIMED)
+.venv/bin/python .ci/covered.py continue
 pytest -m 'proof or search' --hypothesis-profile=proof $(PYTEST_ARGS)
+.venv/bin/python .ci/covered.py figure
 endef
 export PROOF
 

@@ -23,6 +23,7 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from order_lifecycle.settings import Addresses, Settings
 
 # pytest explains the asserts of test files by itself, and those of helpers if it is told before they are imported.
+from tests.support import measured
 from tests.support.processor_time import ProcessorTime
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if path := config.getoption("processor_time"):
         config.pluginmanager.register(ProcessorTime(Path(path).resolve()))
+    if measured.START in os.environ:
+        config.pluginmanager.register(measured.Measured())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

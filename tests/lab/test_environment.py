@@ -15,6 +15,7 @@ from order_lifecycle.lab import servers, start_worker, up
 from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.servers import LabServers, running_servers
 from order_lifecycle.stack.child_servers import ADDRESSES
+from tests.support import measured
 from tests.support.harmful_environment import (
     HARMFUL,
     OF_DEBUGGING,
@@ -51,6 +52,7 @@ async def test_a_demo_leaves_a_notebook_as_it_was(lab_servers: LabServers, capsy
 
 @pytest.mark.proof
 def test_a_notebook_beside_a_file_random_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(measured.START, raising=False)  # coverage would import random.py, before ours can prevent it
     harmful = HARMFUL | OF_PYTHON | OF_DEBUGGING
     for name in [*ADDRESSES, *harmful]:  # the addresses, because lab.up() sets them
         monkeypatch.setenv(name, harmful.get(name, ""))

@@ -21,6 +21,7 @@ from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.child_servers import STACK, read_addresses
 from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.stack import Stack
+from tests.support import measured
 from tests.support.harmful_environment import (
     ALL,
     HARMFUL,
@@ -32,8 +33,9 @@ from tests.support.harmful_environment import (
 
 
 @pytest.fixture
-def of_a_learner(tmp_path: Path) -> Path:
+def of_a_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with files that are called as modules of the standard library are."""
+    monkeypatch.delenv(measured.START, raising=False)  # coverage would import them, before ours can prevent it
     folder = tmp_path / "of a learner"
     folder.mkdir()
     shadow_the_standard_library(folder)
