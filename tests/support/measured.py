@@ -17,7 +17,7 @@ import pytest
 START = "COVERAGE_PROCESS_START"
 TOP = Path(__file__).parents[2]
 LIVES = "tests/stack/test_many_lives.py", "tests/stack/test_many_lives_in_a_container.py"
-# Each adds fewer than ten lines or branches to those that the other tests run, and takes 17 s or more of processor time.
+# Each adds fewer than ten lines or branches to those of the other tests, and takes 17 s or more of processor time.
 WORKERS = [f"tests/workers/test_{name}.py" for name in ("burst", "stopped", "worker_life")]
 WORKFLOWS = [f"tests/workflows/test_{name}.py" for name in ("races", "signals")]
 REPEAT = (*WORKERS, *WORKFLOWS, "tests/browser", "tests/chaos", "tests/notebooks", "tests/test_make.py", *LIVES)
