@@ -47,10 +47,13 @@ class OrderActivities(Activities):
         return self._store.advance(order_id, EventType.ORDER_SHIPPED)
 
     @activity.defn
-    def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
-        """Record the order's `number`-th new address. Raises RefusedError if the carrier already
-        has the parcel."""
-        return self._store.change_address(order_id, number, address)
+    def change_address(self, order_id: str, key: str, address: Address) -> OrderState:
+        """Send the parcel to another address. `key` is the idempotency key of this change.
+
+        Raises:
+            RefusedError: The carrier already has the parcel.
+        """
+        return self._store.change_address(order_id, key, address)
 
     @activity.defn
     def close_order(self, order: Order, run_id: str, end: OrderState, reason: str) -> OrderState:
@@ -61,6 +64,9 @@ class OrderActivities(Activities):
         return self._store.close(order, run_id, end, reason)
 
     @activity.defn
-    def note_event(self, order_id: str, event: EventType, number: int, text: str) -> None:
-        """Record something that changed nothing, such as a signal that came too late."""
-        self._store.note(order_id, event, number, {"reason": text})
+    def note_event(self, order_id: str, event: EventType, key: str, text: str) -> None:
+        """Record an event that does not change the order, such as a late signal.
+
+        `key` is the idempotency key of this event.
+        """
+        self._store.note(order_id, event, key, {"reason": text})

@@ -154,10 +154,10 @@ class Store:
                 raise RefusedError(f"order {order_id} is not in the database")
             return Address.model_validate(address)
 
-    def change_address(self, order_id: str, number: int, address: Address) -> OrderState:
+    def change_address(self, order_id: str, key: str, address: Address) -> OrderState:
         """Change the order's address, and return the order's state.
 
-        `number` counts the order's changes of address, so that a retry changes nothing.
+        `key` is the idempotency key of this change, so that a retry changes nothing.
 
         Raises:
             RefusedError: The carrier already has the parcel, or the order has ended.
@@ -169,9 +169,9 @@ class Store:
             if tx.execute(change.values(updated_at=func.now())).rowcount:
                 # Change the row only if the event is new: an attempt that hung must not undo a
                 # newer change.
-                if _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), number):
+                if _record(tx, order_id, EventType.ADDRESS_CHANGED, address.model_dump(), key):
                     tx.execute(change.values(address_json=address.model_dump()))
-            elif not _happened(tx, order_id, EventType.ADDRESS_CHANGED, number):
+            elif not _happened(tx, order_id, EventType.ADDRESS_CHANGED, key):
                 raise RefusedError(
                     f"too late to change the address: the order is {_state(tx, order_id)}"
                 )
@@ -233,8 +233,10 @@ class Store:
                 _record(tx, order.id, event, {"reason": reason})
             return _state(tx, order.id)
 
-    def note(self, order_id: str, event: EventType, number: int, payload: dict[str, Any]) -> None:
+    def note(self, order_id: str, event: EventType, key: str, payload: dict[str, Any]) -> None:
         """Record an event that changes no state, such as a late signal or a failed dispatch.
+
+        `key` is the idempotency key of this event, so that a retry records nothing.
 
         After the end of the order, record only a late signal. The attempt that records a failed
         dispatch may run so late that the order was closed meanwhile.
@@ -242,7 +244,7 @@ class Store:
         late = event is EventType.LATE_SIGNAL
         with self.engine.begin() as tx:
             if _state(tx, order_id, lock=not late) not in TERMINAL or late:
-                _record(tx, order_id, event, payload, number)
+                _record(tx, order_id, event, payload, key)
 
     # --- reading --------------------------------------------------------------------------------
 
@@ -322,8 +324,8 @@ def _advance(
     return MOVES[event][1]
 
 
-def _step(event: EventType, number: int | None) -> str:
-    return event if number is None else f"{event}#{number}"
+def _step(event: EventType, key: str | None) -> str:
+    return event if key is None else f"{event}#{key}"
 
 
 def _record(
@@ -331,18 +333,18 @@ def _record(
     order_id: str,
     event: EventType,
     payload: dict[str, Any],
-    number: int | None = None,
+    key: str | None = None,
 ) -> bool:
     """Insert the event. Return False if an earlier attempt has already done so."""
     row = insert(EventRow).values(
-        order_id=order_id, type=event, step=_step(event, number), payload_json=payload
+        order_id=order_id, type=event, step=_step(event, key), payload_json=payload
     )
     return bool(tx.execute(row.on_conflict_do_nothing()).rowcount)
 
 
-def _happened(tx: Connection, order_id: str, event: EventType, number: int | None = None) -> bool:
+def _happened(tx: Connection, order_id: str, event: EventType, key: str | None = None) -> bool:
     found = select(EventRow.id).where(
-        EventRow.order_id == order_id, EventRow.step == _step(event, number)
+        EventRow.order_id == order_id, EventRow.step == _step(event, key)
     )
     return tx.scalar(found) is not None
 

@@ -3,9 +3,10 @@ whatever they send. docs/decisions/what_a_flood_can_do.md has the reason for eac
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 
 from temporalio import workflow
 
@@ -42,7 +43,12 @@ class AddressChange:
 
 
 class Records:
-    """The changes of address and the late signals of one order."""
+    """The changes of address and the late signals of one order.
+
+    Each event gets an idempotency key, "<run id>/<n>". Attempts that repeat a write have the same
+    key, so it is written once. A reset gives the workflow a new run ID and counts from 1 again, so
+    an event of the new run is never taken for one of the run before.
+    """
 
     def __init__(self, order: Order, policy: Policy) -> None:
         self.address = order.address
@@ -51,11 +57,7 @@ class Records:
         self._changes: deque[AddressChange] = deque()
         self._late: deque[str] = deque()
         self._late_in_all = 0
-        # After a reset all counting begins anew, and must not meet the numbers already in use.
-        run = workflow.info()
-        after_reset = run.run_id != run.original_execution_run_id
-        self._first_number = int(run.run_id[-8:], 16) if after_reset else 0
-        self._events: Counter[EventType] = Counter()
+        self._keys = count(1)
 
     @property
     def no_change_waits(self) -> bool:
@@ -96,9 +98,9 @@ class Records:
 
     async def note(self, event: EventType, text: str) -> None:
         """Record something that changed nothing."""
-        number = self._next_number(event)
+        key = self._next_key()
         await retry_forever(
-            OrderActivities.note_event, self._order_id, event, number, text, policy=self._policy
+            OrderActivities.note_event, self._order_id, event, key, text, policy=self._policy
         )
 
     def count_the_rest(self) -> None:
@@ -113,14 +115,14 @@ class Records:
             workflow.logger.warning("could not record a late signal: %s", reason(error))
 
     async def _change_address(self, change: AddressChange) -> None:
-        number = self._next_number(EventType.ADDRESS_CHANGED)
+        key = self._next_key()
         try:
             # Without an end: an attempt whose answer is lost may have written the address down, and
             # only another one finds that out. Whoever asked is not told that it was refused when it
             # was not.
             await run_step(
                 OrderActivities.change_address,
-                *(self._order_id, number, change.address),
+                *(self._order_id, key, change.address),
                 policy=self._policy,
                 until=None,
             )
@@ -131,6 +133,5 @@ class Records:
                 self.add_late("update_address")
         change.done = True
 
-    def _next_number(self, event: EventType) -> int:
-        self._events[event] += 1
-        return self._first_number + self._events[event]
+    def _next_key(self) -> str:
+        return f"{workflow.info().run_id}/{next(self._keys)}"

@@ -22,7 +22,7 @@ def test_a_parcel_goes_to_the_last_address_whatever_fields_it_has(
     order = an_order().model_copy(update={"address": first})
     go_on(store, order, OrderState.PACKED)
     assert store.rows("orders")[0]["address_json"] == first.model_dump()
-    store.change_address(order.id, 1, last)
+    store.change_address(order.id, "run/1", last)
     assert store.dispatch(order.id, first) is False
     assert store.dispatch(order.id, last) is True
     assert store.address(order.id) == last

@@ -82,8 +82,8 @@ def test_every_invariant_in_sql_is_broken_above() -> None:
 def test_a_clean_database_in_every_state(store: Store) -> None:
     for state in OrderState:
         bring(store, state, f"order-{state}")
-    store.change_address("order-charged", 1, THERE)
-    store.note("order-shipped", EventType.LATE_SIGNAL, 1, {"reason": "cancel_order"})
+    store.change_address("order-charged", "run/1", THERE)
+    store.note("order-shipped", EventType.LATE_SIGNAL, "run/1", {"reason": "cancel_order"})
     assert audit(store.engine) == []
     assert count_by_state(store.engine) == {state.value: 1 for state in OrderState}
 

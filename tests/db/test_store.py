@@ -194,7 +194,7 @@ def test_what_ends_must_have_begun(store: Store) -> None:
 @pytest.mark.parametrize("before", BEFORE)
 def test_the_address_can_change_before_dispatch(store: Store, before: OrderState) -> None:
     order = bring(store, before)
-    assert store.change_address(order.id, 1, THERE) is before
+    assert store.change_address(order.id, "run/1", THERE) is before
     assert store.address(order.id) == THERE
     assert store.rows("events")[-1]["payload_json"] == THERE.model_dump()
 
@@ -204,22 +204,22 @@ def test_and_not_later(store: Store, before: OrderState | None) -> None:
     order = bring(store, before)
     unchanged = tables(store)
     with pytest.raises(RefusedError, match=f"too late .* is {before}" if before else "not in the database"):
-        store.change_address(order.id, 1, THERE)
+        store.change_address(order.id, "run/1", THERE)
     assert tables(store) == unchanged
 
 
 def test_a_late_repeat_of_a_change_does_not_undo_a_newer_one(store: Store) -> None:
     order = bring(store, OrderState.PACKED)
-    store.change_address(order.id, 1, THERE)
-    store.change_address(order.id, 2, YONDER)
-    store.change_address(order.id, 1, THERE)
+    store.change_address(order.id, "run/1", THERE)
+    store.change_address(order.id, "run/2", YONDER)
+    store.change_address(order.id, "run/1", THERE)
     assert store.address(order.id) == YONDER
     assert store.dispatch(order.id, YONDER)
 
 
 def test_a_parcel_goes_to_the_last_address_or_not_at_all(store: Store) -> None:
     order = bring(store, OrderState.PACKED)
-    store.change_address(order.id, 1, THERE)
+    store.change_address(order.id, "run/1", THERE)
     assert store.dispatch(order.id, HERE) is False
     assert state(store, order) == "packed"
     assert store.dispatch(order.id, THERE) is True
@@ -238,16 +238,16 @@ def test_an_order_that_nobody_knows(store: Store) -> None:
     with pytest.raises(RefusedError, match="order nobody is not in the database"):
         store.address("nobody")
     with pytest.raises(RefusedError, match="order nobody is not in the database"):
-        store.note("nobody", EventType.LATE_SIGNAL, 1, {})
+        store.note("nobody", EventType.LATE_SIGNAL, "run/1", {})
     assert store.rows("orders") == store.rows("events") == store.rows("payments", "nobody") == []
 
 
-def test_notes_are_told_apart_by_their_numbers(store: Store) -> None:
+def test_a_note_with_a_known_key_is_not_recorded_again(store: Store) -> None:
     order = bring(store, OrderState.SHIPPED)
     before = len(events(store, order))
-    for number in (1, 2, 1, 2):
-        store.note(order.id, EventType.LATE_SIGNAL, number, {"reason": f"signal {number}"})
-    assert events(store, order)[before:] == ["late_signal", "late_signal"]
+    for key in ("run/1", "run/2", "run/1", "run/2", "after a reset/1"):
+        store.note(order.id, EventType.LATE_SIGNAL, key, {"reason": f"signal {key}"})
+    assert events(store, order)[before:] == ["late_signal"] * 3
     assert state(store, order) == "shipped"
 
 

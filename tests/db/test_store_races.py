@@ -44,7 +44,7 @@ def dispatch(store: Store, order: Order) -> object:
 
 
 def move_to_there(store: Store, order: Order) -> object:
-    return store.change_address(order.id, 1, THERE)
+    return store.change_address(order.id, "run/1", THERE)
 
 
 def approve(store: Store, order: Order) -> object:
@@ -115,7 +115,7 @@ def test_two_orders_with_the_same_payment(store: Store) -> None:
 
 
 def note_a_failed_dispatch(store: Store, order: Order) -> None:
-    store.note(order.id, EventType.DISPATCH_FAILED, 1, {"reason": "no van"})
+    store.note(order.id, EventType.DISPATCH_FAILED, "run/1", {"reason": "no van"})
 
 
 def test_a_failed_dispatch_is_noted_before_the_end_or_not_at_all(store: Store, engine: Engine) -> None:
@@ -173,7 +173,7 @@ def test_dispatch_then_change_and_change_then_dispatch(store: Store, engine: Eng
 def test_two_dispatches_that_read_different_addresses(store: Store) -> None:
     for number in range(ROUNDS):
         order = bring(store, OrderState.PACKED, f"abc-{number}")
-        store.change_address(order.id, 1, THERE)
+        store.change_address(order.id, "run/1", THERE)
         assert at_once(*[partial(store.dispatch, order.id, address) for address in (HERE, THERE)]) == [False, True]
 
 
@@ -181,7 +181,7 @@ def test_changes_of_address_that_overtake_one_another(store: Store) -> None:
     """An old attempt at the first change beside the second: the row and the last event name the same address."""
 
     def to_yonder(store: Store, order: Order) -> object:
-        return store.change_address(order.id, 2, YONDER)
+        return store.change_address(order.id, "run/2", YONDER)
 
     for order, _ in rounds(store, OrderState.CHARGED, move_to_there, to_yonder, move_to_there):
         changes = [event["payload_json"] for event in store.rows("events", order.id)[-2:]]
@@ -239,7 +239,7 @@ def test_everything_at_once(store: Store) -> None:
     """Whoever comes in whatever turn, each of them twice: no deadlock, and in the end the invariants hold."""
 
     def note(store: Store, order: Order) -> None:
-        store.note(order.id, EventType.LATE_SIGNAL, 1, {"reason": "?"})
+        store.note(order.id, EventType.LATE_SIGNAL, "run/1", {"reason": "?"})
 
     crowd: list[Call] = [approve, charge, pack, dispatch, cancel, move_to_there, note]
     for order, answers in rounds(store, OrderState.AWAITING_REVIEW, *crowd * 2)[:10]:

@@ -24,7 +24,7 @@ WRITES: dict[str, tuple[OrderState | None, Call]] = {
     "approve": (OrderState.AWAITING_REVIEW, lambda store, order: store.advance(order.id, EventType.ORDER_APPROVED)),
     "charge": (OrderState.APPROVED, lambda store, order: store.charge(order.id, order.payment_id)),
     "pack": (OrderState.CHARGED, lambda store, order: store.advance(order.id, EventType.PACKAGE_PREPARED)),
-    "change_address": (OrderState.PACKED, lambda store, order: store.change_address(order.id, 1, HERE)),
+    "change_address": (OrderState.PACKED, lambda store, order: store.change_address(order.id, "run/1", HERE)),
     "dispatch": (OrderState.PACKED, lambda store, order: store.dispatch(order.id, HERE)),
     "ship": (OrderState.DISPATCHED, lambda store, order: store.advance(order.id, EventType.ORDER_SHIPPED)),
     "cancel, not received": (None, cancel),
@@ -32,7 +32,10 @@ WRITES: dict[str, tuple[OrderState | None, Call]] = {
     "cancel, charged": (OrderState.PACKED, cancel),
     "cancel, dispatched": (OrderState.DISPATCHED, cancel),
     "fail": (OrderState.CHARGED, lambda store, order: store.close(order, RUN, OrderState.FAILED, "no carrier")),
-    "note": (OrderState.SHIPPED, lambda store, order: store.note(order.id, EventType.LATE_SIGNAL, 1, {"reason": "?"})),
+    "note": (
+        OrderState.SHIPPED,
+        lambda store, order: store.note(order.id, EventType.LATE_SIGNAL, "run/1", {"reason": "?"}),
+    ),
 }
 STEPS_OF_THE_PATH = ["receive", "validate", "approve", "charge", "pack", "change_address", "dispatch", "ship"]
 

@@ -317,7 +317,7 @@ def test_how_often_an_order_was_tried(lab_servers: LabServers) -> None:
         store().advance(order_id, EventType.ORDER_APPROVED)
         store().charge(order_id, order.payment_id)
         for number in range(1, tries + 1):
-            store().note(order_id, EventType.DISPATCH_FAILED, number, {"reason": "no"})
+            store().note(order_id, EventType.DISPATCH_FAILED, f"run/{number}", {"reason": "no"})
         if end is not None:
             store().close(order, "run", end, "no")
         return lab.check_tries(order_id, 5).text

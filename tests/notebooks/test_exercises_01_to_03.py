@@ -319,5 +319,5 @@ async def test_the_reason_on_record_is_not_that_of_a_late_signal(worker: LabProc
     await lab.wait_for_state(handle, "charged")
     await handle.signal(OrderWorkflow.cancel_order, "found it cheaper")
     await handle.result()
-    lab_store().note("late", EventType.LATE_SIGNAL, 1, {"reason": "approve_order"})
+    lab_store().note("late", EventType.LATE_SIGNAL, "run/1", {"reason": "approve_order"})
     assert says(lab.check_cancelled("late", why="found it cheaper")).startswith("✓ Right.")

@@ -135,8 +135,8 @@ def test_the_application_can_do_all_that_an_order_needs(database_url: str) -> No
     store.validate(ORDER)
     store.advance(ORDER.id, EventType.ORDER_APPROVED)
     store.charge(ORDER.id, ORDER.payment_id)
-    store.change_address(ORDER.id, 1, ORDER.address)
-    store.note(ORDER.id, EventType.DISPATCH_FAILED, 1, {})
+    store.change_address(ORDER.id, "run/1", ORDER.address)
+    store.note(ORDER.id, EventType.DISPATCH_FAILED, "run/1", {})
     assert store.close(ORDER, "run-1", OrderState.CANCELLED, "never mind") is OrderState.CANCELLED
     assert audit(engine) == []
     engine.dispose()

@@ -129,8 +129,8 @@ def test_hostile_text_through_every_method_of_the_store(database_url: str) -> No
         store.advance(order.id, EventType.ORDER_APPROVED, {"reason": text, text: text})
         assert store.charge(order.id, order.payment_id) == Decimal(5)
         assert store.address(order.id) == there
-        store.change_address(order.id, 1, there)
-        store.note(order.id, EventType.DISPATCH_FAILED, 1, {"reason": text})
+        store.change_address(order.id, "run/1", there)
+        store.note(order.id, EventType.DISPATCH_FAILED, "run/1", {"reason": text})
         store.advance(order.id, EventType.PACKAGE_PREPARED)
         if number % 2:
             store.dispatch(order.id, there)

@@ -195,7 +195,12 @@ class Shop:
 
     @contextmanager
     def place_taken(self, step: str, order_id: str = "abc-001") -> Iterator[None]:
-        """Meanwhile somebody else holds the place of that event, so that its writer waits."""
+        """Meanwhile somebody else holds the place of that event, so that its writer waits. `late_signal#2` is the
+        event `late_signal` with the second key that the order's run makes."""
+        if "#" in step:
+            event, _, number = step.partition("#")
+            (run_id,) = {order.first_execution_run_id for order in self.started if order.id == f"order-{order_id}"}
+            step = f"{event}#{run_id}/{number}"
         with create_engine(self.store.engine.url, poolclass=NullPool).connect() as somebody_else:
             event = {"order_id": order_id, "type": step.split("#")[0], "step": step, "payload_json": {}}
             somebody_else.execute(insert(EventRow).values(**event))

@@ -144,7 +144,7 @@ async def test_a_shipping_that_somebody_else_cancels_is_a_try_that_failed(shop: 
 @pytest.mark.parametrize("end", ["shipped", "cancelled"])
 async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -> None:
     """Which gives its workflow another run id. To the database it is the same order: it ships, and its charge can be
-    refunded. Its events are numbered anew, and a change of address is not taken for the first run's."""
+    refunded. Its events get keys of the new run, so a change of address is not taken for the first run's."""
     async with shop.working("order"):
         before = await shop.start(name)
         await before.signal(OrderWorkflow.approve_order)
@@ -166,6 +166,7 @@ async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -
         await until(lambda: shop.status(order), lambda status: status.step == "shipping")
         await order.execute_update(OrderWorkflow.change_address, ELSEWHERE)  # its first, as the one before was
         assert shop.row(name)["address_json"]["city"] == "Temp"
+        assert shop.told("address_changed", name) == [HILL.model_dump(), ELSEWHERE.model_dump()]
         if end == "cancelled":
             await order.signal(OrderWorkflow.cancel_order, "changed my mind")
             assert (await order.result()).state is OrderState.CANCELLED
