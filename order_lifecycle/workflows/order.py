@@ -135,8 +135,7 @@ class OrderWorkflow:
         self._moved_to(await self._step(OrderActivities.validate_order, self._order))
         await self._review()
         self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))
-        await self._step(OrderActivities.charge_payment, self._order)
-        self._moved_to(OrderState.CHARGED)
+        self._moved_to(await self._step(OrderActivities.charge_payment, self._order))
         # Changes of address that were asked for until now come first.
         await workflow.wait_condition(lambda: self._records.no_change_waits)
         await self._ship()

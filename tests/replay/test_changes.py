@@ -24,7 +24,7 @@ from tests.support.waiting import until
 
 VALIDATE = "        self._moved_to(await self._step(OrderActivities.validate_order, self._order))\n"
 APPROVE = "        self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))\n"
-CHARGE = "        await self._step(OrderActivities.charge_payment, self._order)\n"
+CHARGE = "        self._moved_to(await self._step(OrderActivities.charge_payment, self._order))\n"
 CLOSE = """        state = await retry_forever(
             OrderActivities.close_order,
             *(self._order, self._run_id, end, why),

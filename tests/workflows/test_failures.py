@@ -106,7 +106,7 @@ class OfAnotherVersion(OrderActivities):
 
     @activity.defn
     def charge_payment(self, order: Order) -> str:  # type: ignore[override]
-        return f"{OrderActivities.charge_payment(self, order)} dollars"
+        return OrderActivities.charge_payment(self, order).upper()
 
     @activity.defn
     def close_order(self, order: Order, run_id: str, end: OrderState, reason: str) -> str:  # type: ignore[override]
