@@ -1,1 +1,1 @@
-"""What some notebooks need beside the package itself."""
+"""Workflows that some notebooks break, compare or complete, and their worker."""

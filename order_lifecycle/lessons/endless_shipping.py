@@ -1,8 +1,4 @@
-"""An order that ships for ever and hears nothing: what not to do.
-
-Its child workflow fails, it starts the next one, and nothing in its loop ever ends it. It does get
-its signals: their handler runs, and writes down what nobody reads.
-"""
+"""An order that ships for ever and never looks at its signals: what not to do."""
 
 from __future__ import annotations
 
@@ -16,12 +12,15 @@ QUEUE = "lesson-endless-shipping"
 
 @workflow.defn
 class EndlessOrder:
+    """Start a child workflow, again and again. A signal is noted, and nothing looks at the note."""
+
     def __init__(self) -> None:
         self._tries = 0
         self._cancelled = False
 
     @workflow.run
     async def run(self, order_id: str) -> bool:
+        """Try to ship until a child succeeds. None does."""
         while True:
             self._tries += 1
             try:
@@ -33,18 +32,22 @@ class EndlessOrder:
 
     @workflow.signal
     def cancel_order(self) -> None:
+        """Note that the order is cancelled."""
         self._cancelled = True
 
     @workflow.query
     def status(self) -> dict[str, int | bool]:
+        """Return the number of tries, and whether a cancel was noted."""
         return {"tries": self._tries, "cancelled": self._cancelled}
 
 
 @workflow.defn
 class HopelessShipping:
+    """A try at shipping that always fails."""
+
     @workflow.run
     async def run(self, order_id: str) -> bool:
-        """Ask the carrier, who takes a moment and says no."""
+        """Ask the carrier, which takes a moment and says no."""
         await workflow.sleep(timedelta(milliseconds=100))
         raise ApplicationError(f"no carrier takes {order_id}")
 

@@ -1,5 +1,4 @@
-"""What the workflow of a parcel that comes back may do to the world. To write that workflow is an
-exercise of 09."""
+"""The activity of the workflow that you write in notebook 09: a parcel comes back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker of a lesson: like the package's own, with the workflows of one module here."""
+"""The worker of a lesson: like the package's own, for the workflows of one module."""
 
 from __future__ import annotations
 
@@ -18,20 +18,19 @@ from order_lifecycle.settings import Settings
 from order_lifecycle.stack import process
 from order_lifecycle.workers.base import poll
 
-BUILD = "LESSON_BUILD"  # this worker's build, of the deployment DEPLOYMENT
+BUILD = "LESSON_BUILD"  # the environment variable with this worker's build ID
 DEPLOYMENT = "small-orders"
 
 
 def main(
     task_queue: str, workflows: Sequence[type], activities: Sequence[Callable[..., Any]] = ()
 ) -> None:
-    """Be a worker until this process is asked to stop, or its standard input ends."""
+    """Run a worker until this process is asked to stop, or its standard input ends."""
     process.run(_serve(task_queue, workflows, activities))
 
 
 def deployment(build: str) -> WorkerDeploymentConfig:
-    """What makes a worker one version of several: an order that it has begun stays with workers of
-    its build."""
+    """Return the options of a versioned worker: its orders stay with workers of its build."""
     return WorkerDeploymentConfig(
         version=WorkerDeploymentVersion(DEPLOYMENT, build),
         use_worker_versioning=True,

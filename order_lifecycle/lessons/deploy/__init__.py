@@ -1,9 +1,7 @@
-"""A small order, and the same order after its code has changed: each module is what a deployment
-would bring.
+"""A small order's workflow, and its next versions. Each module is one deployment.
 
-`v1_initial` is what runs today. `v2_breaking` does one thing more. `v2_patched` does it for new
-orders only. `v3_patch_deprecated` is what `v2_patched` becomes when the orders of `v1_initial` have
-ended.
+`v1_initial` runs today. `v2_breaking` adds a step for all orders, `v2_patched` for new orders only.
+`v3_patch_deprecated` follows `v2_patched`, when all orders of `v1_initial` have ended.
 """
 
 from __future__ import annotations
@@ -15,17 +13,17 @@ QUEUE = "lesson-deploy"
 
 @activity.defn
 def receive(order_id: str) -> None:
-    """Write the order down."""
+    """Record the order."""
 
 
 @activity.defn
 def reserve(order_id: str) -> None:
-    """Put the goods aside, so that nobody else buys them while the order waits for its review."""
+    """Reserve the goods while the order waits for its review."""
 
 
 @activity.defn
 def charge(order_id: str) -> None:
-    """Take the money."""
+    """Charge the order."""
 
 
 @activity.defn

@@ -1,4 +1,4 @@
-"""The small order after a change: the goods are reserved before the review."""
+"""The small order after a breaking change: it reserves the goods before the review."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ with workflow.unsafe.imports_passed_through():
 
 @workflow.defn
 class SmallOrder:
+    """The life of a small order."""
+
     def __init__(self) -> None:
         self._approved = False
 
     @workflow.run
     async def run(self, order_id: str) -> str:
+        """Receive the order, wait for its review, charge it and ship it."""
         limit = timedelta(seconds=5)
         await workflow.execute_activity(deploy.receive, order_id, start_to_close_timeout=limit)
         await workflow.execute_activity(deploy.reserve, order_id, start_to_close_timeout=limit)
-        # The review, for which a person has three days.
+        # A person must review the order within three days.
         await workflow.wait_condition(lambda: self._approved, timeout=timedelta(days=3))
         await workflow.execute_activity(deploy.charge, order_id, start_to_close_timeout=limit)
         await workflow.execute_activity(deploy.ship, order_id, start_to_close_timeout=limit)
@@ -28,6 +31,7 @@ class SmallOrder:
 
     @workflow.signal
     def approve_order(self) -> None:
+        """Approve the order."""
         self._approved = True
 
 
