@@ -29,12 +29,8 @@ from order_lifecycle.domain import BadInputError, Order, OrderResult, Policy, to
 from order_lifecycle.failures import ShortFailures
 from order_lifecycle.settings import NoServerError, Settings, no_database
 from order_lifecycle.temporal_compat import PlainDataConverter
-from order_lifecycle.workflows.order import (
-    ORDER_QUEUE,
-    ORDER_STATE,
-    ORDER_TOTAL,
-    OrderWorkflow,
-)
+from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
+from order_lifecycle.workflows.progress import ORDER_STATE, ORDER_TOTAL
 
 # You can list orders by these.
 SEARCH_ATTRIBUTES: tuple[SearchAttributeKey[Any], ...] = (ORDER_STATE, ORDER_TOTAL)

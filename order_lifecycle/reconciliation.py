@@ -22,7 +22,7 @@ from order_lifecycle.client import order_id_of, workflow_id
 from order_lifecycle.db.audit import Violation
 from order_lifecycle.db.store import StoredState
 from order_lifecycle.domain import OrderState
-from order_lifecycle.workflows.order import ORDER_STATE
+from order_lifecycle.workflows.progress import ORDER_STATE
 
 # A workflow task that fails is tried again for ever, at longer and longer intervals. After so many
 # attempts (about 20 s) it is no passing trouble.

@@ -1,0 +1,1 @@
+"""What the two workflows may do to the world."""

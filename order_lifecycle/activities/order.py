@@ -1,5 +1,7 @@
-"""What OrderWorkflow may do to the world. Each is safe to repeat: Temporal runs an activity at
-least once."""
+"""What OrderWorkflow may do to the world: calls to others, and transactions in the database.
+
+Each activity is safe to repeat, because Temporal runs it at least once.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +12,21 @@ from order_lifecycle.domain import Address, EventType, Order, OrderState
 
 
 class OrderActivities(Activities):
-    """The order's own steps. What the outside world or the database raise for the moment is tried
-    again; `RefusedError` and `AnotherRunError` are the database's last word (see
-    workflows/attempts.py)."""
+    """The steps of an order.
+
+    Temporal retries a step that fails, except after `RefusedError` and `AnotherRunError`: those are
+    final answers of the database (see workflows/attempts.py).
+    """
 
     @activity.defn
     def receive_order(self, order: Order, run_id: str) -> OrderState:
-        """Write the order down, as that of this run of the workflow."""
+        """Insert the order, as owned by this run of the workflow."""
         self._call_outside()
         return self._store.receive(order, run_id)
 
     @activity.defn
     def validate_order(self, order: Order) -> OrderState:
-        """Check the order against the outside world, and ask for its review."""
+        """Check the order with the outside world, and ask for its review."""
         self._call_outside()
         return self._store.validate(order)
 
@@ -41,7 +45,7 @@ class OrderActivities(Activities):
 
     @activity.defn
     def ship_order(self, order_id: str) -> OrderState:
-        """Record that the parcel is on its way: the end of the story."""
+        """Record that the parcel is on its way, the last step."""
         self._call_outside()
         return self._store.advance(order_id, EventType.ORDER_SHIPPED)
 
@@ -56,9 +60,11 @@ class OrderActivities(Activities):
 
     @activity.defn
     def close_order(self, order: Order, run_id: str, end: OrderState, reason: str) -> OrderState:
-        """End the order as cancelled or failed, and refund what was charged: the compensation.
-        Returns the state that the order then really has, which is another one if the carrier
-        already has the parcel."""
+        """Compensate: end the order as cancelled or failed, and refund its charge.
+
+        Return the state that the order then has. It is another one than `end` if the carrier
+        already has the parcel.
+        """
         self._call_outside()
         return self._store.close(order, run_id, end, reason)
 

@@ -24,7 +24,8 @@ from order_lifecycle.client import order_id_of, workflow_id
 from order_lifecycle.domain import OrderState, OrderStatus
 from order_lifecycle.reconciliation import description_of, trouble_of, way_out
 from order_lifecycle.visible import visible
-from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
+from order_lifecycle.workflows.order import OrderWorkflow
+from order_lifecycle.workflows.progress import ORDER_STATE, ORDER_TOTAL
 
 T = TypeVar("T")
 U = TypeVar("U")

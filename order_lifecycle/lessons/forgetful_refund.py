@@ -1,8 +1,6 @@
-"""Three orders that are charged and then wait, and differ in how they give the money back: what not
-to do, twice, and what to do.
+"""Three workflows that charge an order, wait, and refund it in different ways.
 
-Only the workflows are of this lesson. Their steps are those of the package, done by its own order
-worker.
+Two of them show what not to do. Their activities are those of the package, on its order worker.
 """
 
 from __future__ import annotations
@@ -17,13 +15,15 @@ from temporalio.exceptions import ApplicationError
 with workflow.unsafe.imports_passed_through():
     from order_lifecycle.activities.order import OrderActivities
     from order_lifecycle.domain import Order, OrderState
-    from order_lifecycle.workflows.order import ORDER_QUEUE, ORDER_STATE
+    from order_lifecycle.workflows.inner_task import run_to_completion
+    from order_lifecycle.workflows.order import ORDER_QUEUE
+    from order_lifecycle.workflows.progress import ORDER_STATE
 
 QUEUE = "lesson-forgetful-refund"
 
 
 class Story:
-    """What the three have in common."""
+    """What the three workflows have in common."""
 
     def __init__(self) -> None:
         self._waits = False
@@ -31,14 +31,16 @@ class Story:
 
     @workflow.signal
     def cancel_order(self) -> None:
+        """Cancel the order."""
         self._cancelled = True
 
     @workflow.query
     def waits_for_carrier(self) -> bool:
+        """Return True if the order is charged, and waits."""
         return self._waits
 
     async def _fulfil(self, order: Order) -> None:
-        """Charge the order, and wait for a carrier who never comes."""
+        """Charge the order, and wait for a carrier that never comes."""
         await self._step(OrderActivities.receive_order, order, workflow.info().run_id)
         await self._step(OrderActivities.validate_order, order)
         await self._step(OrderActivities.approve_order, order.id)
@@ -63,9 +65,11 @@ class Story:
 
 @workflow.defn
 class ForgetfulOrder(Story):
+    """Refund after every Exception. A cancel by Temporal is not an Exception."""
+
     @workflow.run
     async def run(self, order: Order) -> None:
-        """Refund after every Exception. A cancel by Temporal is none."""
+        """Fulfil the order, or refund it."""
         try:
             await self._fulfil(order)
         except Exception:
@@ -75,9 +79,11 @@ class ForgetfulOrder(Story):
 
 @workflow.defn
 class HastyOrder(Story):
+    """Refund after every error, also after a cancel. But a second cancel stops the refund."""
+
     @workflow.run
     async def run(self, order: Order) -> None:
-        """Refund after everything that can be raised. But this, too, can be cancelled."""
+        """Fulfil the order, or refund it."""
         try:
             await self._fulfil(order)
         except BaseException:
@@ -87,19 +93,15 @@ class HastyOrder(Story):
 
 @workflow.defn
 class CarefulOrder(Story):
+    """Refund in an inner task, which no cancel reaches. Temporal's cancel becomes a request."""
+
     @workflow.run
     async def run(self, order: Order) -> None:
-        """Let a task of its own live the order's life, and only wait for its end. Temporal's cancel
-        arrives in this wait, and nowhere else."""
-        life = asyncio.create_task(self._live(order))
-        while not life.done():
-            try:
-                await workflow.wait_condition(life.done)
-            except asyncio.CancelledError:
-                self._cancelled = True
-        await life
+        """Start the inner task, and wait for its end."""
+        task = asyncio.create_task(self._fulfil_or_refund(order))
+        await run_to_completion(task, on_cancel=self.cancel_order)
 
-    async def _live(self, order: Order) -> None:
+    async def _fulfil_or_refund(self, order: Order) -> None:
         try:
             await self._fulfil(order)
         except BaseException:

@@ -1,7 +1,8 @@
-"""Three changes of the order's workflow, as somebody might make them. With the first, small orders
-are not reviewed: new orders would do well with it, and those that wait for their review while it is
-deployed could not go on. With the second, an order that nobody answers is approved, and with the
-third it is left as it is: mistakes, which only a test of the deadline finds."""
+"""Three workflows, each the order's own with one planted mistake.
+
+The first breaks orders that wait for their review when it is deployed. Only a test of the review's
+deadline finds the other two.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +21,15 @@ SMALL = Decimal("10.00")
 
 @workflow.defn(name="OrderWorkflow", failure_exception_types=BUGS)
 class WithoutSmallReviews(OrderWorkflow):
+    """Skip the review of a small order."""
+
     @workflow.init
     def __init__(self, order: Order, policy: Policy) -> None:
         super().__init__(order, policy)
 
     @workflow.run
     async def run(self, order: Order, policy: Policy) -> OrderResult:
+        """Process the order as `OrderWorkflow` does."""
         return await super().run(order, policy)
 
     async def _review(self) -> None:
@@ -35,12 +39,15 @@ class WithoutSmallReviews(OrderWorkflow):
 
 @workflow.defn(name="OrderWorkflow", failure_exception_types=BUGS)
 class SilenceIsConsent(OrderWorkflow):
+    """Approve an order when its review deadline has passed."""
+
     @workflow.init
     def __init__(self, order: Order, policy: Policy) -> None:
         super().__init__(order, policy)
 
     @workflow.run
     async def run(self, order: Order, policy: Policy) -> OrderResult:
+        """Process the order as `OrderWorkflow` does."""
         return await super().run(order, policy)
 
     async def _review(self) -> None:
@@ -49,18 +56,21 @@ class SilenceIsConsent(OrderWorkflow):
             await workflow.wait_condition(
                 lambda: self._approved, timeout=self._policy.review_timeout
             )
-        self._until += workflow.now() - began
+        self._deadline += workflow.now() - began
 
 
 @workflow.defn(name="OrderWorkflow", failure_exception_types=BUGS)
 class WalksAway(OrderWorkflow):
+    """End without closing the order."""
+
     @workflow.init
     def __init__(self, order: Order, policy: Policy) -> None:
         super().__init__(order, policy)
 
     @workflow.run
     async def run(self, order: Order, policy: Policy) -> OrderResult:
+        """Process the order as `OrderWorkflow` does."""
         return await super().run(order, policy)
 
-    async def _close(self, end: OrderState, why: str) -> None:
-        """End, and leave the order as it is."""
+    async def _compensate(self, end: OrderState, why: str) -> None:
+        """Leave the order as it is."""

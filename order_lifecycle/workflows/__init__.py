@@ -1,0 +1,1 @@
+"""The workflows of an order: OrderWorkflow, and its child ShippingWorkflow."""

@@ -1,4 +1,4 @@
-"""How long a step may take, how often it is tried, and what its failure says."""
+"""How an activity is run: its timeouts and retries, its answer, and the words of its failure."""
 
 from __future__ import annotations
 
@@ -20,29 +20,32 @@ from order_lifecycle.domain import (
 
 T = TypeVar("T")
 
-# Of the time that an order has left, the part that one attempt may take: enough for forty.
+# An attempt may take at most this part of the time that is left, so that a step can be retried.
 ATTEMPTS_IN_BUDGET = 40
-# Quick at first, as most failures are short (20 retries take 2 s together), and patient in the end.
+# Most failures are short: 20 retries take 2 s together. Later retries wait longer.
 BACKOFF = 1.2
 
-# What a bug raises, for failure_exception_types: without it, a bug would fail the workflow task,
-# which Temporal then retries for ever, and the order would neither end nor listen. Not Exception,
-# of which NondeterminismError is one: when the code has changed so that running orders cannot go on
-# with it, each of them would fail, past its refund, instead of waiting for a worker that can.
+# The errors of a bug, for failure_exception_types. Without this list a bug would fail the workflow
+# task. Temporal retries that for ever, so the order would neither end nor hear its signals.
+# The list is not `Exception`, because NondeterminismError is one. After a breaking change of the
+# code, each running order would then fail without its refund. Now it waits for a worker that fits.
 BUGS = [
     *(ArithmeticError, AssertionError, AttributeError, LookupError, NameError),
     *(OSError, RuntimeError, TypeError, ValueError),
 ]
 
 
-def attempts(
-    policy: Policy, until: datetime | None, refusable: bool = True
+def activity_options(
+    policy: Policy, deadline: datetime | None, refusable: bool = True
 ) -> workflow.ActivityConfig:
-    """The options of one step. All its attempts together have until `until`, and the less is left,
-    the shorter each of them is; with None there is no end. What is not `refusable` must happen,
-    such as a refund: it is tried again after a refusal too, unless the order is another's."""
-    left = until - workflow.now() if until else policy.budget
-    # Both by name: Temporal does not know that one is a subclass of the other.
+    """Return the timeouts and the retry policy of one activity.
+
+    All attempts together end at `deadline`; None means no end. The less time is left, the shorter
+    each attempt is. With `refusable=False` Temporal retries even after `RefusedError`, as a refund
+    must. It never retries after `AnotherRunError`: that order belongs to another run.
+    """
+    left = deadline - workflow.now() if deadline else policy.budget
+    # Temporal compares names, so it does not know that AnotherRunError is a RefusedError.
     final = [AnotherRunError.__name__]
     if refusable:
         final.append(RefusedError.__name__)
@@ -56,49 +59,53 @@ def attempts(
             maximum_interval=LONGEST_RETRY_INTERVAL,
             non_retryable_error_types=final,
         ),
-        # A cancelled order does not wait for an attempt that may hang, and cannot call it back
-        # either. What the attempt still does meets the state that the order has by then in the
-        # database. (Not ABANDON: with it, an attempt that fails after the cancel leaves a history
-        # that the SDK cannot go on with, and the order hangs.)
+        # A cancelled order does not wait for an attempt that hangs. The attempt may still reach the
+        # database, but the order's state there has changed by then, so it changes nothing. (Not
+        # ABANDON: if an abandoned attempt fails later, the order hangs.)
         cancellation_type=workflow.ActivityCancellationType.TRY_CANCEL,
     )
-    if until is not None:
+    if deadline is not None:
         # Zero would mean "no limit".
         options["schedule_to_close_timeout"] = max(left, timedelta(milliseconds=1))
     return options
 
 
-async def run_step(
+async def execute(
     activity: Callable[..., T],
     *args: Any,
     policy: Policy,
-    until: datetime | None,
+    deadline: datetime | None,
     refusable: bool = True,
 ) -> T:
-    """Run an activity of the order worker, and return its answer."""
+    """Run an activity, and return its answer.
+
+    Why by name, and not with `execute_activity_method`: a worker of another version may answer
+    something that this workflow cannot read. The SDK would read the answer outside of our code, and
+    fail the workflow there, without its refund. So we ask for the raw answer and read it here. An
+    answer that cannot be read is then a failed step like any other.
+
+    Raises:
+        ActivityError: The activity failed for good, timed out or was cancelled.
+        ValueError, RuntimeError: The answer cannot be read.
+    """
     answer = await workflow.execute_activity(
         activity.__name__,
         args=args,
         result_type=RawValue,
-        **attempts(policy, until, refusable),
+        **activity_options(policy, deadline, refusable),
     )
-    # Read here, so that an answer which makes no sense (from a worker of another version) is a
-    # step that failed. The SDK reads it outside of the story, and would fail the workflow there
-    # and then, past every refund.
-    read: T = workflow.payload_converter().from_payload(
-        answer.payload, get_type_hints(activity)["return"]
-    )
+    returned = get_type_hints(activity)["return"]
+    read: T = workflow.payload_converter().from_payload(answer.payload, returned)
     return read
 
 
 async def retry_forever(activity: Callable[..., T], *args: Any, policy: Policy) -> T:
-    """Run an activity until it succeeds."""
-    return await run_step(activity, *args, policy=policy, until=None, refusable=False)
+    """Run an activity with unlimited retries, even after `RefusedError`, and return its answer."""
+    return await execute(activity, *args, policy=policy, deadline=None, refusable=False)
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in the words of the innermost cause: Temporal wraps each failure in one of
-    its own."""
+    """Return the message of the innermost cause: Temporal wraps each failure in one of its own."""
     while error.__cause__ is not None:
         error = error.__cause__
     return clean_reason(getattr(error, "message", None) or str(error) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""What a handler of an order's signals must not do: end the order, or hold it up."""
+"""Checks for what others send to an order: no message may end the order, or hold it up."""
 
 from __future__ import annotations
 
@@ -9,19 +9,40 @@ from typing import Concatenate, ParamSpec, TypeVar, cast, get_type_hints
 
 from temporalio import workflow
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from order_lifecycle.domain import Address
 
 W = TypeVar("W")  # the workflow
 P = ParamSpec("P")
 
 
+def refuse_if(why: str | None) -> None:
+    """Refuse an Update for this reason, if there is one."""
+    if why is not None:
+        raise ApplicationError(why, type="RefusedError", non_retryable=True)
+
+
+def check_address(address: Address) -> None:
+    """Raise TypeError if this is no Address.
+
+    Temporal's converters for bytes, null and protobuf ignore the type that a handler asks for.
+    """
+    if not isinstance(address, Address):
+        raise TypeError(f"an address is expected, not {type(address).__name__}")
+
+
 def ignore_malformed(
     handler: Callable[Concatenate[W, P], None],
 ) -> Callable[Concatenate[W, P], None]:
-    """Drop a signal that makes no sense. One that was sent without its argument would otherwise
-    fail the workflow, past every refund. (Whoever sends such an Update is merely refused.)
+    """Let a signal's handler drop a malformed signal.
 
-    The arguments are read here. The SDK would log a traceback for each that it cannot read; ten
-    thousand of those take longer than the 2 s that a worker gives a workflow."""
+    A signal without its argument would otherwise fail the workflow, without its refund. (The SDK
+    refuses such an Update by itself.)
+
+    The arguments are read here, because the SDK would log a traceback for each that it cannot read.
+    Ten thousand tracebacks take longer than the 2 s that a worker gives to a workflow task.
+    """
     hints = get_type_hints(handler)
     this, *parameters = inspect.signature(handler).parameters.values()
     types = [hints[parameter.name] for parameter in parameters]
@@ -33,11 +54,9 @@ def ignore_malformed(
             read = workflow.payload_converter().from_payloads(payloads, types[: len(payloads)])
             cast(Callable[..., None], handler)(order, *read)
         except Exception as error:
-            workflow.logger.warning(
-                "dropped a signal that makes no sense: %s", type(error).__name__
-            )
+            workflow.logger.warning("dropped a malformed signal: %s", type(error).__name__)
 
-    # What the SDK goes by: every argument as it came.
+    # The SDK takes the types from the annotations and the signature: all arguments are raw.
     as_sent = [parameter.replace(annotation=RawValue) for parameter in parameters]
     handle.__annotations__ = dict.fromkeys((it.name for it in as_sent), RawValue)
     handle.__dict__["__signature__"] = inspect.Signature([this, *as_sent])

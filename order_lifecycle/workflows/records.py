@@ -1,10 +1,11 @@
-"""What others ask of an order, and its record in the database: one thing at a time, and bounded,
-whatever they send. docs/decisions/what_a_flood_can_do.md has the reason for each number."""
+"""What others send to an order, and how it gets into the database: in turn, and bounded.
+
+docs/decisions/what_a_flood_can_do.md has the reason for each number.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -12,19 +13,20 @@ from temporalio import workflow
 
 from order_lifecycle.activities.order import OrderActivities
 from order_lifecycle.domain import Address, EventType, Order, Policy
-from order_lifecycle.workflows.attempts import reason, retry_forever, run_step
+from order_lifecycle.workflows import attempts
+from order_lifecycle.workflows.progress import Progress
 
-# Of the signals that come too late, the first ones get an event each, the rest one event together.
+# So many late signals get an event each. The rest share one event.
 LATE_ONE_BY_ONE = 20
-# So many changes of address may wait for their turn. Then the last one wins.
+# So many changes of address may wait for their turn. After that, the last one wins.
 LONGEST_LINE = 10
-# A fifth of the history at which Temporal terminates a workflow, past every refund.
+# A fifth of the history at which Temporal terminates a workflow, without its refund.
 LONGEST_HISTORY = 10_000  # events
 LARGEST_HISTORY = 10_000_000  # bytes
 
 
 def history_is_too_large() -> bool:
-    """Return True if so much was sent to this workflow that it must end while it still can."""
+    """Return True if this workflow must end soon, before Temporal terminates it."""
     run = workflow.info()
     return (
         run.get_current_history_length() > LONGEST_HISTORY
@@ -34,7 +36,7 @@ def history_is_too_large() -> bool:
 
 @dataclass(eq=False)
 class AddressChange:
-    """A new address that somebody has asked for."""
+    """A new address that somebody has asked for, and what became of it."""
 
     address: Address
     by_signal: bool
@@ -61,16 +63,20 @@ class Records:
 
     @property
     def no_change_waits(self) -> bool:
+        """Return True if the database has every change of address."""
         return not self._changes
 
     @property
     def complete(self) -> bool:
-        """All is written down that gets an event of its own."""
+        """Return True if nothing waits to be recorded."""
         return not self._changes and not self._late
 
     def add_change(self, address: Address, by_signal: bool) -> AddressChange:
-        """Queue a change of address. Of signals at the end of a line that is long enough, the last
-        one wins. (Of Updates, Temporal lets ten of a workflow run at a time.)"""
+        """Queue a change of address.
+
+        If the queue is full, a signal replaces the signal before it. (Updates need no such rule:
+        Temporal runs at most ten at a time.)
+        """
         last = self._changes[-1] if len(self._changes) >= LONGEST_LINE else None
         if last is not None and by_signal and last.by_signal:
             last.address = address
@@ -80,15 +86,15 @@ class Records:
         return change
 
     def add_late(self, what: str) -> None:
-        """Remember that a signal came too late: its text, or only that there was one more."""
+        """Queue an event for a late signal. After the first ones, only count them."""
         self._late_in_all += 1
         if self._late_in_all <= LATE_ONE_BY_ONE:
             self._late.append(what)
 
-    async def keep(self, received: Callable[[], bool]) -> None:
-        """Write down what was added, one thing at a time, as soon as the order is `received`."""
+    async def keep(self, progress: Progress) -> None:
+        """Record what is queued, one thing at a time, as soon as the order is in the database."""
         while True:
-            await workflow.wait_condition(lambda: received() and not self.complete)
+            await workflow.wait_condition(lambda: progress.state is not None and not self.complete)
             if self._changes:
                 await self._change_address(self._changes[0])
                 self._changes.popleft()
@@ -97,38 +103,37 @@ class Records:
                 self._late.popleft()
 
     async def note(self, event: EventType, text: str) -> None:
-        """Record something that changed nothing."""
-        key = self._next_key()
-        await retry_forever(
-            OrderActivities.note_event, self._order_id, event, key, text, policy=self._policy
+        """Record an event that does not change the order."""
+        await attempts.retry_forever(
+            OrderActivities.note_event,
+            *(self._order_id, event, self._next_key(), text),
+            policy=self._policy,
         )
 
     def count_the_rest(self) -> None:
-        """Let the last event say how many late signals have none of their own."""
+        """Queue one event with the number of late signals that have none of their own."""
         if (more := self._late_in_all - LATE_ONE_BY_ONE) > 0:
             self._late.append(f"{more} more signals came too late")
 
     async def _note_late(self, what: str) -> None:
         try:
             await self.note(EventType.LATE_SIGNAL, what)
-        except Exception as error:  # no reason to hold up the order
-            workflow.logger.warning("could not record a late signal: %s", reason(error))
+        except Exception as error:  # a note must not hold up the order
+            workflow.logger.warning("could not record a late signal: %s", attempts.reason(error))
 
     async def _change_address(self, change: AddressChange) -> None:
-        key = self._next_key()
         try:
-            # Without an end: an attempt whose answer is lost may have written the address down, and
-            # only another one finds that out. Whoever asked is not told that it was refused when it
-            # was not.
-            await run_step(
+            # No deadline: an attempt may write the address and lose its answer. Only another
+            # attempt finds that out. So nobody hears "refused" of a change that was made.
+            await attempts.execute(
                 OrderActivities.change_address,
-                *(self._order_id, key, change.address),
+                *(self._order_id, self._next_key(), change.address),
                 policy=self._policy,
-                until=None,
+                deadline=None,
             )
             self.address = change.address
         except Exception as error:
-            change.refusal = reason(error)
+            change.refusal = attempts.reason(error)
             if change.by_signal:
                 self.add_late("update_address")
         change.done = True

@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from order_lifecycle.activities.shipping import ShippingActivities
     from order_lifecycle.domain import ShippingRequest
-    from order_lifecycle.workflows.attempts import BUGS, attempts, reason
+    from order_lifecycle.workflows import attempts
 
 SHIPPING_QUEUE = "shipping-tq"
 
 
-@workflow.defn(failure_exception_types=BUGS)
+@workflow.defn(failure_exception_types=attempts.BUGS)
 class ShippingWorkflow:
-    """One try at shipping an order. A try that fails tells its parent why, and has completed."""
+    """Try once to ship an order. A try that fails tells its parent why, and completes."""
 
     @workflow.init
     def __init__(self, request: ShippingRequest) -> None:
+        self._request = request
+        self._deadline = workflow.now() + request.budget_left
         self._step = "starting"
 
     @workflow.run
     async def run(self, request: ShippingRequest) -> bool:
-        """Pack the parcel and hand it to the carrier. True if the carrier has it; if not, the
-        parent was told why."""
-        until = workflow.now() + request.budget_left
+        """Pack the parcel and hand it to the carrier. Return True if the carrier has it."""
         try:
-            self._step = "prepare_package"
-            await workflow.execute_activity_method(
-                ShippingActivities.prepare_package,
-                request.order_id,
-                **attempts(request.policy, until),
-            )
-            self._step = "dispatch_carrier"
-            await workflow.execute_activity_method(
-                ShippingActivities.dispatch_carrier,
-                request.order_id,
-                **attempts(request.policy, until),
-            )
+            await self._run_step(ShippingActivities.prepare_package)
+            await self._run_step(ShippingActivities.dispatch_carrier)
         except ActivityError as error:
-            # A cancel from the parent is no failure of the carrier's: let it end this workflow.
+            # If the parent cancels this workflow, the try has not failed: end as cancelled.
             if is_cancelled_exception(error):
                 raise
-            await self._tell_parent(f"{self._step}: {reason(error)}")
+            await self._tell_parent(f"{self._step}: {attempts.reason(error)}")
             return False
         return True
+
+    async def _run_step(self, activity: Callable[[ShippingActivities, str], Any]) -> None:
+        self._step = activity.__name__
+        await attempts.execute(
+            activity, self._request.order_id, policy=self._request.policy, deadline=self._deadline
+        )
 
     async def _tell_parent(self, why: str) -> None:
         parent = workflow.info().parent
@@ -55,5 +54,5 @@ class ShippingWorkflow:
 
     @workflow.query
     def status(self) -> str:
-        """The step that is being tried now."""
+        """Return the name of the current step."""
         return self._step

@@ -22,19 +22,17 @@ from tests.replay.recorded import HISTORIES, load
 from tests.support.shop import Shop
 from tests.support.waiting import until
 
-VALIDATE = "        self._moved_to(await self._step(OrderActivities.validate_order, self._order))\n"
-APPROVE = "        self._moved_to(await self._step(OrderActivities.approve_order, self._order.id))\n"
-CHARGE = "        self._moved_to(await self._step(OrderActivities.charge_payment, self._order))\n"
-CLOSE = """        state = await retry_forever(
-            OrderActivities.close_order,
-            *(self._order, self._run_id, end, why),
-            policy=self._policy,
+VALIDATE = "        await self._advance(OrderActivities.validate_order, self._order)\n"
+APPROVE = "        await self._advance(OrderActivities.approve_order, self._order.id)\n"
+CHARGE = "        await self._advance(OrderActivities.charge_payment, self._order)\n"
+CLOSE = """        state = await attempts.retry_forever(
+            OrderActivities.close_order, self._order, self._run_id, end, why, policy=self._policy
         )
 """
-PREPARE = "                ShippingActivities.prepare_package,\n"
+PREPARE = "            await self._run_step(ShippingActivities.prepare_package)\n"
 STEPS_OF_SHIPPING = "prepare_package", "dispatch_carrier"
-TELL = '            await self._tell_parent(f"{self._step}: {reason(error)}")\n'
-SHIP = "            if await self._shipped_by_try(number):\n"
+TELL = '            await self._tell_parent(f"{self._step}: {attempts.reason(error)}")\n'
+SHIP = "            if await self._try_shipping(number):\n"
 
 # What is changed in which workflow: the history that shows it, what is replaced, and by what.
 BREAKING = {
@@ -50,12 +48,17 @@ BREAKING = {
 HARMLESS = {
     "nothing is changed": (order, "shipped", CHARGE, CHARGE),
     "a line in the log": (order, "shipped", CHARGE, '        workflow.logger.info("now the money")\n' + CHARGE),
-    "the answer to a query": (order, "shipped", "waiting_for=None if", "waiting_for='nothing' if"),
+    "the answer to a query": (
+        order,
+        "shipped",
+        "return self._progress.status(self._records.address)",
+        "return self._progress.status(self._order.address)",
+    ),
     "more time for a review": (
         order,
         "shipped",
-        "timeout=self._policy.review_timeout,",
-        "timeout=2 * self._policy.review_timeout,",
+        "timeout = self._policy.review_timeout",
+        "timeout = 2 * self._policy.review_timeout",
     ),
     # The way to add a step while orders are running: those that have passed it go on without it.
     "a step for new orders": (
@@ -125,7 +128,7 @@ async def test_no_order_ends_by_such_a_change(changed: Callable[..., type], shop
 
 async def test_an_order_ends_by_a_bug(changed: Callable[..., type], shop: Shop) -> None:
     """And does not keep the money. Without failure_exception_types, its task would be retried for ever."""
-    stumbles = changed(order, SHIP, "            self._errors[number]\n" + SHIP)
+    stumbles = changed(order, SHIP, "            self._progress.errors[number]\n" + SHIP)
     async with shop.working("order activities", "shipping"), worker(shop, stumbles):
         running = await shop.start("stumbles")
         await running.signal("approve_order")

@@ -21,7 +21,9 @@ from temporalio.exceptions import CancelledError
 from order_lifecycle.domain import Address, OrderState, UpdateResult
 from order_lifecycle.workflows import attempts as attempts_module
 from order_lifecycle.workflows import handlers as handlers_module
+from order_lifecycle.workflows import inner_task as inner_task_module
 from order_lifecycle.workflows import order as order_module
+from order_lifecycle.workflows import progress as progress_module
 from order_lifecycle.workflows import records as records_module
 from order_lifecycle.workflows import shipping as shipping_module
 from order_lifecycle.workflows.order import OrderWorkflow
@@ -404,48 +406,53 @@ async def test_cancel(shop: Shop, place: str, cancel: Way) -> None:
 
 # Each await in the source of the workflows, with a place above where it is what the order waits in.
 AWAITS = {
-    "run: wait_condition": "the_last_record",
-    "_live: wait_condition": "receive_order",
-    "_live: _close CANCELLED": "close_order_for_an_update",
-    "_live: _close FAILED": "close_order_for_a_failure",
-    "_fulfil: _step receive_order": "receive_order",
-    "_fulfil: _step validate_order": "validate_order",
+    "run: run_to_completion": "the_last_record",
+    "run_to_completion: wait_condition done": "the_last_record",
+    "_process: _fulfil_or_compensate": "receive_order",
+    "_process: wait_condition": "the_last_record",
+    "_fulfil_or_compensate: wait_condition": "receive_order",
+    "_fulfil_or_compensate: _compensate CANCELLED": "close_order_for_an_update",
+    "_fulfil_or_compensate: _compensate FAILED": "close_order_for_a_failure",
+    "_fulfil: _advance receive_order": "receive_order",
+    "_fulfil: _advance validate_order": "validate_order",
     "_fulfil: _review": "review",
-    "_fulfil: _step approve_order": "approve_order",
-    "_fulfil: _step charge_payment": "charge_payment",
+    "_fulfil: _advance approve_order": "approve_order",
+    "_fulfil: _advance charge_payment": "charge_payment",
     "_fulfil: wait_condition": "address_before_shipping",
     "_fulfil: _ship": "prepare_package",
-    "_fulfil: _step ship_order": "ship_order",
+    "_fulfil: _advance ship_order": "ship_order",
     "_review: wait_condition": "review",
-    "_ship: _shipped_by_try": "second_try",
+    "_ship: _try_shipping": "second_try",
     "_ship: note DISPATCH_FAILED": "note_event_between_tries",
-    "_shipped_by_try: execute_child_workflow run": "child_without_a_worker",
-    "_close: retry_forever close_order": "close_order_for_temporal",
-    "_close: wait_condition": "note_event_of_a_cancel_that_was_too_late",
-    "_close: retry_forever ship_order": "ship_order_after_a_cancel_that_was_too_late",
+    "_try_shipping: execute_child_workflow run": "child_without_a_worker",
+    "_compensate: retry_forever close_order": "close_order_for_temporal",
+    "_compensate: _finish_shipping": "ship_order_after_a_cancel_that_was_too_late",
+    "_finish_shipping: wait_condition": "note_event_of_a_cancel_that_was_too_late",
+    "_finish_shipping: retry_forever ship_order": "ship_order_after_a_cancel_that_was_too_late",
+    "_advance: execute": "receive_order",
     "cancel: wait_condition": "close_order_for_an_update",
     "change_address: wait_condition": "change_address",
-    "_step: run_step": "receive_order",
     "keep: wait_condition": "late_signal_before_received",
     "keep: _change_address": "change_address",
     "keep: _note_late": "note_event_of_a_late_signal",
     "_note_late: note LATE_SIGNAL": "note_event_of_a_late_signal",
     "note: retry_forever note_event": "note_event_between_tries",
-    "_change_address: run_step change_address": "change_address",
-    "run_step: execute_activity __name__": "receive_order",
-    "retry_forever: run_step": "close_order_for_temporal",
-    "ShippingWorkflow.run: execute_activity_method prepare_package": "prepare_package",
-    "ShippingWorkflow.run: execute_activity_method dispatch_carrier": "dispatch_carrier",
+    "_change_address: execute change_address": "change_address",
+    "execute: execute_activity __name__": "receive_order",
+    "retry_forever: execute": "close_order_for_temporal",
+    "ShippingWorkflow.run: _run_step prepare_package": "prepare_package",
+    "ShippingWorkflow.run: _run_step dispatch_carrier": "dispatch_carrier",
+    "_run_step: execute": "prepare_package",
 }
 # What takes no time: what is done already, and what the server itself answers.
 AT_ONCE = {
-    *("run: life", "_live: story"),
+    *("run_to_completion: task", "_fulfil_or_compensate: fulfilment"),
     *("ShippingWorkflow.run: _tell_parent", "_tell_parent: signal"),
 }
 
 
 def test_no_wait_is_forgotten() -> None:
-    modules = (order_module, records_module, attempts_module, handlers_module)
+    modules = (order_module, records_module, attempts_module, handlers_module, inner_task_module, progress_module)
     orders = [wait for module in modules for wait in awaits(module.__file__)]
     found = [*orders, *awaits(shipping_module.__file__, "ShippingWorkflow.")]
     assert sorted(found) == sorted([*AWAITS, *AT_ONCE])

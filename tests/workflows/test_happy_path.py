@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from order_lifecycle.domain import OrderResult, OrderState
-from order_lifecycle.workflows.order import ORDER_STATE, ORDER_TOTAL, OrderWorkflow
+from order_lifecycle.workflows.order import OrderWorkflow
+from order_lifecycle.workflows.progress import ORDER_STATE, ORDER_TOTAL
 from tests.support.shop import HAPPY_PATH, Shop
 
 
