@@ -1,4 +1,4 @@
-"""Work that no cancel interrupts. docs/decisions/an_inner_task_for_the_story.md has the reasons."""
+"""Work that no cancel interrupts. docs/decisions/an_inner_task.md has the reasons."""
 
 from __future__ import annotations
 

@@ -202,8 +202,8 @@ class Shop:
             (run_id,) = {order.first_execution_run_id for order in self.started if order.id == f"order-{order_id}"}
             step = f"{event}#{run_id}/{number}"
         with create_engine(self.store.engine.url, poolclass=NullPool).connect() as somebody_else:
-            event = {"order_id": order_id, "type": step.split("#")[0], "step": step, "payload_json": {}}
-            somebody_else.execute(insert(EventRow).values(**event))
+            taken = {"order_id": order_id, "type": step.split("#")[0], "step": step, "payload_json": {}}
+            somebody_else.execute(insert(EventRow).values(**taken))
             yield
             somebody_else.rollback()
 
