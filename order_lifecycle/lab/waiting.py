@@ -153,7 +153,7 @@ async def _progress_beside(what: str | Callable[[], str]) -> AsyncIterator[None]
                 telling.result()
 
 
-def in_a_loop_of_its_own(
+def run_in_own_loop(
     coroutine: Coroutine[Any, Any, T], what: str | Callable[[], str] = "the check"
 ) -> T:
     """What `coroutine` returns, for an ordinary call in a notebook, such as a check: the notebook's

@@ -18,7 +18,7 @@ from order_lifecycle.domain import Address, EventType, Item, Order, OrderResult,
 from order_lifecycle.lab.checks.nb00_start_here import DUTIES, PARTS
 from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.servers import LabServers
-from order_lifecycle.lab.views.tables import owner as lab_owner
+from order_lifecycle.lab.views.tables import owner_engine as lab_owner
 from order_lifecycle.lab.views.tables import store as lab_store
 from order_lifecycle.workflows.order import OrderWorkflow
 

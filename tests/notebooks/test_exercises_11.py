@@ -15,7 +15,7 @@ from order_lifecycle.domain import Address, Item, Order, Policy
 from order_lifecycle.lab.checks.nb11_in_production import CLOUD
 from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.servers import LabServers
-from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.lab.waiting import run_in_own_loop
 from order_lifecycle.settings import Settings
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -33,7 +33,7 @@ def worker(lab_servers: LabServers) -> Iterator[LabProcess]:
 @pytest.fixture(scope="module")
 def orders(worker: LabProcess) -> None:
     """Four orders: two that wait, at 2.50 and at 10.00; two that were cancelled, likewise."""
-    in_a_loop_of_its_own(four_orders())
+    run_in_own_loop(four_orders())
 
 
 async def four_orders() -> None:

@@ -10,10 +10,10 @@ from order_lifecycle.client import connect, workflow_id
 from order_lifecycle.domain import EventType
 from order_lifecycle.lab.markup import sentence
 from order_lifecycle.lab.views.tables import store
-from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.lab.waiting import run_in_own_loop
 from order_lifecycle.visible import visible_lines
 
-BEFORE_THE_REVIEW_ENDS = ("received", "validated", "awaiting_review")
+BEFORE_APPROVAL = ("received", "validated", "awaiting_review")
 
 
 class Check:
@@ -36,9 +36,9 @@ class Outcome(NamedTuple):
     raised: BaseException | None = None
 
 
-def no_order(order_id: str, hint: str) -> str:
+def no_order_message(order_id: str, hint: str) -> str:
     """What is wrong where the table has no such order."""
-    if in_a_loop_of_its_own(_was_started(order_id)):
+    if run_in_own_loop(_was_started(order_id)):
         return (
             f"{order_id} was started, and is not received yet. "
             "Hint: check it again in a moment; if that is no use, does an order worker run?"

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from order_lifecycle.lab.checks.base import (
-    BEFORE_THE_REVIEW_ENDS,
+    BEFORE_APPROVAL,
     Check,
-    no_order,
+    no_order_message,
     reason_of,
     row_of,
 )
@@ -22,8 +22,8 @@ def check_shipped(order_id: str, total: str) -> Check:
     order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong = None
     if order is None:
-        wrong = no_order(order_id, "`await client.start_workflow(…)`, with a new `Order`.")
-    elif order["state"] in BEFORE_THE_REVIEW_ENDS:
+        wrong = no_order_message(order_id, "`await client.start_workflow(…)`, with a new `Order`.")
+    elif order["state"] in BEFORE_APPROVAL:
         wrong = f"{order_id} waits for its review. Hint: send it the signal `approve_order`."
     elif order["state"] == "failed":
         why = reason_of(order_id)

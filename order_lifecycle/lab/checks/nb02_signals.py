@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from order_lifecycle.domain import Address
 from order_lifecycle.lab.checks.base import (
-    BEFORE_THE_REVIEW_ENDS,
+    BEFORE_APPROVAL,
     Check,
-    no_order,
+    no_order_message,
     reason_of,
     row_of,
 )
@@ -21,13 +21,13 @@ def check_cancelled(order_id: str, why: str) -> Check:
     order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong = None
     if order is None:
-        wrong = no_order(order_id, "start it, approve it, and wait until it is charged.")
+        wrong = no_order_message(order_id, "start it, approve it, and wait until it is charged.")
     elif order["state"] in ("dispatched", "shipped"):
         wrong = (
             f"{order_id} is {order['state']}, and that is too late. "
             "Hint: `shipping_worker.stop()` first, then a new order."
         )
-    elif order["state"] in BEFORE_THE_REVIEW_ENDS:
+    elif order["state"] in BEFORE_APPROVAL:
         wrong = (
             f"{order_id} waits for its review, and is not charged yet. "
             "Hint: before you cancel it, send it the signal `approve_order`, "
@@ -59,7 +59,7 @@ def check_moved(order_id: str, to: Sequence[Address]) -> Check:
     moved = [Address.model_validate(row["payload_json"]) for row in changes]
     wrong = None
     if row_of("orders", order_id) is None:
-        wrong = no_order(order_id, f'`await start("{order_id}")`.')
+        wrong = no_order_message(order_id, f'`await start("{order_id}")`.')
     elif not moved:
         wrong = (
             f"The address of {order_id} has not changed. "

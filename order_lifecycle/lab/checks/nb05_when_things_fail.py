@@ -7,7 +7,7 @@ from typing import Any
 
 from order_lifecycle.domain import RefusedError
 from order_lifecycle.faults import OutsideError, OutsideTimeoutError
-from order_lifecycle.lab.checks.base import Check, no_order, row_of
+from order_lifecycle.lab.checks.base import Check, no_order_message, row_of
 
 Call = Callable[[], str]
 TRIES = 5
@@ -18,7 +18,9 @@ def check_failed_unpaid(order_id: str) -> Check:
     order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong = None
     if order is None:
-        wrong = no_order(order_id, "a new worker with `always_fail`, then `await start(…)`.")
+        wrong = no_order_message(
+            order_id, "a new worker with `always_fail`, then `await start(…)`."
+        )
     elif payment is not None:
         wrong = (
             f"{order_id} is {order['state']}, and it was charged before. "

@@ -12,9 +12,9 @@ from temporalio.api.history.v1 import ActivityTaskStartedEventAttributes
 from temporalio.testing import ActivityEnvironment
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.lab.checks.base import Check, no_order, row_of
-from order_lifecycle.lab.views.tables import owner, store
-from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.lab.checks.base import Check, no_order_message, row_of
+from order_lifecycle.lab.views.tables import owner_engine, store
+from order_lifecycle.lab.waiting import run_in_own_loop
 from order_lifecycle.temporal_compat import is_activity
 
 Activity = Callable[[str, int], object]
@@ -27,7 +27,7 @@ def check_killed(order_id: str) -> Check:
     order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong: str | None
     if order is None:
-        wrong = no_order(order_id, f'`await buy("{order_id}")`.')
+        wrong = no_order_message(order_id, f'`await buy("{order_id}")`.')
     elif payment is None:
         wrong = (
             f"{order_id} is {order['state']}, and not charged. "
@@ -42,7 +42,7 @@ def check_killed(order_id: str) -> Check:
 
 
 def _how_its_charge_went(order_id: str) -> str | None:
-    started = in_a_loop_of_its_own(_charge(order_id))
+    started = run_in_own_loop(_charge(order_id))
     if started is None:
         return (
             f"The money of {order_id} has moved, and Temporal has no report of the charge yet. "
@@ -93,7 +93,7 @@ def check_safe_to_repeat(give_points: Activity) -> Check:
 
 
 def _make_the_table() -> None:
-    with owner().begin() as tx:
+    with owner_engine().begin() as tx:
         tx.execute(text("DROP TABLE IF EXISTS points"))
         tx.execute(text("CREATE TABLE points (order_id text PRIMARY KEY, points int NOT NULL)"))
         tx.execute(text("GRANT ALL ON points TO PUBLIC"))
@@ -166,7 +166,7 @@ def _what_is_wrong(run: Callable[[], object], which: str) -> str | None:
 
 def _why_points_can_be_lost(give_points: Activity) -> str | None:
     """An attempt that could not do its work must say so, or there is no other one."""
-    with owner().begin() as tx:
+    with owner_engine().begin() as tx:
         tx.execute(text("DROP TABLE points"))
     try:
         _run(give_points)

@@ -7,9 +7,9 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from order_lifecycle.lab.checks.base import Check, Outcome, no_order, row_of
+from order_lifecycle.lab.checks.base import Check, Outcome, no_order_message, row_of
 from order_lifecycle.lab.views.tables import store
-from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.lab.waiting import run_in_own_loop
 
 Race = Callable[[Coroutine[Any, Any, str], asyncio.Event], Awaitable[str | None]]
 
@@ -22,7 +22,7 @@ def check_tries(order_id: str, tries: int) -> Check:
     failed = [row for row in store().rows("events", order_id) if row["type"] == "dispatch_failed"]
     wrong = None
     if order is None:
-        wrong = no_order(order_id, f'`await buy("{order_id}", …)`.')
+        wrong = no_order_message(order_id, f'`await buy("{order_id}", …)`.')
     elif order["state"] == "shipped":
         wrong = (
             f"{order_id} was shipped. "
@@ -51,7 +51,7 @@ def check_tries(order_id: str, tries: int) -> Check:
 def check_race(race: Race) -> Check:
     """Does `race(step, cancel)` give what the step returns, or None as soon as the event `cancel`
     is set, and stop the step then?"""
-    wrong = in_a_loop_of_its_own(_first_fault(race))
+    wrong = run_in_own_loop(_first_fault(race))
     return Check(wrong, "The step's end or the cancel: whichever comes first counts.")
 
 

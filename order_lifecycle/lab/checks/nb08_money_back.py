@@ -10,8 +10,8 @@ from contextlib import suppress
 from temporalio.client import WorkflowExecutionStatus
 
 from order_lifecycle.client import connect, workflow_id
-from order_lifecycle.lab.checks.base import Check, Outcome, no_order, row_of
-from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.lab.checks.base import Check, Outcome, no_order_message, row_of
+from order_lifecycle.lab.waiting import run_in_own_loop
 
 Step = Callable[[], Awaitable[None]]
 Saga = Callable[[Step, Step, Step], Awaitable[object]]
@@ -26,7 +26,7 @@ def check_cancelled_by_temporal(order_id: str) -> Check:
     wanted = WorkflowExecutionStatus.CANCELED
     wrong = None
     if order is None:
-        wrong = no_order(order_id, f'`await buy("{order_id}")`.')
+        wrong = no_order_message(order_id, f'`await buy("{order_id}")`.')
     elif order["state"] != "cancelled":
         wrong = (
             f"{order_id} is {order['state']}. Hint: `await handle.cancel()`, then wait for its end."
@@ -36,7 +36,7 @@ def check_cancelled_by_temporal(order_id: str) -> Check:
             f"{order_id} was cancelled before it was charged. "
             "Hint: `buy` it: that waits for the charge."
         )
-    elif (status := in_a_loop_of_its_own(_status(order_id))) is not wanted:
+    elif (status := run_in_own_loop(_status(order_id))) is not wanted:
         wrong = _ended_otherwise(order_id, status)
     return Check(wrong, f"Temporal cancelled {order_id}, and the charge is refunded all the same.")
 
@@ -58,7 +58,7 @@ async def _status(order_id: str) -> WorkflowExecutionStatus | None:
 def check_saga(saga: Saga) -> Check:
     """Does `saga(charge, pack, refund)` charge and pack, and refund whatever ends it before it is
     through?"""
-    wrong = in_a_loop_of_its_own(_first_fault(saga))
+    wrong = run_in_own_loop(_first_fault(saga))
     return Check(
         wrong,
         "It gives the money back after a failure and after a cancel, "

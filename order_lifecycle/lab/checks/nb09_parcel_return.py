@@ -21,7 +21,7 @@ from order_lifecycle.lab.checks.temporary_module import module_of
 from order_lifecycle.lab.replaying import what_stops
 from order_lifecycle.lab.second_server import TimeSkipping, time_skipping
 from order_lifecycle.lab.servers import running_servers
-from order_lifecycle.lab.waiting import LabError, in_a_loop_of_its_own, wait_until
+from order_lifecycle.lab.waiting import LabError, run_in_own_loop, wait_until
 from order_lifecycle.lessons.returns import refund
 from order_lifecycle.temporal_compat import is_workflow
 
@@ -82,9 +82,7 @@ def _fault_of(code: str) -> str | None:
                     f"There is no workflow {NAME} in it. "
                     f"Hint: `@workflow.defn`, in the line above `class {NAME}:`."
                 )
-            return in_a_loop_of_its_own(
-                _lives_of(workflow), "two weeks in the life of three parcels"
-            )
+            return run_in_own_loop(_lives_of(workflow), "two weeks in the life of three parcels")
     except SyntaxError as error:
         return (
             f"Python cannot read it: {error.msg} (line {error.lineno}). "

@@ -10,7 +10,7 @@ from typing import Any
 from temporalio.client import WorkflowHistory
 
 from order_lifecycle.lab.checks.base import Check
-from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.lab.waiting import run_in_own_loop
 from order_lifecycle.lessons.small_orders import SilenceIsConsent, WalksAway, WithoutSmallReviews
 from order_lifecycle.workflows.order import OrderWorkflow
 
@@ -40,7 +40,7 @@ def check_test(test: Test) -> Check:
             return error
         return None
 
-    wrong = in_a_loop_of_its_own(_first_fault(what_it_raises), lambda: now)
+    wrong = run_in_own_loop(_first_fault(what_it_raises), lambda: now)
     return Check(wrong, "It passes with the right workflow, and fails with a wrong one.")
 
 
@@ -108,7 +108,7 @@ def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> 
 
     case = f"{workflow.__name__} and the history `{file.stem}`"
     try:
-        answer = in_a_loop_of_its_own(run())
+        answer = run_in_own_loop(run())
     except TimeoutError:
         return (
             f"With {case} it does not end within {TIMEOUT:.0f} s. "

@@ -21,7 +21,7 @@ from order_lifecycle.client import connect
 from order_lifecycle.lab.checks.base import Check
 from order_lifecycle.lab.checks.temporary_module import module_of
 from order_lifecycle.lab.replaying import what_stops
-from order_lifecycle.lab.waiting import in_a_loop_of_its_own, wait_until
+from order_lifecycle.lab.waiting import run_in_own_loop, wait_until
 from order_lifecycle.lessons import deploy
 from order_lifecycle.lessons.deploy import v1_initial
 from order_lifecycle.workflows.attempts import reason
@@ -80,7 +80,7 @@ def check_changes(answer: Any) -> Check:
             f'Hint: a set of letters from {", ".join(CHANGES)}, such as {{"a", "b"}}.'
         )
     else:
-        right = in_a_loop_of_its_own(_changes_that_stop_orders())
+        right = run_in_own_loop(_changes_that_stop_orders())
         named_too_much, left_out = sorted(set(answer) - right), sorted(right - set(answer))
         if named_too_much:
             letter = named_too_much[0]
@@ -115,7 +115,7 @@ def check_patch(lines: Any) -> Check:
         wrong = 'There are no lines yet. Hint: they begin with `if workflow.patched("…"):`.'
     else:
         indented = textwrap.indent(textwrap.dedent(lines).strip(), " " * 8) + "\n"
-        wrong = in_a_loop_of_its_own(_fault_of(indented))
+        wrong = run_in_own_loop(_fault_of(indented))
     return Check(
         wrong, "Orders past that place go on, and every order that comes there now is packed."
     )
@@ -162,7 +162,7 @@ async def _fault_of(lines: str) -> str | None:
 
 def check_build(workflow_id: str, build: str) -> Check:
     """Is this order on that build?"""
-    found = in_a_loop_of_its_own(_build_of(workflow_id))
+    found = run_in_own_loop(_build_of(workflow_id))
     wrong = None
     if found is None:
         wrong = (

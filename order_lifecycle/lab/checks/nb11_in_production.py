@@ -18,7 +18,7 @@ from order_lifecycle.lab.checks.base import Check
 from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.views.attempts import failed_attempts
 from order_lifecycle.lab.views.tables import store
-from order_lifecycle.lab.waiting import in_a_loop_of_its_own
+from order_lifecycle.lab.waiting import run_in_own_loop
 from order_lifecycle.settings import Settings
 
 # Where the company of the last exercise has its Temporal.
@@ -42,7 +42,7 @@ def check_query(query: Any, state: str, more_than: str) -> Check:
         if row["state"] == state and _cost(row["items"]) > Decimal(more_than)
     }
     try:
-        found = in_a_loop_of_its_own(_listed(query))
+        found = run_in_own_loop(_listed(query))
     except RPCError as error:
         return Check(
             f"The server says: {error.message}. Hint: a name, an operator, a value; texts in '…'.",

@@ -66,20 +66,22 @@ def failed_attempts(workers: Iterable[LabProcess]) -> list[FailedAttempt]:
     return sorted(found, key=lambda each: each.ended)
 
 
-def each_attempt(spans: list[Span], zero: datetime, failed: list[FailedAttempt]) -> list[Span]:
+def with_failed_attempts(
+    spans: list[Span], began: datetime, failed: list[FailedAttempt]
+) -> list[Span]:
     """`spans`, with one span for each attempt that failed before the last, instead of one for all
     of them; and if the last one failed too, how."""
     found = []
     for span in spans:
         if span.kind == "step" and span.outcome == "failed":
-            its_own = [each for each in failed if _belongs(each, span, zero)]
-            last = next((each for each in its_own if each.attempt == span.attempt), None)
+            of_this_span = [each for each in failed if _belongs(each, span, began)]
+            last = next((each for each in of_this_span if each.attempt == span.attempt), None)
             found.append(replace(span, outcome=last.outcome) if last else span)
             continue
         if span.kind != "retries":
             found.append(span)
             continue
-        known = [_as_span(each, span, zero) for each in failed if _belongs(each, span, zero)]
+        known = [_as_span(each, span, began) for each in failed if _belongs(each, span, began)]
         if len(known) < span.attempt:
             # A worker that was killed could not say what became of its attempt.
             found.append(span)
@@ -87,8 +89,8 @@ def each_attempt(spans: list[Span], zero: datetime, failed: list[FailedAttempt])
     return sorted(found, key=lambda span: span.queued)
 
 
-def _belongs(each: FailedAttempt, span: Span, zero: datetime) -> bool:
-    ended = (each.ended - zero).total_seconds()
+def _belongs(each: FailedAttempt, span: Span, began: datetime) -> bool:
+    ended = (each.ended - began).total_seconds()
     return (
         (each.workflow_id, each.step) == (span.workflow_id, span.step)
         and each.attempt <= span.attempt
@@ -98,8 +100,8 @@ def _belongs(each: FailedAttempt, span: Span, zero: datetime) -> bool:
     )
 
 
-def _as_span(each: FailedAttempt, retries: Span, zero: datetime) -> Span:
-    end = (each.ended - zero).total_seconds()
+def _as_span(each: FailedAttempt, retries: Span, began: datetime) -> Span:
+    end = (each.ended - began).total_seconds()
     start = end - each.took
     when = replace(retries, queued=start, start=start, end=end)
     return replace(

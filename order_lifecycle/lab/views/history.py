@@ -75,78 +75,84 @@ async def spans(handle: WorkflowHandle[Any, Any]) -> list[Span]:
 
 
 async def _spans(
-    client: Client, handle: WorkflowHandle[Any, Any], zero: datetime, depth: int
+    client: Client, handle: WorkflowHandle[Any, Any], began: datetime, depth: int
 ) -> list[Span]:
     events = (await handle.fetch_history()).events
     found: dict[int, Span] = {}
     retries: list[Span] = []
-    limits: dict[int, float] = {}  # s, for one attempt of a step
+    timeouts: dict[int, float] = {}  # s, for one attempt of a step
     pending = {
         each.activity_id: each
         for each in (await handle.describe()).raw_description.pending_activities
     }
     for event in events:
         kind = event.WhichOneof("attributes") or ""
-        a = getattr(event, kind)
-        at = _seconds(event.event_time, zero)
+        data = getattr(event, kind)
+        at = _seconds(event.event_time, began)
         match kind.removesuffix("_event_attributes"):
             case "activity_task_scheduled":
                 span = found[event.event_id] = Span(
-                    a.activity_type.name, "step", at, at, depth=depth
+                    data.activity_type.name, "step", at, at, depth=depth
                 )
-                limits[event.event_id] = a.start_to_close_timeout.ToTimedelta().total_seconds()
-                if now := pending.get(a.activity_id):
+                timeouts[event.event_id] = data.start_to_close_timeout.ToTimedelta().total_seconds()
+                if now := pending.get(data.activity_id):
                     running = is_running(now)
-                    start = _seconds(now.last_started_time if running else _now(), zero)
+                    start = _seconds(now.last_started_time if running else _now(), began)
                     span = replace(
                         span,
                         start=start,
                         attempt=now.attempt,
                         outcome="running" if running else "waiting",
                     )
-                    again = min(_seconds(now.scheduled_time, zero), start)
-                    found[event.event_id] = _after_retries(
-                        span, now.last_failure.message, retries, again
+                    last_scheduled = min(_seconds(now.scheduled_time, began), start)
+                    found[event.event_id] = _split_off_retries(
+                        span, now.last_failure.message, retries, last_scheduled
                     )
             case "activity_task_started":
                 span = replace(
-                    found[a.scheduled_event_id], start=at, attempt=a.attempt, outcome="running"
+                    found[data.scheduled_event_id],
+                    start=at,
+                    attempt=data.attempt,
+                    outcome="running",
                 )
-                again = at
-                if a.attempt == 2 and a.last_failure.HasField("timeout_failure_info"):
+                last_scheduled = at
+                if data.attempt == 2 and data.last_failure.HasField("timeout_failure_info"):
                     # One attempt was lost with its worker. It took its timeout; the rest was
                     # waiting for another.
-                    again = min(at, span.queued + limits[a.scheduled_event_id])
-                found[a.scheduled_event_id] = _after_retries(
-                    span, a.last_failure.message, retries, again
+                    last_scheduled = min(at, span.queued + timeouts[data.scheduled_event_id])
+                found[data.scheduled_event_id] = _split_off_retries(
+                    span, data.last_failure.message, retries, last_scheduled
                 )
             case "start_child_workflow_execution_initiated":
-                found[event.event_id] = Span(a.workflow_id, "child", at, at, depth=depth)
+                found[event.event_id] = Span(data.workflow_id, "child", at, at, depth=depth)
             case "child_workflow_execution_started":
-                execution = a.workflow_execution
+                execution = data.workflow_execution
                 child = client.get_workflow_handle(execution.workflow_id, run_id=execution.run_id)
-                start = _seconds(await _taken(child), zero)
-                found[a.initiated_event_id] = replace(found[a.initiated_event_id], start=start)
-                retries += await _spans(client, child, zero, depth + 1)
+                start = _seconds(await _first_task_time(child), began)
+                found[data.initiated_event_id] = replace(
+                    found[data.initiated_event_id], start=start
+                )
+                retries += await _spans(client, child, began, depth + 1)
             case "timer_started":
                 found[event.event_id] = Span(
                     _summary(event) or "timer", "wait", at, at, depth=depth
                 )
             case "workflow_execution_signaled":
-                found[event.event_id] = Span(a.signal_name, "signal", at, at, at, "ok", depth=depth)
+                name = data.signal_name
+                found[event.event_id] = Span(name, "signal", at, at, at, "ok", depth=depth)
             case "workflow_execution_update_accepted":
-                name = a.accepted_request.input.name
+                name = data.accepted_request.input.name
                 found[event.event_id] = Span(name, "update", at, at, at, "ok", depth=depth)
             case _:
-                number = _opened_by(kind, a)
+                number = _opening_event_id(kind, data)
                 if number in found and found[number].end is None and (outcome := _outcome(kind)):
-                    note = a.failure.message if hasattr(a, "failure") else ""
+                    note = data.failure.message if hasattr(data, "failure") else ""
                     found[number] = replace(
                         found[number], end=at, outcome=outcome, note=found[number].note or note
                     )
     last = events[-1]
     if (last.WhichOneof("attributes") or "").startswith(CLOSED):
-        closed = _seconds(last.event_time, zero)
+        closed = _seconds(last.event_time, began)
         for number, span in found.items():
             if span.end is None:  # it was begun, and not waited for
                 end = max(closed, span.start)
@@ -158,7 +164,7 @@ async def _spans(
     ]
 
 
-async def _taken(handle: WorkflowHandle[Any, Any]) -> Timestamp:
+async def _first_task_time(handle: WorkflowHandle[Any, Any]) -> Timestamp:
     """When a worker first took it, or, if none has yet, until when it has waited: it is called
     running all the same."""
     for event in (await handle.fetch_history()).events:
@@ -168,24 +174,31 @@ async def _taken(handle: WorkflowHandle[Any, Any]) -> Timestamp:
     return info.close_time if info.HasField("close_time") else _now()
 
 
-def _after_retries(span: Span, last_failure: str, retries: list[Span], again: float) -> Span:
+def _split_off_retries(
+    span: Span, last_failure: str, retries: list[Span], last_scheduled: float
+) -> Span:
     """The history has only the last attempt: of those before, that they were, and how the last of
-    them failed. `again` is when the last one was asked for."""
+    them failed. `last_scheduled` is when the last one was asked for."""
     if span.attempt == 1:
         return span
     failed = replace(
-        span, kind="retries", start=span.queued, end=again, outcome="failed", note=last_failure
+        span,
+        kind="retries",
+        start=span.queued,
+        end=last_scheduled,
+        outcome="failed",
+        note=last_failure,
     )
     retries.append(replace(failed, attempt=span.attempt - 1))
-    return replace(span, queued=again)
+    return replace(span, queued=last_scheduled)
 
 
-def _opened_by(kind: str, attributes: Any) -> int:
+def _opening_event_id(kind: str, data: Any) -> int:
     """The number of the event that opened what this event closes."""
     for name in ("scheduled_event_id", "initiated_event_id"):
-        if hasattr(attributes, name):
-            return int(getattr(attributes, name))
-    return int(attributes.started_event_id) if kind.startswith("timer_") else 0
+        if hasattr(data, name):
+            return int(getattr(data, name))
+    return int(data.started_event_id) if kind.startswith("timer_") else 0
 
 
 def _outcome(kind: str) -> str | None:
@@ -212,20 +225,20 @@ def _name(event: HistoryEvent) -> str:
 
 def _about(event: HistoryEvent, events: Any) -> str:
     kind = event.WhichOneof("attributes") or ""
-    a = getattr(event, kind)
+    data = getattr(event, kind)
     if kind.startswith("upsert"):
-        return ", ".join(sorted(a.search_attributes.indexed_fields))
+        return ", ".join(sorted(data.search_attributes.indexed_fields))
     for name in ("activity_type", "workflow_type"):
-        if hasattr(a, name) and not kind.startswith(("child", "start_child")):
-            return str(getattr(a, name).name)
+        if hasattr(data, name) and not kind.startswith(("child", "start_child")):
+            return str(getattr(data, name).name)
     for name in ("signal_name", "workflow_id"):
-        if hasattr(a, name):
-            return str(getattr(a, name))
+        if hasattr(data, name):
+            return str(getattr(data, name))
     if kind.startswith("child"):
-        return str(a.workflow_execution.workflow_id)
+        return str(data.workflow_execution.workflow_id)
     if kind.startswith("timer_started"):
         return _summary(event)
-    opened = _opened_by(kind, a)
+    opened = _opening_event_id(kind, data)
     return _about(events[opened - 1], events) if opened else ""
 
 
@@ -233,8 +246,8 @@ def _summary(event: HistoryEvent) -> str:
     return event.user_metadata.summary.data.decode().strip('"')
 
 
-def _seconds(time: Timestamp, zero: datetime) -> float:
-    return (time.ToDatetime(tzinfo=UTC) - zero).total_seconds()
+def _seconds(time: Timestamp, began: datetime) -> float:
+    return (time.ToDatetime(tzinfo=UTC) - began).total_seconds()
 
 
 def _now() -> Timestamp:
@@ -243,7 +256,7 @@ def _now() -> Timestamp:
     return now
 
 
-def in_words(found: list[Span]) -> Iterator[str]:
+def describe_spans(found: list[Span]) -> Iterator[str]:
     """Each span, without its times."""
     for span in found:
         if span.kind == "retries":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SERIES = re.compile(r"(?P<metric>\w+)\{(?P<labels>.*)\} (?P<value>\S+)")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
 # Of our own workers these say the same everywhere.
-LEFT_OUT = {"namespace", "service_name", "task_queue", "workflow_type"}
+HIDDEN_LABELS = {"namespace", "service_name", "task_queue", "workflow_type"}
 
 
 def metrics(worker: LabProcess) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def metrics(worker: LabProcess) -> pd.DataFrame:
         [
             found["metric"],
             ", ".join(
-                value for name, value in LABEL.findall(found["labels"]) if name not in LEFT_OUT
+                value for name, value in LABEL.findall(found["labels"]) if name not in HIDDEN_LABELS
             ),
             float(found["value"]),
         ]

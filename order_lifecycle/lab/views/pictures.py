@@ -10,8 +10,8 @@ from order_lifecycle.visible import visible
 
 # Pictures have a light ground of their own, so that they read the same in a light and in a dark
 # theme.
-GROUND, INK, FAINT = "#ffffff", "#1f2328", "#6e7781"
-BLUE, PALE, RED, ORANGE = "#1f5fa8", "#dbe9f8", "#b3261e", "#9a5b00"
+BACKGROUND, DARK, GREY = "#ffffff", "#1f2328", "#6e7781"
+BLUE, PALE_BLUE, RED, ORANGE = "#1f5fa8", "#dbe9f8", "#b3261e", "#9a5b00"
 
 
 class Picture:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TABLES = ("orders", "payments", "events")
 # What is another at every run, or says nothing to a reader: an event's `step` is its type, with a
 # number if need be.
-LEFT_OUT = {"created_at", "updated_at", "ts", "step"}
+HIDDEN_COLUMNS = {"created_at", "updated_at", "ts", "step"}
 
 
 def table(name: str, order_id: str | None = None, *, raw: bool = False) -> pd.DataFrame:
@@ -40,10 +40,10 @@ def table(name: str, order_id: str | None = None, *, raw: bool = False) -> pd.Da
     kept = [
         column
         for column in columns
-        if column not in LEFT_OUT and (name, column) != ("events", "id")
+        if column not in HIDDEN_COLUMNS and (name, column) != ("events", "id")
     ]
     return pd.DataFrame(
-        [{column: _shown(row[column]) for column in kept} for row in rows], columns=kept
+        [{column: _cell(row[column]) for column in kept} for row in rows], columns=kept
     )
 
 
@@ -74,7 +74,7 @@ def store() -> Store:
     return _store(running_servers().database_url)
 
 
-def owner() -> Engine:
+def owner_engine() -> Engine:
     """An engine for the role that owns the tables, where a check makes or empties one."""
     servers = running_servers()
     return _store(servers.database_owner_url or servers.database_url).engine
@@ -85,13 +85,13 @@ def _store(database_url: str) -> Store:
     return Store(connect(database_url, pool_size=2, long_transactions=True))
 
 
-def _shown(value: Any) -> Any:
+def _cell(value: Any) -> Any:
     """A value as a cell: text with every hidden character as an escape."""
-    readable = _readable(value)
+    readable = _as_text(value)
     return visible(readable) if isinstance(readable, str) else readable
 
 
-def _readable(value: Any) -> Any:
+def _as_text(value: Any) -> Any:
     """JSON as a short text; anything else as it is."""
     if isinstance(value, list):
         return ", ".join(f"{item['qty']} × {item['name']} at {item['price']}" for item in value)
@@ -99,7 +99,7 @@ def _readable(value: Any) -> Any:
         return value
     if {"address", "city"} <= value.keys() <= Address.model_fields.keys():
         return ", ".join(value[field] for field in Address.model_fields if field in value)
-    parts = ((key, _readable(part)) for key, part in value.items() if key != "run_id")
+    parts = ((key, _as_text(part)) for key, part in value.items() if key != "run_id")
     return ", ".join(
         part if key in ("address", "reason") else f"{key} {part}" for key, part in parts
     )

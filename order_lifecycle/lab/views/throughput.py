@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
-from order_lifecycle.lab.views.pictures import BLUE, GROUND, INK, Picture
+from order_lifecycle.lab.views.pictures import BACKGROUND, BLUE, DARK, Picture
 from order_lifecycle.lab.waiting import LabError, wait_until
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ async def throughput(
     did. Raises LabError if they have not after `timeout` seconds."""
     import pandas as pd
 
-    ends = [asyncio.create_task(_end(handle)) for handle in handles]
+    ends = [asyncio.create_task(_start_and_end(handle)) for handle in handles]
 
     def done() -> int:
         return sum(end.done() for end in ends)
@@ -70,16 +70,16 @@ async def throughput(
     )
 
 
-async def _end(handle: WorkflowHandle[Any, Any]) -> tuple[datetime, datetime]:
+async def _start_and_end(handle: WorkflowHandle[Any, Any]) -> tuple[datetime, datetime]:
     """When it was started and when it ended, by the server's clock."""
-    await _wait_for(handle)
+    await _wait_for_end(handle)
     described = await handle.describe()
     if described.close_time is None:
         raise LabError(f"{handle.id} has not ended")
     return described.start_time, described.close_time
 
 
-async def _wait_for(handle: WorkflowHandle[Any, Any]) -> None:
+async def _wait_for_end(handle: WorkflowHandle[Any, Any]) -> None:
     try:
         await handle.result()
     except WorkflowFailureError:
@@ -90,18 +90,18 @@ def _draw(ends: list[float]) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8, 3), dpi=110, facecolor=GROUND, layout="constrained")
+    figure = Figure(figsize=(8, 3), dpi=110, facecolor=BACKGROUND, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(facecolor=GROUND)
+    axes = figure.add_subplot(facecolor=BACKGROUND)
     axes.step([0.0, *ends], range(len(ends) + 1), where="post", color=BLUE, linewidth=2)
-    axes.set_xlabel("seconds since the first order was started", fontsize=9, color=INK)
-    axes.set_ylabel("orders that have ended", fontsize=9, color=INK)
+    axes.set_xlabel("seconds since the first order was started", fontsize=9, color=DARK)
+    axes.set_ylabel("orders that have ended", fontsize=9, color=DARK)
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
-    axes.tick_params(labelsize=9, colors=INK)
+    axes.tick_params(labelsize=9, colors=DARK)
     axes.grid(color="#e4e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor=GROUND)
+    figure.savefig(file, format="png", facecolor=BACKGROUND)
     return file.getvalue()

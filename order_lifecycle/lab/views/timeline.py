@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import WorkflowHandle
 
 from order_lifecycle.lab.process import LabProcess
-from order_lifecycle.lab.views.attempts import each_attempt, failed_attempts
-from order_lifecycle.lab.views.history import Span, in_words, spans
-from order_lifecycle.lab.views.pictures import BLUE, FAINT, GROUND, INK, ORANGE, PALE, RED, Picture
+from order_lifecycle.lab.views.attempts import failed_attempts, with_failed_attempts
+from order_lifecycle.lab.views.history import Span, describe_spans, spans
+from order_lifecycle.lab.views.pictures import (
+    BACKGROUND,
+    BLUE,
+    DARK,
+    GREY,
+    ORANGE,
+    PALE_BLUE,
+    RED,
+    Picture,
+)
 from order_lifecycle.visible import visible
 
 if TYPE_CHECKING:
@@ -23,23 +32,26 @@ if TYPE_CHECKING:
 # colours.
 STYLES: dict[str, tuple[dict[str, Any], str]] = {
     "step": ({"facecolor": BLUE, "edgecolor": BLUE}, "a step (activity)"),
-    "retries": ({"facecolor": GROUND, "edgecolor": RED, "hatch": "xxxx"}, "failed attempts"),
+    "retries": ({"facecolor": BACKGROUND, "edgecolor": RED, "hatch": "xxxx"}, "failed attempts"),
     "timed out": (
-        {"facecolor": GROUND, "edgecolor": RED, "hatch": "----"},
+        {"facecolor": BACKGROUND, "edgecolor": RED, "hatch": "----"},
         "an attempt that timed out",
     ),
-    "child": ({"facecolor": PALE, "edgecolor": BLUE}, "a child workflow"),
-    "wait": ({"facecolor": GROUND, "edgecolor": FAINT, "hatch": "////"}, "waiting (timer)"),
-    "queued": ({"facecolor": GROUND, "edgecolor": ORANGE, "hatch": "...."}, "waits for a worker"),
+    "child": ({"facecolor": PALE_BLUE, "edgecolor": BLUE}, "a child workflow"),
+    "wait": ({"facecolor": BACKGROUND, "edgecolor": GREY, "hatch": "////"}, "waiting (timer)"),
+    "queued": (
+        {"facecolor": BACKGROUND, "edgecolor": ORANGE, "hatch": "...."},
+        "waits for a worker",
+    ),
 }
 # What takes no time: its mark, and what the legend calls it.
 MARKS = {"signal": ("v", "a signal"), "update": ("D", "an Update")}
 # Most of these are over within a few milliseconds, in which no bar can be seen.
 FAILED: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "color": RED}
 # Of the picture's width: a step of 3 ms beside a wait of a minute must still be seen.
-NARROWEST = 0.006
+MIN_WIDTH = 0.006
 DAY = 86400.0  # s
-SHORT = 0.03  # s in a queue that are not worth a bar
+MIN_QUEUED = 0.03  # s in a queue that are not worth a bar
 
 
 class Timeline(Picture):
@@ -47,7 +59,7 @@ class Timeline(Picture):
 
     def __init__(self, title: str, found: list[Span]) -> None:
         self.spans = found
-        alt = f"Timeline of {title}: " + "; ".join(in_words(found)) + "."
+        alt = f"Timeline of {title}: " + "; ".join(describe_spans(found)) + "."
         from matplotlib import rc_context
 
         # Nobody's id is mathematics, as matplotlib takes what stands between two dollars.
@@ -71,7 +83,7 @@ async def timeline(handle: WorkflowHandle[Any, Any], *workers: LabProcess) -> Ti
     found = await spans(handle)
     if workers:
         began = (await handle.describe()).start_time
-        found = each_attempt(found, began, failed_attempts(workers))
+        found = with_failed_attempts(found, began, failed_attempts(workers))
     return Timeline(handle.id, found)
 
 
@@ -82,38 +94,38 @@ def _draw(title: str, found: list[Span]) -> bytes:
 
     rows = list(dict.fromkeys(_row(span) for span in found))
     last = max([span.end or span.start for span in found], default=0.0)
-    unit = max(last, 0.001)
+    axis_length = max(last, 0.001)
     figure = Figure(
-        figsize=(10, 1.5 + 0.3 * len(rows)), dpi=110, facecolor=GROUND, layout="constrained"
+        figsize=(10, 1.5 + 0.3 * len(rows)), dpi=110, facecolor=BACKGROUND, layout="constrained"
     )
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot(facecolor=GROUND)
+    axes = figure.add_subplot(facecolor=BACKGROUND)
     for span in found:
-        _draw_span(axes, span, rows.index(_row(span)), unit)
+        _draw_span(axes, span, rows.index(_row(span)), axis_length)
     names = ["    " * depth + visible(name) for _, depth, name in rows]
-    axes.set_yticks(range(len(rows)), names, fontsize=9, color=INK)
+    axes.set_yticks(range(len(rows)), names, fontsize=9, color=DARK)
     for label in axes.get_yticklabels():
         label.set_horizontalalignment("left")
     axes.tick_params(axis="y", length=0, pad=150)
     axes.set_ylim(len(rows) - 0.4, -0.6)
-    axes.set_xlim(-0.01 * unit, 1.2 * unit)
+    axes.set_xlim(-0.01 * axis_length, 1.2 * axis_length)
     axes.set_xlabel(
-        f"{'days' if last > DAY else 'seconds'} since the order was started", fontsize=9, color=INK
+        f"{'days' if last > DAY else 'seconds'} since the order was started", fontsize=9, color=DARK
     )
     if last > DAY:
         axes.xaxis.set_major_locator(MultipleLocator(DAY))
         axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds / DAY:g}")
-    axes.tick_params(axis="x", labelsize=9, colors=INK)
+    axes.tick_params(axis="x", labelsize=9, colors=DARK)
     axes.grid(axis="x", color="#e4e7eb", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_title(title, fontsize=10, color=INK, loc="left")
+    axes.set_title(title, fontsize=10, color=DARK, loc="left")
     legend = _legend(found)
     figure.legend(
         handles=legend, loc="outside lower right", ncols=len(STYLES), fontsize=8, frameon=False
     )
     file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor=GROUND)
+    figure.savefig(file, format="png", facecolor=BACKGROUND)
     return file.getvalue()
 
 
@@ -136,9 +148,9 @@ def _legend(found: list[Span]) -> list[Artist]:
     return legend
 
 
-def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
+def _draw_span(axes: Axes, span: Span, y: int, axis_length: float) -> None:
     def bar(kind: str, start: float, end: float) -> float:
-        width = max(end - start, NARROWEST * unit)
+        width = max(end - start, MIN_WIDTH * axis_length)
         axes.barh(y, width, left=start, height=0.56, linewidth=0.8, **STYLES[kind][0])
         return start + width
 
@@ -147,10 +159,10 @@ def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
         return
     if _queued(span):
         bar("queued", span.queued, span.start)
-    end = unit if span.end is None else span.end
+    end = axis_length if span.end is None else span.end
     if _style(span) == "failed":
         axes.plot(end, y, **FAILED)
-        end += 0.005 * unit
+        end += 0.005 * axis_length
     elif span.outcome == "waiting":
         end = span.start
     else:
@@ -162,7 +174,7 @@ def _draw_span(axes: Axes, span: Span, y: int, unit: float) -> None:
         textcoords="offset points",
         va="center",
         fontsize=8,
-        color=INK,
+        color=DARK,
     )
 
 
@@ -178,7 +190,7 @@ def _style(span: Span) -> str:
 
 
 def _queued(span: Span) -> bool:
-    return span.start - span.queued > SHORT
+    return span.start - span.queued > MIN_QUEUED
 
 
 def _label(span: Span) -> str:
