@@ -1,1 +1,1 @@
-"""What a notebook shows: tables, timelines, histories and pictures."""
+"""Show orders in a notebook: as tables, timelines, histories and pictures."""

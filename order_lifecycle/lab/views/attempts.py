@@ -1,5 +1,7 @@
-"""The attempts that failed, from the logs of the workers: Temporal's history has only the last one
-of each step."""
+"""Read the failed attempts from the workers' logs.
+
+Temporal's history has only the last attempt of each step.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ TIMED_OUT = "OutsideTimeoutError"
 
 @dataclass(frozen=True)
 class FailedAttempt:
-    """One line of a worker's log."""
+    """A failed attempt at a step, from one line of a worker's log."""
 
     workflow_id: str
     step: str
@@ -31,12 +33,15 @@ class FailedAttempt:
 
     @property
     def outcome(self) -> str:
+        """How the attempt ended: "timed out" or "failed"."""
         return "timed out" if self.error.startswith(TIMED_OUT) else "failed"
 
 
 def attempts(*workers: LabProcess) -> pd.DataFrame:
-    """Every attempt that failed in these workers, in order: of which workflow and step, what
-    happened, and how many seconds it took."""
+    """Return every attempt that failed in these workers, as a DataFrame with one row an attempt.
+
+    The rows are in the order in which the attempts ended. `took` is in seconds.
+    """
     import pandas as pd
 
     rows = [
@@ -54,9 +59,10 @@ def attempts(*workers: LabProcess) -> pd.DataFrame:
 
 
 def failed_attempts(workers: Iterable[LabProcess]) -> list[FailedAttempt]:
+    """Return every attempt that failed in these workers, in the order in which they ended."""
     found = []
     for line in (line for worker in workers for line in worker.log().splitlines()):
-        # What a process says before its log is set up, or as it dies, is not JSON.
+        # A line that Python writes before the log is set up, or as the process dies, is not JSON.
         said = json.loads(line) if line.startswith("{") else {}
         if "took" in said:
             error = said.get("error", said["event"])
@@ -69,8 +75,15 @@ def failed_attempts(workers: Iterable[LabProcess]) -> list[FailedAttempt]:
 def with_failed_attempts(
     spans: list[Span], began: datetime, failed: list[FailedAttempt]
 ) -> list[Span]:
-    """`spans`, with one span for each attempt that failed before the last, instead of one for all
-    of them; and if the last one failed too, how."""
+    """Replace each span of retries by one span for each failed attempt.
+
+    If the last attempt of a step failed too, its span gets the outcome from the log.
+
+    Args:
+        spans: The spans of an order, from Temporal's history.
+        began: When the order was started.
+        failed: The failed attempts of the workers.
+    """
     found = []
     for span in spans:
         if span.kind == "step" and span.outcome == "failed":
@@ -83,7 +96,7 @@ def with_failed_attempts(
             continue
         known = [_as_span(each, span, began) for each in failed if _belongs(each, span, began)]
         if len(known) < span.attempt:
-            # A worker that was killed could not say what became of its attempt.
+            # A killed worker could not log its attempt, so the span of all retries stays as well.
             found.append(span)
         found += known
     return sorted(found, key=lambda span: span.queued)
@@ -94,7 +107,7 @@ def _belongs(each: FailedAttempt, span: Span, began: datetime) -> bool:
     return (
         (each.workflow_id, each.step) == (span.workflow_id, span.step)
         and each.attempt <= span.attempt
-        # A step can come twice in an order's life, as a change of address does.
+        # An order can do a step twice, such as a change of address.
         and span.start <= ended
         and (span.end is None or ended <= span.end)
     )

@@ -1,4 +1,4 @@
-"""An order's history, as Temporal keeps it: as it is, and as spans of time that can be drawn."""
+"""Show an order's history in Temporal, as events or as spans of time that can be drawn."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Span:
-    """Something that took time, or happened at one. Times are seconds since the order was
-    started."""
+    """A part of an order's life, such as a step, a wait or a signal.
+
+    All times are seconds since the order was started.
+    """
 
     step: str
     # step, retries (the failed attempts before the last) or attempt (one of them), wait, child,
     # signal or update
     kind: str
-    queued: float  # when it was asked for; from then to `start` it waited for a worker
+    queued: float  # when the workflow asked for it; until `start` it waited for a worker
     start: float
-    end: float | None = None  # None: not yet
+    end: float | None = None  # None if it has not ended
     # running, waiting (for a worker), ok, failed, timed out, cancelled, terminated, ended early, or
-    # abandoned (its workflow has ended without it)
+    # abandoned (the workflow ended while it still ran)
     outcome: str = "running"
     attempt: int = 1
     note: str = ""
@@ -40,7 +42,7 @@ class Span:
     workflow_id: str = field(default="", repr=False)
 
 
-# The last event of a workflow that has ended.
+# The types of the last event of a workflow that has ended.
 CLOSED = tuple(
     f"workflow_execution_{how}_event"
     for how in ("completed", "failed", "timed_out", "canceled", "terminated", "continued_as_new")
@@ -48,11 +50,16 @@ CLOSED = tuple(
 
 
 async def history(handle: WorkflowHandle[Any, Any], *, tasks: bool = False) -> pd.DataFrame:
-    """The events that Temporal has recorded for a workflow, one a row: its type, and what it is
-    about.
+    """Return the events that Temporal has recorded for a workflow, as a DataFrame.
 
-    Left out, unless `tasks=True`: the three events for each time that a worker ran the workflow's
-    code, which say nothing of the order, and the numbers of the events."""
+    Each row has the type of an event and what it is about.
+
+    Args:
+        handle: The workflow.
+        tasks: Show the workflow task events, too, and the number of each event. Three such events
+            are recorded each time that a worker runs the workflow's code. They say nothing about
+            the order.
+    """
     import pandas as pd
 
     events = (await handle.fetch_history()).events
@@ -67,7 +74,7 @@ async def history(handle: WorkflowHandle[Any, Any], *, tasks: bool = False) -> p
 
 
 async def spans(handle: WorkflowHandle[Any, Any]) -> list[Span]:
-    """What happened in an order and in its child workflows, in order."""
+    """Return what happened in an order and in its child workflows, in order of time."""
     client = client_of(handle)
     described = await handle.describe()
     found = await _spans(client, handle, described.start_time, 0)
@@ -117,8 +124,8 @@ async def _spans(
                 )
                 last_scheduled = at
                 if data.attempt == 2 and data.last_failure.HasField("timeout_failure_info"):
-                    # One attempt was lost with its worker. It took its timeout; the rest was
-                    # waiting for another.
+                    # The worker died, so the attempt lasted until its timeout. After that the step
+                    # waited for another worker.
                     last_scheduled = min(at, span.queued + timeouts[data.scheduled_event_id])
                 found[data.scheduled_event_id] = _split_off_retries(
                     span, data.last_failure.message, retries, last_scheduled
@@ -154,10 +161,10 @@ async def _spans(
     if (last.WhichOneof("attributes") or "").startswith(CLOSED):
         closed = _seconds(last.event_time, began)
         for number, span in found.items():
-            if span.end is None:  # it was begun, and not waited for
+            if span.end is None:  # the workflow did not wait for it
                 end = max(closed, span.start)
                 found[number] = replace(span, end=end, outcome="abandoned")
-    # The children's know theirs.
+    # The spans of child workflows have a workflow ID already.
     return [
         replace(span, workflow_id=span.workflow_id or handle.id)
         for span in [*found.values(), *retries]
@@ -165,8 +172,11 @@ async def _spans(
 
 
 async def _first_task_time(handle: WorkflowHandle[Any, Any]) -> Timestamp:
-    """When a worker first took it, or, if none has yet, until when it has waited: it is called
-    running all the same."""
+    """Return when a worker took the workflow's first task.
+
+    If no worker has taken one, return when the workflow ended, or now. (Temporal calls a workflow
+    running even before a worker takes it.)
+    """
     for event in (await handle.fetch_history()).events:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
             return event.event_time
@@ -177,8 +187,16 @@ async def _first_task_time(handle: WorkflowHandle[Any, Any]) -> Timestamp:
 def _split_off_retries(
     span: Span, last_failure: str, retries: list[Span], last_scheduled: float
 ) -> Span:
-    """The history has only the last attempt: of those before, that they were, and how the last of
-    them failed. `last_scheduled` is when the last one was asked for."""
+    """Move the attempts before the last into a span of kind "retries", and return the rest.
+
+    The history has no events of those attempts. It has only their number and the last failure.
+
+    Args:
+        span: The step, from its first attempt on.
+        last_failure: How the attempt before the last failed.
+        retries: The list that gets the new span.
+        last_scheduled: When the server scheduled the last attempt.
+    """
     if span.attempt == 1:
         return span
     failed = replace(
@@ -194,7 +212,7 @@ def _split_off_retries(
 
 
 def _opening_event_id(kind: str, data: Any) -> int:
-    """The number of the event that opened what this event closes."""
+    """Return the ID of the event that began what this event ends, or 0."""
     for name in ("scheduled_event_id", "initiated_event_id"):
         if hasattr(data, name):
             return int(getattr(data, name))
@@ -202,6 +220,7 @@ def _opening_event_id(kind: str, data: Any) -> int:
 
 
 def _outcome(kind: str) -> str | None:
+    """Return the outcome that an event of this kind means, or None if it is not an end."""
     endings = {
         "completed": "ok",
         "fired": "ok",
@@ -219,11 +238,13 @@ def _outcome(kind: str) -> str | None:
 
 
 def _name(event: HistoryEvent) -> str:
+    """Return the type of an event as Temporal's Web UI spells it, such as WorkflowTaskStarted."""
     words = EventType.Name(event.event_type).removeprefix("EVENT_TYPE_").split("_")
     return "".join(word.capitalize() for word in words)
 
 
 def _about(event: HistoryEvent, events: Any) -> str:
+    """Return the name of the activity, workflow, signal or timer that an event is about."""
     kind = event.WhichOneof("attributes") or ""
     data = getattr(event, kind)
     if kind.startswith("upsert"):
@@ -257,7 +278,7 @@ def _now() -> Timestamp:
 
 
 def describe_spans(found: list[Span]) -> Iterator[str]:
-    """Each span, without its times."""
+    """Yield a description of each span in a few words, without its times."""
     for span in found:
         if span.kind == "retries":
             yield f"{span.step} failed {span.attempt} time{'s' if span.attempt > 1 else ''}"

@@ -1,4 +1,4 @@
-"""The metrics of a worker, as Prometheus would read them."""
+"""Show the metrics that a worker serves for Prometheus."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 SERIES = re.compile(r"(?P<metric>\w+)\{(?P<labels>.*)\} (?P<value>\S+)")
 LABEL = re.compile(r'(\w+)="([^"]*)"')
-# Of our own workers these say the same everywhere.
+# These labels have the same value in every metric of a worker.
 HIDDEN_LABELS = {"namespace", "service_name", "task_queue", "workflow_type"}
 
 
 def metrics(worker: LabProcess) -> pd.DataFrame:
-    """What this worker counts and measures: the metric, what it is about, and its value. Histograms
-    are left out, but for their sums and counts. Raises LabError if the worker serves none."""
+    """Return what a worker counts and measures, as a DataFrame with one row a metric.
+
+    Of a histogram it has the sum and the count, not the buckets.
+
+    Raises:
+        LabError: If the worker serves no metrics.
+    """
     import pandas as pd
 
     address = worker.environment.get("METRICS_ADDRESS")

@@ -1,4 +1,4 @@
-"""What every picture of the lab has: its bytes, and the same in words for who cannot see it."""
+"""Show a picture in a notebook, with an alt text for a reader who cannot see it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,22 @@ from typing import Any
 from order_lifecycle.lab.markup import as_html
 from order_lifecycle.visible import visible
 
-# Pictures have a light ground of their own, so that they read the same in a light and in a dark
-# theme.
+# Every picture has a white background, so that it looks the same in a light and in a dark theme.
 BACKGROUND, DARK, GREY = "#ffffff", "#1f2328", "#6e7781"
 BLUE, PALE_BLUE, RED, ORANGE = "#1f5fa8", "#dbe9f8", "#b3261e", "#9a5b00"
 
 
 class Picture:
-    """Shown by Jupyter as a picture with an alt text; printed as that text."""
+    """A picture with an alt text. Jupyter shows the picture, and `print` shows the text."""
 
     def __init__(self, mime: str, data: str | bytes, alt: str) -> None:
+        """Make a picture.
+
+        Args:
+            mime: The type of the data, such as image/png.
+            data: The picture itself.
+            alt: The alt text.
+        """
         self.mime = mime
         self.data = data
         self.alt = visible(alt)
@@ -32,7 +38,7 @@ class Picture:
         return data, {self.mime: {"alt": self.alt}}
 
     def _html(self) -> str:
-        """JupyterLab shows this, and with it the alt text; with a picture alone it does not."""
+        """Return an <img> element: with one, JupyterLab shows the alt text, too."""
         data = self.data.encode() if isinstance(self.data, str) else self.data
         source = f"data:{self.mime};base64,{b64encode(data).decode()}"
         return f'<img alt="{as_html(self.alt)}" src="{source}">'

@@ -1,4 +1,4 @@
-"""The states of an order, as a picture with the current one lit."""
+"""Draw the states of an order, with the current one highlighted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ BOX, GAP, HEIGHT, TOP, LEFT, LOWER_ROW = 92, 16, 42, 40, 12, 138
 
 
 def state_diagram(state: str | None = None) -> Picture:
-    """All states and the moves between them; `state` is filled, bold, and has an arrow above."""
+    """Draw all states and the moves between them.
+
+    Args:
+        state: The current state, which is filled, bold and has an arrow.
+
+    Raises:
+        LabError: If there is no such state.
+    """
     try:
         now = None if state is None else OrderState(state)
     except ValueError:
@@ -30,7 +37,7 @@ def state_diagram(state: str | None = None) -> Picture:
         _arrow(place[a][0] + BOX, TOP + HEIGHT / 2, place[b][0], TOP + HEIGHT / 2)
         for a, b in MOVES.values()
     ]
-    # One bracket under all states that can still end otherwise, instead of an arrow from each.
+    # From these states an order can be cancelled or fail. One bracket replaces two arrows each.
     last = place[OrderState.PACKED][0] + BOX
     body.append(f'<path d="M{LEFT} 90 v8 H{last} v-8" fill="none" stroke="{GREY}"/>')
     body += [_arrow(x + BOX / 2, 98, x + BOX / 2, LOWER_ROW) for x in (cancelled, failed)]

@@ -1,4 +1,4 @@
-"""The tables orders, payments and events as pandas DataFrames."""
+"""Show the tables orders, payments and events as pandas DataFrames."""
 
 from __future__ import annotations
 
@@ -17,20 +17,27 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
 TABLES = ("orders", "payments", "events")
-# What is another at every run, or says nothing to a reader: an event's `step` is its type, with a
-# number if need be.
+# Times differ at every run. An event's `step` is only its type, sometimes with a number.
 HIDDEN_COLUMNS = {"created_at", "updated_at", "ts", "step"}
 
 
 def table(name: str, order_id: str | None = None, *, raw: bool = False) -> pd.DataFrame:
-    """The rows of the table `name`, oldest first; of one order only, if asked.
+    """Return the rows of a table, oldest first.
 
-    Times, and ids that the system made up, are left out, and JSON is shown as text: what is left is
-    the same at every run. With `raw=True` you get every column as the database has it.
+    Times and generated IDs are left out, and JSON is shown as text. So the result is the same at
+    every run.
+
+    Args:
+        name: orders, payments or events.
+        order_id: Show only the rows of this order.
+        raw: Return every column as the database has it.
+
+    Raises:
+        LabError: If there is no such table.
     """
-    import pandas as pd  # takes half a second, which the command line need not spend
+    import pandas as pd  # imported here because it takes half a second
 
-    pd.set_option("display.max_colwidth", None)  # an address or a reason is shown whole
+    pd.set_option("display.max_colwidth", None)  # show addresses and reasons in full
     if name not in TABLES:
         raise LabError(f"there is no table {name!r}: choose one of {', '.join(TABLES)}")
     rows = store().rows(name, order_id)
@@ -48,8 +55,10 @@ def table(name: str, order_id: str | None = None, *, raw: bool = False) -> pd.Da
 
 
 def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """`after`, with each changed cell as "old → new", and new rows marked. Rows are told apart by
-    their first cell."""
+    """Return `after` with each changed cell as "old → new" and each new row marked as new.
+
+    The first column identifies a row.
+    """
     key = after.columns[0]
     old = {row[key]: row for row in before.to_dict("records")}
     marked = []
@@ -64,18 +73,18 @@ def changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
 
 def state_of(order_id: str) -> str | None:
-    """The state in the order's row, or None if there is no row."""
+    """Return the state in the order's row, or None if there is no row."""
     rows = store().rows("orders", order_id)
     return str(rows[0]["state"]) if rows else None
 
 
 def store() -> Store:
-    """The store of this notebook's database."""
+    """Return the store of this notebook's database."""
     return _store(running_servers().database_url)
 
 
 def owner_engine() -> Engine:
-    """An engine for the role that owns the tables, where a check makes or empties one."""
+    """Return an engine for the role that owns the tables. Checks make and drop tables with it."""
     servers = running_servers()
     return _store(servers.database_owner_url or servers.database_url).engine
 
@@ -86,13 +95,13 @@ def _store(database_url: str) -> Store:
 
 
 def _cell(value: Any) -> Any:
-    """A value as a cell: text with every hidden character as an escape."""
+    """Return a value as a cell shows it: in text, every hidden character is an escape."""
     readable = _as_text(value)
     return visible(readable) if isinstance(readable, str) else readable
 
 
 def _as_text(value: Any) -> Any:
-    """JSON as a short text; anything else as it is."""
+    """Return JSON as a short text, and any other value as it is."""
     if isinstance(value, list):
         return ", ".join(f"{item['qty']} × {item['name']} at {item['price']}" for item in value)
     if not isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""Many workflows at once: waiting for all of them, and how many had ended when."""
+"""Wait for many workflows at once, and draw how many had ended at each moment."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ BAR = 20  # characters
 
 
 class Throughput(Picture):
-    """The picture, and the figures behind it: `frame`, a row for each workflow, with the seconds
-    from the first start to its own start and to its end."""
+    """A picture of how many workflows had ended at each moment, and its figures.
+
+    `frame` has a row for each workflow. `started` and `ended` are seconds since the first start.
+    """
 
     def __init__(self, frame: pd.DataFrame) -> None:
+        """Draw the picture from `frame`, whose rows are sorted by `ended`."""
         self.frame = frame
         alt = (
             "Orders that have ended, over time: "
@@ -40,8 +43,17 @@ class Throughput(Picture):
 async def throughput(
     handles: Sequence[WorkflowHandle[Any, Any]], timeout: float = 60.0
 ) -> Throughput:
-    """Wait until all of them have ended, with a bar that shows how many have, and draw when they
-    did. Raises LabError if they have not after `timeout` seconds."""
+    """Wait until all workflows have ended, and draw when each of them did.
+
+    While you wait, a bar shows how many have ended.
+
+    Args:
+        handles: The workflows.
+        timeout: Seconds to wait.
+
+    Raises:
+        LabError: If a workflow has not ended after `timeout`.
+    """
     import pandas as pd
 
     ends = [asyncio.create_task(_start_and_end(handle)) for handle in handles]
@@ -71,7 +83,7 @@ async def throughput(
 
 
 async def _start_and_end(handle: WorkflowHandle[Any, Any]) -> tuple[datetime, datetime]:
-    """When it was started and when it ended, by the server's clock."""
+    """Wait for a workflow. Return when it started and ended, by the server's clock."""
     await _wait_for_end(handle)
     described = await handle.describe()
     if described.close_time is None:
@@ -83,7 +95,7 @@ async def _wait_for_end(handle: WorkflowHandle[Any, Any]) -> None:
     try:
         await handle.result()
     except WorkflowFailureError:
-        return  # a failed order has ended, too
+        return  # a failed workflow has ended, too
 
 
 def _draw(ends: list[float]) -> bytes:

@@ -1,4 +1,4 @@
-"""An order's life as a picture: what took how long, what waited for what, and what failed."""
+"""Draw an order's life on a time axis: steps, waits, signals and failed attempts."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-# kind: how it is drawn, and what the legend calls it. Hatching and marks tell them apart without
-# colours.
+# How each kind of span is drawn, and its name in the legend. Each has a hatching or a mark of its
+# own, so that nobody needs the colours.
 STYLES: dict[str, tuple[dict[str, Any], str]] = {
     "step": ({"facecolor": BLUE, "edgecolor": BLUE}, "a step (activity)"),
     "retries": ({"facecolor": BACKGROUND, "edgecolor": RED, "hatch": "xxxx"}, "failed attempts"),
@@ -44,31 +44,33 @@ STYLES: dict[str, tuple[dict[str, Any], str]] = {
         "waits for a worker",
     ),
 }
-# What takes no time: its mark, and what the legend calls it.
+# The mark of a span that takes no time, and its name in the legend.
 MARKS = {"signal": ("v", "a signal"), "update": ("D", "an Update")}
-# Most of these are over within a few milliseconds, in which no bar can be seen.
+# Most failed attempts take a few milliseconds, too short for a bar.
 FAILED: dict[str, Any] = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "color": RED}
-# Of the picture's width: a step of 3 ms beside a wait of a minute must still be seen.
+# As a part of the axis. It makes a step of 3 ms visible beside a wait of a minute.
 MIN_WIDTH = 0.006
 DAY = 86400.0  # s
-MIN_QUEUED = 0.03  # s in a queue that are not worth a bar
+MIN_QUEUED = 0.03  # s; a shorter time in a task queue gets no bar
 
 
 class Timeline(Picture):
-    """The picture, and the figures behind it: `spans`, and the same as a DataFrame, `frame`."""
+    """A picture of an order's life, and its figures: `spans`, and `frame` with the same."""
 
     def __init__(self, title: str, found: list[Span]) -> None:
+        """Draw the spans under this title."""
         self.spans = found
         alt = f"Timeline of {title}: " + "; ".join(describe_spans(found)) + "."
         from matplotlib import rc_context
 
-        # Nobody's id is mathematics, as matplotlib takes what stands between two dollars.
+        # matplotlib sets text between two dollar signs as mathematics, but an ID may have them.
         with rc_context({"text.parse_math": False}):
             picture = _draw(visible(title), found)
         super().__init__("image/png", picture, alt)
 
     @property
     def frame(self) -> pd.DataFrame:
+        """The spans as a DataFrame, with times in seconds since the order was started."""
         import pandas as pd
 
         frame = pd.DataFrame([asdict(span) for span in self.spans])
@@ -76,10 +78,15 @@ class Timeline(Picture):
 
 
 async def timeline(handle: WorkflowHandle[Any, Any], *workers: LabProcess) -> Timeline:
-    """The history of an order and of its child workflows, drawn on a time axis.
+    """Draw the history of an order and of its child workflows on a time axis.
 
-    The history has only the last attempt of each step. Name the workers, and each of those before
-    it is drawn too, as their logs tell it."""
+    Temporal's history has only the last attempt of each step. If you name the workers, the earlier
+    attempts are drawn too, because the workers log them.
+
+    Args:
+        handle: The order's workflow.
+        workers: The workers whose logs are read.
+    """
     found = await spans(handle)
     if workers:
         began = (await handle.describe()).start_time
@@ -130,7 +137,7 @@ def _draw(title: str, found: list[Span]) -> bytes:
 
 
 def _legend(found: list[Span]) -> list[Artist]:
-    """Of what the picture has, and nothing else."""
+    """Return a legend of the kinds that are in the picture."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
@@ -179,21 +186,24 @@ def _draw_span(axes: Axes, span: Span, y: int, axis_length: float) -> None:
 
 
 def _row(span: Span) -> tuple[str, int, str]:
+    """Return what identifies the row that a span is drawn in: workflow, depth and name."""
     name = f"{span.kind} {span.step}" if span.kind in MARKS else span.step
     return span.workflow_id, span.depth, name
 
 
 def _style(span: Span) -> str:
-    """What it is drawn as: one of STYLES, or "failed"."""
+    """Return the key of STYLES or MARKS for this span, or "failed"."""
     is_an_attempt = span.kind in ("step", "attempt")
     return span.outcome if is_an_attempt and span.outcome in ("failed", "timed out") else span.kind
 
 
 def _queued(span: Span) -> bool:
+    """Return True if the time in the task queue is long enough for a bar."""
     return span.start - span.queued > MIN_QUEUED
 
 
 def _label(span: Span) -> str:
+    """Return the text after the bar: how long it took, which attempt, and how it ended."""
     if span.kind in ("retries", "attempt"):
         return ""
     took = "" if span.end is None else _duration(span.end - span.start)
