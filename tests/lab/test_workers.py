@@ -68,7 +68,7 @@ async def spans(handle: Handle, step: str) -> dict[str, Span]:
 
 async def test_an_order_that_nobody_has_received_is_told_from_one_that_was_never_started(start: Start) -> None:
     handle = await start("early")
-    assert "early was started, and is not received yet. Hint: " in lab.check_killed("early").text
+    assert "early was started, but no worker has received it yet. Hint: " in lab.check_killed("early").text
     assert "There is no order nobody. Hint: " in lab.check_killed("nobody").text
     await handle.terminate()
 
@@ -125,12 +125,12 @@ async def test_a_charge_that_failed_in_another_way_is_told_from_one_that_was_los
     handle = await start(STOPPED, Policy(attempt_timeout=timedelta(seconds=2)))
     await handle.signal(OrderWorkflow.approve_order)
     await lab.wait_for_state(handle, "charged")
-    assert "The worker lived to report its failure: charge_payment did not answer" in lab.check_killed(STOPPED).text
+    assert "A worker could still report the failure: charge_payment did not answer" in lab.check_killed(STOPPED).text
     easy = next(name for name in map(str, range(1000)) if not hangs(SEED, name, "charge_payment", 1))
     handle = await start(easy)
     assert f"{easy} is" in (await at("awaiting_review", handle)).text
     await handle.signal(OrderWorkflow.approve_order)
-    assert "worked at once" in (await at("charged", handle)).text
+    assert "worked at the first attempt" in (await at("charged", handle)).text
     assert "There is no order nobody" in lab.check_killed("nobody").text
 
 
@@ -274,8 +274,8 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
 @pytest.mark.parametrize(
     ("give_points", "says"),
     [
-        (as_given, "A worker would refuse it: it is an ordinary function. Hint: `@activity.defn`"),
-        (None, "None is no function"),
+        (as_given, "A worker would refuse it, because it is not an activity. Hint: `@activity.defn`"),
+        (None, "None is not a function"),
         (never_waits, "It is `async def`"),
         (empty, "There is no row for the order after the first attempt"),
         (does_not_commit, "There is no row for the order after the first attempt"),
@@ -283,15 +283,15 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
             sql(INSERT.replace("points", "point", 1)),
             'ProgrammingError: (psycopg2.errors.UndefinedTable) relation "point"',
         ),
-        (sql(INSERT), "IntegrityError in the second attempt: no further one would succeed either"),
+        (sql(INSERT), "IntegrityError in the second attempt: no later attempt would succeed either"),
         (
             sql(f"{INSERT} ON CONFLICT (order_id) DO UPDATE SET points = points.points + excluded.points"),
             "The order has 20 points after the second attempt, not 10",
         ),
-        (looks_first, "IntegrityError in two attempts at the same time: it fails though the work is done"),
+        (looks_first, "IntegrityError in two attempts at the same time: it fails although the work is done"),
         (looks_in_another_transaction, "IntegrityError in two attempts at the same time"),
-        (sql(INSERT, swallowed=True), "In the second attempt an error was caught inside the transaction"),
-        (catches_everything, "It was run once more when the table was gone, and said that all was well"),
+        (sql(INSERT, swallowed=True), "In the second attempt your code caught an error inside the transaction"),
+        (catches_everything, "Without the table it still returned without an error"),
         (sql(f"{INSERT} ON CONFLICT DO NOTHING"), "✓ Right."),
         (gives_up_its_transaction, "✓ Right."),
         (makes_the_table, "permission denied for schema public"),
@@ -323,8 +323,8 @@ def test_how_often_an_order_was_tried(lab_servers: LabServers) -> None:
         return lab.check_tries(order_id, 5).text
 
     assert "There is no order tried-0" in lab.check_tries("tried-0", 5).text
-    assert "tried-3 was tried 3 times, not 5" in ended("tried-3", 3)
-    assert "tried-on is charged, after 4 tries" in ended("tried-on", 4, None)
+    assert "Shipping tried-3 was tried 3 times, not 5" in ended("tried-3", 3)
+    assert "tried-on is charged, after 4 shipping tries" in ended("tried-on", 4, None)
     assert ended("tried-5", 5).startswith("✓ Right.")
 
 
@@ -398,11 +398,11 @@ async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
         (unsolved, "`race` returned None"),
         (deaf, "`race` still waits for the step"),
         (waits_for_both, "`race` still waits. Hint: `return_when=asyncio.FIRST_COMPLETED`"),
-        (lets_it_run, "the step goes on unseen"),
+        (lets_it_run, "but the step still runs"),
         (awaits_the_cancelled, "`race` raised CancelledError()"),
-        (hides_failures, "The step raised a ValueError, and `race` returned None"),
-        (waits_for_a_success, "The step raised a ValueError, and `race` still waits"),
-        (returns_the_failure, "The step raised a ValueError, and `race` returned ValueError("),
+        (hides_failures, "The step raised a ValueError, but `race` returned None"),
+        (waits_for_a_success, "The step raised a ValueError, but `race` still waits"),
+        (returns_the_failure, "The step raised a ValueError, but `race` returned ValueError("),
         (fair, "✓ Right."),
     ],
 )
@@ -414,5 +414,5 @@ def test_a_race_between_a_step_and_a_cancel(race: Any, says: str) -> None:
 
 def test_a_column_instead_of_its_sum(lab_servers: LabServers) -> None:
     refunded = lab.table("payments").query("status == 'refunded'")["amount"]
-    assert "That is no number, but Series. Hint: `.sum()`" in lab.check_refunds(refunded).text
-    assert "no number" not in lab.check_refunds(refunded.sum()).text
+    assert "Expected a number, got Series. Hint: use `.sum()`" in lab.check_refunds(refunded).text
+    assert "Expected a number" not in lab.check_refunds(refunded.sum()).text

@@ -30,7 +30,7 @@ RESULT = UpdateResult(order_id="mine", state=OrderState.AWAITING_REVIEW, message
         (["already approved"] * 2, "✗ Not yet. The first answer should be 'approved', not 'already approved'. Hint: "),
         (["approved", None], "✗ Not yet. The second answer should be 'already approved', not None. Hint: "),
         (["approved"] * 2, "✗ Not yet. The second answer should be 'already approved', not 'approved'. Hint: "),
-        (["approved", "Workflow update failed"], "✗ Not yet. That is the envelope of the refusal"),
+        (["approved", "Workflow update failed"], "✗ Not yet. That is the message of the outer error"),
     ],
 )
 def test_what_an_order_said_to_two_approvals(answers: object, says: str) -> None:
@@ -128,9 +128,9 @@ def a_name_that_is_not_there(call: Call, tries: int) -> str:
     ("with_retries", "says"),
     [
         (right, "✓ Right. "),
-        (unsolved, "✗ Not yet. The call returned 'done', and the function None. Hint: "),
+        (unsolved, "✗ Not yet. The call returned 'done', but the function returned None. Hint: "),
         (only_errors, "✗ Not yet. A call that works at its third attempt ended with OutsideTimeoutError. Hint: "),
-        (everything, "✗ Not yet. A RefusedError was tried 5 times. Hint: "),
+        (everything, "✗ Not yet. It made 5 calls, but the first had raised RefusedError. Hint: "),
         (swallows, "✗ Not yet. A RefusedError should be raised at once, but it returns None. Hint: "),
         (
             says_it_otherwise,
@@ -138,13 +138,13 @@ def a_name_that_is_not_there(call: Call, tries: int) -> str:
         ),
         (
             for_ever,
-            "✗ Not yet. After its last try it should raise what that one raised, but it returns 'done'. Hint: co",
+            "✗ Not yet. After the last try it should raise the error of that try, but it returns 'done'. Hint: co",
         ),
-        (once_too_often, "✗ Not yet. With 5 tries it called 6 times. Hint: "),
-        (gives_up_silently, "✗ Not yet. After its last try it should raise what that one raised, but it returns None"),
+        (once_too_often, "✗ Not yet. With 5 tries it made 6 calls. Hint: "),
+        (gives_up_silently, "✗ Not yet. After the last try it should raise the error of that try, but it returns None"),
         (
             raises_after_the_loop,
-            "✗ Not yet. After its last try it should raise what that one raised, but it raises RuntimeError. "
+            "✗ Not yet. After the last try it should raise the error of that try, but it raises RuntimeError. "
             "Hint: in the last try, `raise` within the `except`.",
         ),
         (without_the_tries, "✗ Not yet. It raises TypeError: "),

@@ -59,11 +59,11 @@ async def right(workflow: type, history: WorkflowHistory) -> bool:
     [
         (right, "✓ Right"),
         (unsolved, "✗ Not yet. It returns nothing"),
-        (says_yes, "✗ Not yet. With WithoutSmallReviews and the history `shipped` it should say False"),
+        (says_yes, "✗ Not yet. With WithoutSmallReviews and the history `shipped` it should return False"),
         (raises, "✗ Not yet. With WithoutSmallReviews and the history `shipped` it raises NondeterminismError"),
         pytest.param(
             without_the_converter,
-            "✗ Not yet. With OrderWorkflow and the history `shipped` it should say True",
+            "✗ Not yet. With OrderWorkflow and the history `shipped` it should return True",
             marks=pytest.mark.filterwarnings("ignore"),  # the SDK warns of just this mistake
         ),
     ],
@@ -103,10 +103,10 @@ async def without_a_look_at_its_end(workflow: type) -> None:
     ("test", "says"),
     [
         (fails_with_the_wrong_one, "✓ Right"),
-        (nothing, "✗ Not yet. It passes whatever is under test, a workflow or not"),
-        (only_with_a_workflow, "✗ Not yet. It passes with WithoutSmallReviews too"),
-        (without_a_look_at_the_deadline, "✗ Not yet. It passes with a workflow that approves an order when"),
-        (without_a_look_at_its_end, "✗ Not yet. It passes with a workflow that simply ends when three days"),
+        (nothing, "✗ Not yet. It passes with every class, even with one that is not a workflow"),
+        (only_with_a_workflow, "✗ Not yet. It passes with WithoutSmallReviews, too"),
+        (without_a_look_at_the_deadline, "✗ Not yet. It passes with a workflow that approves an order after"),
+        (without_a_look_at_its_end, "✗ Not yet. It passes with a workflow that just ends after three days"),
         (fails_whatever_comes, "✗ Not yet. It fails with OrderWorkflow, where it must pass: AssertionError no."),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -136,7 +136,7 @@ def test_a_test_that_does_not_ask_how_the_order_ended(lab_servers: LabServers) -
     for source in (imports.partition("lab.quiet()")[0], of_an_order, mock, mocked, NEVER_CHARGED):
         exec(source, names)
     said = str(lab.check_test(names["never_charged"]))
-    assert said.startswith("✗ Not yet. It passes with a workflow that simply ends when three days are over.")
+    assert said.startswith("✗ Not yet. It passes with a workflow that just ends after three days.")
 
 
 def test_a_replay_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,9 +193,9 @@ def changed(old: str, new: str, code: str = RIGHT) -> str:
 @pytest.mark.parametrize(
     ("code", "says"),
     [
-        (..., "It is no text. Hint:"),
-        ("", "There is no workflow ParcelReturn in it. Hint: `@workflow.defn`"),
-        (changed("@workflow.defn\n", ""), "There is no workflow ParcelReturn in it. Hint: `@workflow.defn`"),
+        (..., "Expected a str, got ellipsis. Hint:"),
+        ("", "The module has no workflow ParcelReturn. Hint: `@workflow.defn`"),
+        (changed("@workflow.defn\n", ""), "The module has no workflow ParcelReturn. Hint: `@workflow.defn`"),
         (changed("    @workflow.run\n", ""), "A worker cannot use it: ValueError: "),
         (changed("self._arrived = True", "self._arrived = "), "Python cannot read it: invalid syntax (line 13). Hint:"),
         (changed("from temporalio import workflow", ""), "A worker cannot use it: NameError: name 'workflow' is not"),
@@ -214,52 +214,52 @@ def test_a_module_that_no_worker_can_use(code: object, says: str) -> None:
         (RIGHT, "✓ Right"),
         (
             changed(", timeout=timedelta(days=14)", ""),
-            "✗ Not yet. No parcel came in 15 days, and it still waits. Hint: `wait_condition` has an argument",
+            "✗ Not yet. No parcel came in 15 days, but it still waits. Hint: `wait_condition` has an argument",
         ),
         (
             changed("        try:\n", f"        {REFUND}\n        try:\n", changed(REFUND, "pass")),
-            "✗ Not yet. At the start the money is given back, and no parcel has come. Hint: first `await` the",
+            "✗ Not yet. At the start it refunds, but no parcel has come. Hint: first `await` the",
         ),
         (changed("days=14", "days=7"), "✗ Not yet. After 13 days it has ended, with 'given up'. Hint:"),
         (
             changed(WAIT, f"await workflow.sleep(timedelta(days=14))\n            {WAIT}"),
-            "✗ Not yet. The parcel was there, and it still waits. Hint: a method `parcel_arrived`",
+            "✗ Not yet. The parcel was there, but it still waits. Hint: a method `parcel_arrived`",
         ),
-        (changed("@workflow.signal", ""), "✗ Not yet. The parcel was there, and it still waits. Hint: a method"),
+        (changed("@workflow.signal", ""), "✗ Not yet. The parcel was there, but it still waits. Hint: a method"),
         (
             changed("        try:\n", "        self._arrived = False\n        try:\n"),
-            "✗ Not yet. The parcel was there, and it still waits. Hint: a method `parcel_arrived`",
+            "✗ Not yet. The parcel was there, but it still waits. Hint: a method `parcel_arrived`",
         ),
         (
             changed("except TimeoutError", "except ValueError"),
-            "✗ Not yet. No parcel came in 15 days, and it fails: TimeoutError. Hint: when its time is over,",
+            "✗ Not yet. No parcel came in 15 days, but it fails: TimeoutError. Hint: at its timeout,",
         ),
-        (changed(REFUND, "pass"), "✗ Not yet. The parcel was there, and the money was given back 0 times. Hint:"),
-        (changed('return "refunded"', ""), "✗ Not yet. The parcel was there, and it returns None. Hint: `return"),
+        (changed(REFUND, "pass"), "✗ Not yet. The parcel was there, but it refunded 0 times. Hint:"),
+        (changed('return "refunded"', ""), "✗ Not yet. The parcel was there, but it returns None. Hint: `return"),
         (
             changed("refund, order_id, ", "refund, order_id, order_id, "),
-            "✗ Not yet. The parcel was there, and it fails:",
+            "✗ Not yet. The parcel was there, but it fails:",
         ),
-        (changed(", order_id: str", ""), "✗ Not yet. The parcel was there, and it fails: NameError: name 'order_id'"),
+        (changed(", order_id: str", ""), "✗ Not yet. The parcel was there, but it fails: NameError: name 'order_id'"),
         (changed("order_id: str", "order_id: int"), "✗ Not yet. At the start it fails: TypeError: "),
         (
             changed(REFUND, REFUND.replace("await ", "")),
-            "✗ Not yet. The parcel was there, and the money was given back 0",
+            "✗ Not yet. The parcel was there, but it refunded 0",
         ),
         (
             changed('return "given up"', REFUND),
-            "✗ Not yet. No parcel came in 15 days, and it returns 'refunded'. Hint:",
+            "✗ Not yet. No parcel came in 15 days, but it returns 'refunded'. Hint:",
         ),
         (
             changed('return "given up"', f'{REFUND}\n            return "given up"'),
-            "✗ Not yet. No parcel came in 15 days, and the money was given back. Hint: `return`",
+            "✗ Not yet. No parcel came in 15 days, but it refunded. Hint: `return`",
         ),
         (
             changed(
                 "        try:\n", "        datetime.now()\n        try:\n", changed("import timedelta", "import *")
             ),
             "✗ Not yet. At the start it fails: RestrictedWorkflowAccessError: Cannot access datetime.datetime.now."
-            "__call__ from inside a workflow. Hint: what may differ at a replay",
+            "__call__ from inside a workflow. Hint: put what can differ at a replay",
         ),
     ],
 )

@@ -23,14 +23,14 @@ STEP = "await workflow.execute_activity(deploy.pack, order_id, start_to_close_ti
         ({"c", "d"}, "✓ Right"),
         (
             {"b", "c", "d"},
-            "✗ Not yet. With b (seven days for the review instead of three) a replay of an old order goes",
+            "✗ Not yet. With b (seven days for the review instead of three) the replay of an old order succ",
         ),
-        ({"c"}, "✗ Not yet. With d (a pause of a minute before the charge) a replay of an old order stops"),
-        (set(), "✗ Not yet. With c (ship first, charge afterwards) a replay of an old order stops"),
+        ({"c"}, "✗ Not yet. With d (a pause of a minute before the charge) the replay of an old order fails"),
+        (set(), "✗ Not yet. With c (ship first, charge afterwards) the replay of an old order fails"),
         ({"c", "e"}, "✗ Not yet. {'"),
-        ("cd", "✗ Not yet. 'cd' is no answer. Hint: a set of letters"),
-        (5, "✗ Not yet. 5 is no answer. Hint: a set of letters"),
-        ([["c"]], "✗ Not yet. [['c']] is no answer. Hint: a set of letters"),
+        ("cd", "✗ Not yet. 'cd' is not a set of these letters. Hint: choose from a, b, c, d"),
+        (5, "✗ Not yet. 5 is not a set of these letters. Hint: choose from a, b, c, d"),
+        ([["c"]], "✗ Not yet. [['c']] is not a set of these letters. Hint: choose from a, b, c, d"),
         (..., "✗ Not yet. There is no answer"),
     ],
 )
@@ -47,24 +47,30 @@ def test_which_changes_need_a_patch(answer: object, says: str) -> None:
         (f'    if workflow.patched("pack"):\n        {STEP}\n', "✓ Right"),
         (
             STEP,
-            "✗ Not yet. An order that was past that place stops: Activity type of scheduled event 'ship' does not",
+            "✗ Not yet. An order that has passed this place cannot go on: Activity type of scheduled event 'ship'",
         ),
-        (f'workflow.deprecate_patch("pack")\n{STEP}', "✗ Not yet. An order that was past that place stops"),
-        (f'if not workflow.patched("pack"):\n    {STEP}', "✗ Not yet. An order that was past that place stops"),
+        (f'workflow.deprecate_patch("pack")\n{STEP}', "✗ Not yet. An order that has passed this place cannot go on"),
+        (
+            f'if not workflow.patched("pack"):\n    {STEP}',
+            "✗ Not yet. An order that has passed this place cannot go on",
+        ),
         ('workflow.patched("pack")', "✗ Not yet. A new order is not packed"),
-        (f'if workflow.patched("pack"):\n    {STEP}\n    {STEP}', "✗ Not yet. A new order does receive, charge, pack,"),
+        (
+            f'if workflow.patched("pack"):\n    {STEP}\n    {STEP}',
+            "✗ Not yet. The steps of a new order are receive, charge, pack,",
+        ),
         (
             'if workflow.patched("pack"):\n    await pack()',
-            "✗ Not yet. A new order fails: NameError: name 'pack' is not defined. Hint: the step is asked for as in",
+            "✗ Not yet. A new order fails: NameError: name 'pack' is not defined. Hint: write the step as in",
         ),
         (
             f'if patched("pack"):\n    {STEP}',
-            "✗ Not yet. A new order fails: NameError: name 'patched' is not defined. Hint: it is",
+            "✗ Not yet. A new order fails: NameError: name 'patched' is not defined. Hint: the function is",
         ),
         (f'if workflow.patch("pack"):\n    {STEP}', "✗ Not yet. A new order fails: AttributeError: "),
         (
             f'if workflow.patched("pack"):\n    {STEP.removeprefix("await ")}',
-            "✗ Not yet. A new order is not packed. Hint: for a new order `workflow.patched` is True; is the step under",
+            "✗ Not yet. A new order is not packed. Hint: for a new order `workflow.patched` is True. Is the step",
         ),
         ("if workflow.patched", "✗ Not yet. Python cannot read the lines"),
         ("\n...\n", "✗ Not yet. There are no lines yet"),
@@ -84,7 +90,7 @@ async def test_the_build_of_an_order(lab_servers: LabServers) -> None:
         await client.start_workflow("SmallOrder", order_id, id=order_id, task_queue=QUEUE)
 
     await buy("nobody-works")
-    assert "is on no build" in str(lab.check_build("nobody-works", "1"))
+    assert "has no build yet" in str(lab.check_build("nobody-works", "1"))
     assert "There is no workflow" in str(lab.check_build("never-bought", "1"))
 
     workers = {

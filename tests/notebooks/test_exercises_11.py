@@ -64,26 +64,26 @@ async def four_orders() -> None:
 @pytest.mark.parametrize(
     ("query", "says"),
     [
-        (f"{WAITING} AND OrderTotal > 5", "✓ Right. It finds what it should, and nothing else: 1."),
+        (f"{WAITING} AND OrderTotal > 5", "✓ Right. It finds exactly the orders that it should: 1."),
         (f"{WAITING} AND OrderTotal >= 10.0", "✓ Right"),
         (
             f"{WAITING} AND OrderTotal >= 2.5",
-            "✗ Not yet. It finds 1 too many, order-waits-1 for one. Hint: `OrderTotal > 5.00`, joined by AND",
+            "✗ Not yet. It finds 1 too many, such as order-waits-1. Hint: use `OrderTotal > 5.00`, joined by AND",
         ),
         (
             "OrderTotal > 5",
-            "✗ Not yet. It finds 1 too many, order-gone-4 for one. Hint: AND, and a condition on OrderState",
+            "✗ Not yet. It finds 1 too many, such as order-gone-4. Hint: add AND and a condition on OrderState",
         ),
         (
             "WorkflowType = 'OrderWorkflow' AND OrderTotal > 5",
-            "✗ Not yet. It finds 1 too many, order-gone-4 for one. Hint: AND, and a condition on OrderState",
+            "✗ Not yet. It finds 1 too many, such as order-gone-4. Hint: add AND and a condition on OrderState",
         ),
         (
             "OrderState = 'cancelled' AND OrderTotal > 5",
-            "✗ Not yet. It finds 1 too many, order-gone-4 for one. Hint: `OrderState = 'awaiting_review'`, joined by",
+            "✗ Not yet. It finds 1 too many, such as order-gone-4. Hint: use `OrderState = 'awaiting_review'`, joi",
         ),
-        (WAITING, "✗ Not yet. It finds 1 too many, order-waits-1 for one. Hint: AND, and a condition on OrderTotal"),
-        (f"{WAITING} AND OrderTotal > 10", "✗ Not yet. It leaves out 1, order-waits-4 for one"),
+        (WAITING, "✗ Not yet. It finds 1 too many, such as order-waits-1. Hint: add AND and a condition on OrderTotal"),
+        (f"{WAITING} AND OrderTotal > 10", "✗ Not yet. It misses 1, such as order-waits-4"),
         ("OrderState is waiting", "✗ Not yet. The server says: invalid query"),
         (..., "✗ Not yet. There is no query yet"),
     ],
@@ -128,12 +128,12 @@ def every_line_with_a_word(lines: list[str]) -> Counter[str]:
     [
         (right, "✓ Right. "),
         (with_a_step_that_never_failed, "✓ Right. "),
-        (of_lines_that_have_none, "✗ Not yet. It raises KeyError: 'step'. Hint: not every line has that"),
-        (in_a_plain_dictionary, "✗ Not yet. It raises KeyError: 'receive_order'. Hint: a step that is counted for"),
+        (of_lines_that_have_none, "✗ Not yet. It raises KeyError: 'step'. Hint: not every line has that key"),
+        (in_a_plain_dictionary, "✗ Not yet. It raises KeyError: 'receive_order'. Hint: at its first failure a step is"),
         (trusting, "✗ Not yet. It raises JSONDecodeError"),
         (every_line_with_a_word, "✗ Not yet. receive_order failed "),
         (lambda lines: None, "✗ Not yet. It returns nothing yet"),
-        (lambda lines: list(right(lines)), "✗ Not yet. It returns a list. Hint: a dictionary"),
+        (lambda lines: list(right(lines)), "✗ Not yet. Expected a dictionary, got list. Hint: return a"),
     ],
 )
 def test_the_count(worker: LabProcess, count: Callable[[list[str]], Mapping[str, int]], says: str) -> None:
@@ -173,7 +173,7 @@ def without(name: str) -> dict[str, str]:
         (CLOUD, "✓ Right"),
         ({}, "✗ Not yet. There are no settings yet"),
         ({**CLOUD, "DATABASE_URL": ""}, "✗ Not yet. DATABASE_URL is not set"),
-        ({**CLOUD, "TEMPORAL_HOST": 7233}, "✗ Not yet. TEMPORAL_HOST is no text"),
+        ({**CLOUD, "TEMPORAL_HOST": 7233}, "✗ Not yet. The value of TEMPORAL_HOST is not a string"),
         *((without(name), f"✗ Not yet. {name} is not set") for name in CLOUD),
         (
             {**without("TEMPORAL_HOST"), "TEMPORAL_ADDRESS": CLOUD["TEMPORAL_HOST"]},
@@ -189,9 +189,9 @@ def without(name: str) -> dict[str, str]:
         ),
         (
             {**CLOUD, "DATABASE_URL": "postgresql://orders:***@localhost/orders"},
-            "✗ Not yet. DATABASE_URL has another host",
+            "✗ Not yet. DATABASE_URL has the wrong host",
         ),
-        ({**CLOUD, "TEMPORAL_TLS": "false"}, "✗ Not yet. The key would go over an open line"),
+        ({**CLOUD, "TEMPORAL_TLS": "false"}, "✗ Not yet. The API key would be sent unencrypted"),
     ],
 )
 def test_the_settings(settings: dict[str, str], says: str) -> None:

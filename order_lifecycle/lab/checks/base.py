@@ -1,4 +1,4 @@
-"""Checks of the exercises: right or not, and why."""
+"""Share what the checks of the exercises need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,15 @@ BEFORE_APPROVAL = ("received", "validated", "awaiting_review")
 
 
 class Check:
+    """The result of a check: whether the answer is right, and one or two sentences about it."""
+
     def __init__(self, wrong: str | None, right: str) -> None:
+        """Make a result.
+
+        Args:
+            wrong: What is wrong with the answer, with a hint. None if the answer is right.
+            right: What to say if the answer is right.
+        """
         self.ok = wrong is None
         self.text = f"✓ Right. {right}" if wrong is None else f"✗ Not yet. {wrong}"
 
@@ -25,7 +33,7 @@ class Check:
         return visible_lines(self.text)
 
     def _repr_html_(self) -> str:
-        """Return the same words: JupyterLab breaks plain text in the middle of a word."""
+        """Return the text as HTML, because JupyterLab breaks plain text in the middle of a word."""
         return sentence(self.text)
 
 
@@ -37,11 +45,16 @@ class Outcome(NamedTuple):
 
 
 def no_order_message(order_id: str, hint: str) -> str:
-    """What is wrong where the table has no such order."""
+    """Say why the table has no such order.
+
+    Args:
+        order_id: The order.
+        hint: How to start it, if it was never started.
+    """
     if run_in_own_loop(_was_started(order_id)):
         return (
-            f"{order_id} was started, and is not received yet. "
-            "Hint: check it again in a moment; if that is no use, does an order worker run?"
+            f"{order_id} was started, but no worker has received it yet. "
+            "Hint: does an order worker run? If one does, check again in a moment."
         )
     return f"There is no order {order_id}. Hint: {hint}"
 
@@ -57,14 +70,14 @@ async def _was_started(order_id: str) -> bool:
 
 
 def row_of(name: str, order_id: str) -> dict[str, Any] | None:
-    """The order's row in this table, the last if there are several, or None."""
+    """Return the order's row in this table, or its last row, or None."""
     rows = store().rows(name, order_id)
     return rows[-1] if rows else None
 
 
 def reason_of(order_id: str) -> str | None:
-    """Why the order was cancelled or failed. (Its last event need not say so: a signal can come
-    later.)"""
+    """Return why the order was cancelled or failed, or None."""
+    # Not the last event of the order: a late signal can add one.
     ends = [
         row["payload_json"]["reason"]
         for row in store().rows("events", order_id)

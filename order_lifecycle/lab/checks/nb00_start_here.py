@@ -1,4 +1,4 @@
-"""Check the exercises of notebook 00: who does what, and workers that run."""
+"""Check the exercises of notebook 00: the duties of the parts, and workers that run."""
 
 from __future__ import annotations
 
@@ -10,47 +10,51 @@ from order_lifecycle.lab.checks.base import (
 from order_lifecycle.lab.process import LabProcess
 
 PARTS = ("workflow", "activity", "server", "worker", "client", "PostgreSQL")
-# Each duty, whose it is, and a hint.
+# Each duty, the part that has it, and a hint. "The client does not …" must be a sentence.
 DUTIES = {
     "say that the charge comes after the approval": (
         "workflow",
-        "the order of the steps is the order's life.",
+        "which part describes the life of an order?",
     ),
-    "call the carrier": ("activity", "whatever touches the world outside is an activity."),
+    "call the carrier": ("activity", "everything that touches the outside world is an activity."),
     "keep the record of which steps are done": (
         "server",
-        "it is what an order goes on from after a crash.",
+        "an order goes on from this record after a worker has crashed.",
     ),
     "run your code": (
         "worker",
         "who takes tasks from a queue? The server hands them out, and never runs your code.",
     ),
-    "send the approval": ("client", "it is a message to the workflow, from outside: a signal."),
+    "send the approval": ("client", "the approval is a signal, and a signal comes from outside."),
     "know next year what an order cost": (
         "PostgreSQL",
-        "the tables are the business's own, and are there to stay.",
+        "the business keeps its tables for years.",
     ),
 }
 
 
 def check_parts(whose: Any) -> Check:
-    """Does `whose` name the part that has each duty?"""
+    """Check that the dict `whose` names for each duty the part that has it."""
     if not isinstance(whose, dict):
-        wrong = f"That is no dict, but {type(whose).__name__}."
+        wrong = f"Expected a dict, got {type(whose).__name__}."
         return Check(f"{wrong} Hint: leave the braces and the duties as they are.", "")
+    choose = f"Hint: choose one of {', '.join(PARTS)}."
     for duty, (part, hint) in DUTIES.items():
         said = whose.get(duty, ...)
         if said is ...:
-            return Check(f"Nobody is there yet to {duty}. Hint: one of {', '.join(PARTS)}.", "")
+            return Check(f"No part is chosen yet to {duty}. {choose}", "")
         if said not in PARTS:
-            return Check(f"To {duty}: {said!r} is no part. Hint: one of {', '.join(PARTS)}.", "")
+            return Check(
+                f"{said!r} cannot {duty}, because it is not one of the parts. {choose}", ""
+            )
         if said != part:
-            return Check(f"To {duty} is not for the {said}. Hint: {hint}", "")
-    return Check(None, "Each of the six has one duty, and none does another's.")
+            name = said if said == "PostgreSQL" else f"The {said}"
+            return Check(f"{name} does not {duty}. Hint: {hint}", "")
+    return Check(None, "Each of the six parts has one duty.")
 
 
 def check_running(*workers: LabProcess) -> Check:
-    """Do all these workers run?"""
+    """Check that all these workers run."""
     ended = [worker for worker in workers if not worker.alive]
     wrong = None
     if ended:

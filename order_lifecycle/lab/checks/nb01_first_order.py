@@ -18,7 +18,7 @@ from order_lifecycle.lab.checks.base import (
 
 
 def check_shipped(order_id: str, total: str) -> Check:
-    """Is there an order of this name, shipped, that cost `total`?"""
+    """Check that this order was shipped and cost `total`."""
     order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong = None
     if order is None:
@@ -29,7 +29,7 @@ def check_shipped(order_id: str, total: str) -> Check:
         why = reason_of(order_id)
         wrong = (
             f"{order_id} has failed: {why}. "
-            "Hint: a new order needs an id and a payment id of its own."
+            "Hint: a new order needs an id and a payment id that no other order has."
         )
     elif order["state"] != "shipped":
         wrong = (
@@ -68,8 +68,10 @@ BAD: list[tuple[str, dict[str, Any], list[str]]] = [
 
 
 def check_refused_fields(refused_fields: Callable[[dict[str, Any]], object]) -> Check:
-    """Does `refused_fields(data)` name the fields for which `data` can be no Order, and none if it
-    can be one?"""
+    """Check that `refused_fields(data)` returns the fields that make `data` invalid as an Order.
+
+    For a valid order it has to return an empty list.
+    """
     wrong = _misses_a_good_order(refused_fields)
     for what, data, fields in BAD:
         wrong = wrong or _misses_a_bad_order(refused_fields, what, data, fields)
@@ -81,7 +83,7 @@ def _misses_a_good_order(refused_fields: Callable[[dict[str, Any]], object]) -> 
     if said == []:
         return None
     return (
-        f"An order without a fault should give [], and {_gives(said)}. "
+        f"For a valid order it should return [], but it {_describe(said)}. "
         "Hint: `return []` if nothing is raised."
     )
 
@@ -95,33 +97,35 @@ def _misses_a_bad_order(
     said = _call(refused_fields, data)
     if said == fields or (isinstance(said, list) and sorted(map(str, said)) == sorted(fields)):
         return None
-    wrong = f"An order {what} should give {fields}, and {_gives(said)}."
+    wrong = f"For an order {what} it should return {fields}, but it {_describe(said)}."
     if said == [] or isinstance(said, ValidationError):
         return (
             f"{wrong} Hint: `Order.model_validate(data)` in a `try`, "
             "and `except ValidationError as error`."
         )
     if isinstance(said, TypeError) and "expected str instance" in str(said):
-        return f"{wrong} Hint: `join` takes texts only, so `str(part)` for each part of `loc`."
+        return (
+            f"{wrong} Hint: `join` takes only strings, so use `str(part)` for each part of `loc`."
+        )
     if isinstance(said, list) and all(isinstance(name, tuple) for name in said):
         return f"{wrong} Hint: join the parts of each `loc` with dots."
     if isinstance(said, list) and said == [name.rpartition(".")[2] for name in fields]:
         return f"{wrong} Which item is that? Hint: join all the parts of `loc` with dots."
     if isinstance(said, list) and len(said) < len(fields) and all(name in fields for name in said):
-        return f"{wrong} Hint: `error.errors()` has them all, not only the first."
+        return f"{wrong} Hint: `error.errors()` has all the faults, not only the first."
     return f"{wrong} Hint: each of `error.errors()` has a `loc`, such as ('items', 0, 'qty')."
 
 
 def _call(refused_fields: Callable[[dict[str, Any]], object], data: dict[str, Any]) -> object:
-    """What it returns or raises."""
+    """Return what the function returns or raises."""
     try:
         return refused_fields(data)
     except Exception as error:
         return error
 
 
-def _gives(said: object) -> str:
+def _describe(said: object) -> str:
     if not isinstance(said, Exception):
-        return f"gives {said!r}"
-    # Pydantic's have a line for each fault.
+        return f"returns {said!r}"
+    # A ValidationError has a line for each fault.
     return f"raises {type(said).__name__}: {str(said).partition(chr(10))[0]}"

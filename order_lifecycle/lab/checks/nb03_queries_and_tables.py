@@ -13,7 +13,7 @@ from order_lifecycle.lab.views.tables import store
 
 
 def check_refunds(answer: Any) -> Check:
-    """Is this what was given back, in all orders together?"""
+    """Check that the answer is the sum of all refunds."""
     payments = store().rows("payments")
     refunded = sum((row["amount"] for row in payments if row["status"] == "refunded"), Decimal(0))
     wrong = None
@@ -23,25 +23,26 @@ def check_refunds(answer: Any) -> Check:
             "Hint: `lab.table('payments')` has the columns `status` and `amount`."
         )
     elif not isinstance(answer, Number):
-        wrong = (
-            f"That is no number, but {type(answer).__name__}. Hint: `.sum()` makes one of a column."
-        )
+        wrong = f"Expected a number, got {type(answer).__name__}. Hint: use `.sum()` on the column."
     elif answer != refunded and answer == sum(row["amount"] for row in payments):
         wrong = (
-            f"{answer} is all that was charged. "
+            f"{answer} is the sum of all charges. "
             "Hint: take only the rows whose `status` is `refunded`."
         )
     elif answer != refunded:
         wrong = (
-            f"{answer} is not it. "
-            "Hint: the sum of `amount` over the rows whose `status` is `refunded`."
+            f"{answer} is not the sum of the refunds. "
+            "Hint: add up `amount` over the rows whose `status` is `refunded`."
         )
-    return Check(wrong, f"{refunded} was given back.")
+    return Check(wrong, f"{refunded} was refunded.")
 
 
 def check_pauses(answer: Any) -> Check:
-    """Is this a Series with the longest pause between two events of each order, in seconds?"""
-    import pandas as pd  # takes half a second, which the command line need not spend
+    """Check that the answer is a Series with the longest pause of each order, in seconds.
+
+    A pause is the time between two events of the order.
+    """
+    import pandas as pd  # imported here because it takes half a second
 
     rows = store().rows("events")
     if not rows:
@@ -62,8 +63,8 @@ def check_pauses(answer: Any) -> Check:
     ):
         wrong = (
             "It should be a Series with one value for each order. "
-            "Hint: put the differences into a column of their own, "
-            "`.groupby('order_id')` once more, and `.max()` of that column."
+            "Hint: put the differences into a new column, "
+            "call `.groupby('order_id')` again, and take `.max()` of that column."
         )
     elif not pd.api.types.is_numeric_dtype(answer):
         wrong = f"Its values are {answer.dtype}, not seconds. Hint: `.dt.total_seconds()`."
@@ -71,17 +72,18 @@ def check_pauses(answer: Any) -> Check:
         pass
     elif _same(answer, mixed):
         wrong = (
-            "The first event of an order is measured from the last event of another. "
+            "The first pause of an order begins at the last event of another order. "
             "Hint: `events.groupby('order_id')['ts'].diff()`."
         )
     else:
         wrong = (
-            "These are other times. "
-            "Hint: in each order, the largest difference between a `ts` and the next."
+            "These are not the longest pauses. "
+            "Hint: take the largest difference between one `ts` and the next in each order."
         )
-    return Check(wrong, f"{len(longest)} orders, and the longest pause of each.")
+    return Check(wrong, f"It has the longest pause of each of the {len(longest)} orders.")
 
 
 def _same(answer: Any, right: Any) -> bool:
-    """The same seconds, to the millisecond. An order with a single event has no pause."""
+    """Return True if both have the same seconds, to the millisecond."""
+    # An order with a single event has no pause, and so NaN.
     return bool(((answer.reindex(right.index).fillna(0) - right.fillna(0)).abs() < 0.001).all())

@@ -1,4 +1,4 @@
-"""Checks of the exercises about waiting for people."""
+"""Check the exercises of notebook 04: an approval after days, and the answers of two Updates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DAY = 86400.0  # s
 
 
 def check_waited(picture: Any, days: float) -> Check:
-    """Was the order of this timeline approved after it had waited for so many days at least?"""
+    """Check that the order of this timeline waited for at least `days` and was then approved."""
     reviews = (
         [span for span in picture.spans if span.kind == "wait"]
         if isinstance(picture, Timeline)
@@ -22,7 +22,7 @@ def check_waited(picture: Any, days: float) -> Check:
     if picture is ...:
         wrong = (
             "There is no timeline yet. "
-            "Hint: `picture = await lab.timeline(handle)`, when the order is approved."
+            "Hint: after the approval, `picture = await lab.timeline(handle)`."
         )
     elif not reviews:
         wrong = (
@@ -37,7 +37,7 @@ def check_waited(picture: Any, days: float) -> Check:
     elif reviews[0].outcome == "ok":
         wrong = (
             f"Its deadline passed after {waited / DAY:.1f} days. "
-            "Hint: skip less than that, then approve."
+            "Hint: skip less time, then approve."
         )
     elif not any(span.step == "approve_order" for span in picture.spans):
         wrong = "It was not approved. Hint: `await handle.execute_update(OrderWorkflow.approve)`."
@@ -50,12 +50,12 @@ def check_waited(picture: Any, days: float) -> Check:
             "then `await skipping.skip(days=…)`, and only then approve it."
         )
     return Check(
-        wrong, f"It was approved after {waited / DAY:.1f} days, of which you waited for none."
+        wrong, f"It was approved after {waited / DAY:.1f} days, and you did not have to wait."
     )
 
 
 def check_answers(answers: Any) -> Check:
-    """Did the same approval, sent twice, get the two answers that it should?"""
+    """Check the answers to an approval that was sent twice: accepted, then refused."""
     wrong = None
     if not isinstance(answers, list | tuple) or len(answers) != 2:
         wrong = (
@@ -69,7 +69,7 @@ def check_answers(answers: Any) -> Check:
         )
     elif answers[1] == "Workflow update failed":
         wrong = (
-            "That is the envelope of the refusal, and the reason is inside. "
+            "That is the message of the outer error. Its cause has the reason. "
             "Hint: `error.cause.message`."
         )
     elif answers[0] != "approved":
@@ -81,6 +81,6 @@ def check_answers(answers: Any) -> Check:
         wrong = (
             f"The second answer should be 'already approved', not {answers[1]!r}. "
             "Hint: approve the same order twice, "
-            "and where the Update is refused return `error.cause.message`."
+            "and return `error.cause.message` if the Update is refused."
         )
-    return Check(wrong, "Accepted or refused, the sender knows, and knows why.")
+    return Check(wrong, "The sender of an Update learns whether it was accepted and, if not, why.")

@@ -1,4 +1,4 @@
-"""Checks of the exercises about what fails."""
+"""Check the exercises of notebook 05: an order that fails unpaid, and a retry loop."""
 
 from __future__ import annotations
 
@@ -14,37 +14,41 @@ TRIES = 5
 
 
 def check_failed_unpaid(order_id: str) -> Check:
-    """Did the order fail before it was charged?"""
+    """Check that the order failed before it was charged."""
     order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong = None
     if order is None:
         wrong = no_order_message(
-            order_id, "a new worker with `always_fail`, then `await start(…)`."
+            order_id, "start a new worker with `always_fail`, then `await start(…)`."
         )
     elif payment is not None:
         wrong = (
-            f"{order_id} is {order['state']}, and it was charged before. "
-            "Hint: which steps come before the charge? And is yours the only order worker?"
+            f"{order_id} is {order['state']}, but it was charged. "
+            "Hint: which steps come before the charge? Is yours the only order worker?"
         )
     elif order["state"] != "failed":
         wrong = (
             f"{order_id} is {order['state']}. "
-            "Hint: wait for its end, and see which step it is that never works."
+            "Hint: wait for its end, and look which step it fails at."
         )
-    return Check(wrong, f"{order_id} has failed, and no money was ever moved.")
+    return Check(wrong, f"{order_id} has failed, and no money was moved.")
 
 
 def check_retries(with_retries: Callable[[Call, int], str | None]) -> Check:
-    """Does `with_retries(call, tries)` call again after what may pass, at most so often, and not
-    after RefusedError?"""
+    """Check that `with_retries(call, tries)` retries the errors that may pass.
+
+    It has to call at most `tries` times, and not again after RefusedError.
+    """
     return Check(
-        _ends_well(with_retries) or _no_use(with_retries) or _gives_up(with_retries),
-        "It tries again what may pass, and knows when to stop.",
+        _call_that_recovers(with_retries)
+        or _refused_call(with_retries)
+        or _call_that_always_fails(with_retries),
+        "It retries an error that may pass, and stops after the last try.",
     )
 
 
 class _Calls:
-    """A call that fails like this, one error after the other, and then works."""
+    """A function that raises these errors, one a call, and then returns "done"."""
 
     def __init__(self, *errors: Exception) -> None:
         self.count = 0
@@ -58,14 +62,14 @@ class _Calls:
 
 
 def _try(with_retries: Callable[[Call, int], Any], call: Call) -> Any:
-    """What it returns, or the exception that it raises."""
+    """Return what the learner's function returns or raises."""
     try:
         return with_retries(call, TRIES)
     except Exception as error:
         return error
 
 
-def _ends_well(with_retries: Callable[[Call, int], Any]) -> str | None:
+def _call_that_recovers(with_retries: Callable[[Call, int], Any]) -> str | None:
     call = _Calls(OutsideError("no"), OutsideTimeoutError("silence"))
     result = _try(with_retries, call)
     if isinstance(result, OutsideError | OutsideTimeoutError):
@@ -76,37 +80,37 @@ def _ends_well(with_retries: Callable[[Call, int], Any]) -> str | None:
     if isinstance(result, Exception):
         return (
             f"It raises {type(result).__name__}: {result}. "
-            f"Hint: it is called as `with_retries(call, {TRIES})`, and `call()` takes nothing."
+            f"Hint: the check calls `with_retries(call, {TRIES})`, and `call()` takes no argument."
         )
     if result != "done":
         return (
-            f"The call returned 'done', and the function {result!r}. "
+            f"The call returned 'done', but the function returned {result!r}. "
             "Hint: `return call()`, in a loop."
         )
     return (
         None
         if call.count == 3
-        else f"It called {call.count} times what works at the third. Hint: return at once."
+        else f"It made {call.count} calls, but the third had worked. Hint: return at once."
     )
 
 
-def _no_use(with_retries: Callable[[Call, int], Any]) -> str | None:
+def _refused_call(with_retries: Callable[[Call, int], Any]) -> str | None:
     call = _Calls(*[RefusedError("no, and never")] * TRIES)
     result = _try(with_retries, call)
     if not isinstance(result, RefusedError):
         return (
-            f"A RefusedError should be raised at once, but {_told(result)}. "
-            "Hint: leave RefusedError alone."
+            f"A RefusedError should be raised at once, but {_describe(result)}. "
+            "Hint: do not catch RefusedError."
         )
     if call.count == 1:
         return None
     return (
-        f"A RefusedError was tried {call.count} times. "
-        "Hint: `except Exception` catches RefusedError too."
+        f"It made {call.count} calls, but the first had raised RefusedError. "
+        "Hint: do not catch RefusedError; `except Exception` catches it, too."
     )
 
 
-def _gives_up(with_retries: Callable[[Call, int], Any]) -> str | None:
+def _call_that_always_fails(with_retries: Callable[[Call, int], Any]) -> str | None:
     call = _Calls(*[OutsideError("no")] * 4 * TRIES)
     result = _try(with_retries, call)
     if not isinstance(result, OutsideError):
@@ -115,18 +119,18 @@ def _gives_up(with_retries: Callable[[Call, int], Any]) -> str | None:
         else:
             hint = (
                 "in the last try, `raise` within the `except`. "
-                "After the loop there is nothing left to raise."
+                "After the loop there is no error to raise again."
             )
         return (
-            "After its last try it should raise what that one raised, "
-            f"but {_told(result)}. Hint: {hint}"
+            "After the last try it should raise the error of that try, "
+            f"but {_describe(result)}. Hint: {hint}"
         )
     if call.count == TRIES:
         return None
-    return f"With {TRIES} tries it called {call.count} times. Hint: count from 1 to `tries`."
+    return f"With {TRIES} tries it made {call.count} calls. Hint: count from 1 to `tries`."
 
 
-def _told(result: Any) -> str:
+def _describe(result: Any) -> str:
     return (
         f"it raises {type(result).__name__}"
         if isinstance(result, Exception)

@@ -1,4 +1,4 @@
-"""Checks of the exercises about workers that die."""
+"""Check the exercises of notebook 06: a killed worker, and an activity that is safe to repeat."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POINTS = 10
 
 
 def check_killed(order_id: str) -> Check:
-    """Was the order charged once, although a worker was killed in the middle of the charge?"""
+    """Check that the order was charged once although a worker was killed during the charge."""
     order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wrong: str | None
     if order is None:
@@ -37,7 +37,7 @@ def check_killed(order_id: str) -> Check:
         wrong = _how_its_charge_went(order_id)
     return Check(
         wrong,
-        f"The charge of {order_id} was begun twice, by two workers, and the money moved once.",
+        f"Two workers began the charge of {order_id}, and the money moved once.",
     )
 
 
@@ -45,25 +45,26 @@ def _how_its_charge_went(order_id: str) -> str | None:
     started = run_in_own_loop(_charge(order_id))
     if started is None:
         return (
-            f"The money of {order_id} has moved, and Temporal has no report of the charge yet. "
+            f"The money of {order_id} has moved, but no worker has reported the charge yet. "
             "Hint: start a worker, and wait for `charged`."
         )
     if started.attempt == 1:
         return (
-            f"The charge of {order_id} worked at once. Hint: give the worker `provider`, "
-            "and take `mine`, `mine-57` or `mine-67`: under another name it need not hang."
+            f"The charge of {order_id} worked at the first attempt. Hint: start the worker with "
+            "`provider`, and name the order `mine`, `mine-57` or `mine-67`. "
+            "With another name the charge may not hang."
         )
     if not started.last_failure.HasField("timeout_failure_info"):
         return (
-            f"The worker lived to report its failure: {started.last_failure.message}. "
-            "Hint: `kill()` it, not `stop()`, in the cell that waits for the charge to begin, "
-            "before it gives up by itself; and if two run, kill both."
+            f"A worker could still report the failure: {started.last_failure.message}. "
+            "Hint: in the cell that waits for the charge to begin, call `kill()`, not `stop()`, "
+            "before the attempt times out. If two workers run, kill both."
         )
     return None
 
 
 async def _charge(order_id: str) -> ActivityTaskStartedEventAttributes | None:
-    """The attempt that ended the order's charge. Until it is reported, the history has none."""
+    """Return the attempt that ended the order's charge, or None until a worker has reported it."""
     handle = (await connect()).get_workflow_handle(workflow_id(order_id))
     events = (await handle.fetch_history()).events
     charges = (
@@ -77,8 +78,10 @@ async def _charge(order_id: str) -> ActivityTaskStartedEventAttributes | None:
 
 
 def check_safe_to_repeat(give_points: Activity) -> Check:
-    """Is `give_points(order_id, points)` an activity that leaves one row in `points`, however often
-    it is run?"""
+    """Check that `give_points(order_id, points)` is an activity that is safe to repeat.
+
+    However often it runs, it has to leave one row in the table `points`.
+    """
     _make_the_table()
     attempts: list[tuple[Callable[[], object], str]] = [
         (lambda: _run(give_points), "the first attempt"),
@@ -100,7 +103,7 @@ def _make_the_table() -> None:
 
 
 def _points() -> list[int]:
-    """Those that the order has, from each of its rows; none where there is no table."""
+    """Return the points from each of the order's rows. Without a table there are none."""
     with store().engine.connect() as tx:
         if tx.scalar(text("SELECT to_regclass('points')")) is None:
             return []
@@ -109,16 +112,16 @@ def _points() -> list[int]:
 
 def _why_no_worker_takes_it(function: object) -> str | None:
     if not callable(function):
-        return f"{function!r} is no function. Hint: `def give_points(order_id, points):`."
+        return f"{function!r} is not a function. Hint: `def give_points(order_id, points):`."
     if not is_activity(function):
         return (
-            "A worker would refuse it: it is an ordinary function. "
+            "A worker would refuse it, because it is not an activity. "
             "Hint: `@activity.defn`, in the line above `def`."
         )
     if inspect.iscoroutinefunction(function):
         return (
-            "It is `async def`: while it waits for the database, its worker can do nothing else. "
-            "Hint: write `def`; a worker runs that in a thread."
+            "It is `async def`, so its worker can do nothing else while it waits for the database. "
+            "Hint: write `def`, because a worker runs that in a thread."
         )
     return None
 
@@ -136,14 +139,14 @@ def _what_is_wrong(run: Callable[[], object], which: str) -> str | None:
             )
         if isinstance(error.__cause__, InFailedSqlTransaction):
             return (
-                f"In {which} an error was caught inside the transaction: "
-                "PostgreSQL takes nothing more in it, and undoes it. "
-                "Hint: `INSERT … ON CONFLICT DO NOTHING` raises none."
+                f"In {which} your code caught an error inside the transaction. After an error, "
+                "PostgreSQL refuses every further statement of that transaction. "
+                "Hint: `INSERT … ON CONFLICT DO NOTHING` raises no error."
             )
         then = (
-            "it fails though the work is done"
+            "it fails although the work is done"
             if "same time" in which
-            else "no further one would succeed either"
+            else "no later attempt would succeed either"
         )
         return (
             f"It raises {type(error).__name__} in {which}: {then}. "
@@ -159,13 +162,16 @@ def _what_is_wrong(run: Callable[[], object], which: str) -> str | None:
     if rows != [POINTS]:
         return (
             f"The order has {rows[0]} points after {which}, not {POINTS}. "
-            "Hint: what the first one wrote must stay as it is: `ON CONFLICT DO NOTHING`."
+            "Hint: keep the row of the first attempt, with `ON CONFLICT DO NOTHING`."
         )
     return None
 
 
 def _why_points_can_be_lost(give_points: Activity) -> str | None:
-    """An attempt that could not do its work must say so, or there is no other one."""
+    """Say whether an attempt that cannot write returns as if it had worked.
+
+    Temporal does not retry such an attempt, so the points would be lost.
+    """
     with owner_engine().begin() as tx:
         tx.execute(text("DROP TABLE points"))
     try:
@@ -177,25 +183,27 @@ def _why_points_can_be_lost(give_points: Activity) -> str | None:
     finally:
         _make_the_table()
     return (
-        "It was run once more when the table was gone, and said that all was well: "
-        "no attempt would follow, and the points would be lost. "
-        "Hint: catch `IntegrityError` alone, or nothing at all, with `ON CONFLICT DO NOTHING`."
+        "Without the table it still returned without an error. "
+        "Temporal would not retry it, and the points would be lost. "
+        "Hint: catch nothing, and use `ON CONFLICT DO NOTHING`; or catch only `IntegrityError`."
     )
 
 
 def _run(give_points: Activity) -> None:
-    """As a worker runs it, for an attempt of its own."""
+    """Run the activity once, as a worker does."""
     ActivityEnvironment().run(give_points, "abc", POINTS)
 
 
 def _run_twice_at_once(give_points: Activity) -> None:
-    """Neither attempt can write before both have come so far, and so neither can see what the other
-    has written."""
+    """Run two attempts, neither of which can write before both are about to.
+
+    So neither can see what the other has written.
+    """
     with store().engine.begin() as tx:
         tx.execute(text("DELETE FROM points"))
     with ThreadPoolExecutor(2) as threads:
         with store().engine.begin() as tx:
-            tx.execute(text("LOCK TABLE points IN SHARE ROW EXCLUSIVE MODE"))  # to read is allowed
+            tx.execute(text("LOCK TABLE points IN SHARE ROW EXCLUSIVE MODE"))  # reads still work
             attempts = [threads.submit(_run, give_points) for _ in range(2)]
             _until_all_wait(tx, attempts)
         for attempt in attempts:
@@ -203,9 +211,8 @@ def _run_twice_at_once(give_points: Activity) -> None:
 
 
 def _until_all_wait(tx: Connection, attempts: list[Future[None]]) -> None:
-    """For the transaction `tx`, at most two seconds: one may have ended already, because it does
-    not write."""
-    # Not pg_stat_activity: what that shows stays as it is until the transaction ends.
+    """Wait until every attempt waits for the transaction `tx` or has ended, at most 2 s."""
+    # Not pg_stat_activity: inside a transaction, it shows the same rows until the end.
     waiting = text(
         "SELECT count(DISTINCT pid) FROM pg_locks "
         "WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
@@ -214,4 +221,4 @@ def _until_all_wait(tx: Connection, attempts: list[Future[None]]) -> None:
         ended = sum(attempt.done() for attempt in attempts)
         if ended + tx.execute(waiting).scalar_one() >= len(attempts):
             return
-        tx.execute(text("SELECT pg_sleep(0.01)"))  # between two looks
+        tx.execute(text("SELECT pg_sleep(0.01)"))

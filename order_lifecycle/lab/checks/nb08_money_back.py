@@ -1,4 +1,4 @@
-"""Checks of the exercises about giving the money back."""
+"""Check the exercises of notebook 08: a cancel by Temporal, and a saga that refunds."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from order_lifecycle.lab.waiting import run_in_own_loop
 Step = Callable[[], Awaitable[None]]
 Saga = Callable[[Step, Step, Step], Awaitable[object]]
 
-TIMEOUT = 1.0  # s, for what takes no time
+TIMEOUT = 1.0  # s, for a call that takes a few milliseconds
 
 
 def check_cancelled_by_temporal(order_id: str) -> Check:
-    """Was the order cancelled by Temporal's own cancel after it had been charged, and the money
-    given back?"""
+    """Check that Temporal's own cancel ended the order after its charge, with a refund."""
     order, payment = row_of("orders", order_id), row_of("payments", order_id)
     wanted = WorkflowExecutionStatus.CANCELED
     wrong = None
@@ -34,18 +33,18 @@ def check_cancelled_by_temporal(order_id: str) -> Check:
     elif payment is None:
         wrong = (
             f"{order_id} was cancelled before it was charged. "
-            "Hint: `buy` it: that waits for the charge."
+            "Hint: `buy` it, because `buy` waits for the charge."
         )
     elif (status := run_in_own_loop(_status(order_id))) is not wanted:
         wrong = _ended_otherwise(order_id, status)
-    return Check(wrong, f"Temporal cancelled {order_id}, and the charge is refunded all the same.")
+    return Check(wrong, f"Temporal cancelled {order_id}, and the order still refunded its charge.")
 
 
 def _ended_otherwise(order_id: str, status: WorkflowExecutionStatus | None) -> str:
     name = status.name if status else "unknown"
     what = f"For Temporal the workflow of {order_id} is {name}, not CANCELED"
     if status is WorkflowExecutionStatus.COMPLETED:
-        return f"{what}: it heard a signal or an Update. Hint: `handle.cancel()`."
+        return f"{what}, because a signal or an Update cancelled it. Hint: `handle.cancel()`."
     if status is WorkflowExecutionStatus.RUNNING:
         return f"{what} yet. Hint: `await ends(handle)`."
     return f"{what}. Hint: `buy` it, which starts an `OrderWorkflow`."
@@ -56,19 +55,20 @@ async def _status(order_id: str) -> WorkflowExecutionStatus | None:
 
 
 def check_saga(saga: Saga) -> Check:
-    """Does `saga(charge, pack, refund)` charge and pack, and refund whatever ends it before it is
-    through?"""
+    """Check that `saga(charge, pack, refund)` charges and packs, and refunds if it cannot."""
     wrong = run_in_own_loop(_first_fault(saga))
     return Check(
         wrong,
-        "It gives the money back after a failure and after a cancel, "
-        "however often it is cancelled meanwhile.",
+        "It refunds after a failure and after a cancel, "
+        "even if it is cancelled again during the refund.",
     )
 
 
 class _Shop:
-    """Three steps that write down what they did. One may fail, and one may hang until it is let
-    go."""
+    """Three steps that record what they did.
+
+    The step `fails` raises an error, and the step `hangs` waits until `go_on` is set.
+    """
 
     def __init__(self, *, fails: str = "", hangs: str = "") -> None:
         self.begun = {step: asyncio.Event() for step in ("charge", "pack", "refund")}
@@ -114,8 +114,8 @@ async def _goes_well(saga: Saga) -> str | None:
     if shop.done == ["charge", "pack"]:
         return None
     return (
-        f"Nothing fails, and done is: {', '.join(shop.done) or 'nothing'}. "
-        "Hint: charge, then pack, and no refund."
+        f"No step failed, and these steps were done: {', '.join(shop.done) or 'none'}. "
+        "Hint: charge, then pack, and do not refund."
     )
 
 
@@ -124,10 +124,10 @@ async def _pack_fails(saga: Saga) -> str | None:
     came = await _end(_start(saga, shop))
     if "refund" not in shop.done:
         return (
-            "`pack` failed, and the money was not given back. "
+            "`pack` failed, but there was no refund. "
             "Hint: `try: …`, and `await refund()` in its `except`."
         )
-    return _refunded_once(shop) or _heard_of(came, ValueError, "`pack` failed")
+    return _refunded_once(shop) or _raises(came, ValueError, "`pack` failed")
 
 
 async def _charge_fails(saga: Saga) -> str | None:
@@ -135,11 +135,11 @@ async def _charge_fails(saga: Saga) -> str | None:
     came = await _end(_start(saga, shop))
     if "refund" not in shop.done:
         return (
-            "`charge` raised, and there was no refund. "
-            "It may have moved the money before that, as a timeout may. "
-            "Hint: put `charge` into the `try` too."
+            "`charge` failed, but there was no refund. "
+            "A charge that fails, for example by a timeout, may still have moved the money. "
+            "Hint: put `charge` into the `try`, too."
         )
-    return _refunded_once(shop) or _heard_of(came, ValueError, "`charge` failed")
+    return _refunded_once(shop) or _raises(came, ValueError, "`charge` failed")
 
 
 async def _cancelled_while_it_packs(saga: Saga) -> str | None:
@@ -150,10 +150,10 @@ async def _cancelled_while_it_packs(saga: Saga) -> str | None:
     came = await _end(task)
     if "refund" not in shop.done:
         return (
-            "It was cancelled while it packed, and kept the money. "
-            "Hint: CancelledError is no Exception."
+            "It was cancelled while it packed, but there was no refund. "
+            "Hint: CancelledError is not a subclass of Exception."
         )
-    return _refunded_once(shop) or _heard_of(came, asyncio.CancelledError, "It was cancelled")
+    return _refunded_once(shop) or _raises(came, asyncio.CancelledError, "It was cancelled")
 
 
 async def _cancelled_while_it_charges(saga: Saga) -> str | None:
@@ -164,10 +164,10 @@ async def _cancelled_while_it_charges(saga: Saga) -> str | None:
     came = await _end(task)
     if "refund" not in shop.done:
         return (
-            "It was cancelled while it charged, and there was no refund: the money may have moved. "
+            "It was cancelled while it charged, but there was no refund. The money may have moved. "
             "Hint: the same `try`, and the same `except`, for `charge` and `pack`."
         )
-    return _refunded_once(shop) or _heard_of(came, asyncio.CancelledError, "It was cancelled")
+    return _refunded_once(shop) or _raises(came, asyncio.CancelledError, "It was cancelled")
 
 
 async def _cancelled_again_and_again(saga: Saga) -> str | None:
@@ -180,16 +180,16 @@ async def _cancelled_again_and_again(saga: Saga) -> str | None:
         if task.done():
             return (
                 "It was cancelled while it refunded, and ended before the refund did. "
-                "Hint: a task for the refund, and a loop that waits until it is done."
+                "Hint: make a task for the refund, and wait in a loop until it is done."
             )
     shop.go_on.set()
     came = await _end(task)
     if "refund" not in shop.done:
         return (
-            "It was cancelled while it refunded, and the refund was never done. "
+            "It was cancelled while it refunded, and the refund did not finish. "
             "Hint: wait until its task is done."
         )
-    return _refunded_once(shop) or _heard_of(
+    return _refunded_once(shop) or _raises(
         came, (ValueError, asyncio.CancelledError), "`pack` failed"
     )
 
@@ -199,15 +199,15 @@ def _refunded_once(shop: _Shop) -> str | None:
     return (
         None
         if times == 1
-        else f"`refund` was called {times} times. Hint: one task for it, and wait for that one."
+        else f"`refund` was called {times} times. Hint: make one task for it, and wait for that."
     )
 
 
-def _heard_of(came: Outcome, error: type | tuple[type, ...], what: str) -> str | None:
+def _raises(came: Outcome, error: type | tuple[type, ...], what: str) -> str | None:
     return (
         None
         if isinstance(came.raised, error)
-        else f"{what}, and nobody hears of it. Hint: `raise` at the end."
+        else f"{what}, but `saga` did not raise the error again. Hint: `raise` at the end."
     )
 
 
@@ -219,7 +219,7 @@ def _start(saga: Saga, shop: _Shop) -> asyncio.Task[object]:
 
 
 async def _end(task: asyncio.Task[object]) -> Outcome:
-    """TimeoutError if it does not end."""
+    """Return how the task ended: with a TimeoutError if it has not ended after TIMEOUT."""
     await asyncio.wait([task], timeout=TIMEOUT)
     if not task.done():
         task.cancel()
@@ -231,6 +231,6 @@ async def _end(task: asyncio.Task[object]) -> Outcome:
 
 
 async def _begins(shop: _Shop, step: str) -> None:
-    # If time runs out, the saga does not come there, and what it leaves behind says so.
+    # If the saga never begins the step, the check goes on and finds out by what was done.
     with suppress(TimeoutError):
         await asyncio.wait_for(shop.begun[step].wait(), TIMEOUT)

@@ -1,4 +1,4 @@
-"""The check of the exercise in which a workflow is written."""
+"""Check the exercise of notebook 09 in which you write a workflow, on a time-skipping server."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from order_lifecycle.lessons.returns import refund
 from order_lifecycle.temporal_compat import is_workflow
 
 NAME = "ParcelReturn"
-TIMEOUT = 10.0  # s, for what takes a moment
-WAITS = object()
+TIMEOUT = 10.0  # s, for a workflow task or a step, each of which takes milliseconds
+WAITS = object()  # instead of a result: the workflow still waits
+# What a worker has been asked to do, and what says that it is done.
 BEGUN_AND_DONE = [
     (EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED, EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED),
     (EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED, EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED),
@@ -36,18 +37,18 @@ BEGUN_AND_DONE = [
 REFUNDED, GIVEN_UP = "refunded", "given up"
 STILL_WAITS = {
     REFUNDED: "a method `parcel_arrived`, marked `@workflow.signal`, "
-    "makes true what the wait looks at, and `__init__` makes it false, not `run`: "
-    "a signal may be there before `run` begins",
+    "sets to True what the wait checks. Set it to False in `__init__`, not in `run`, "
+    "because a signal may arrive before `run` begins",
     GIVEN_UP: "`wait_condition` has an argument `timeout`",
 }
 FAILS = {
     REFUNDED: "`await workflow.execute_activity(refund, …, start_to_close_timeout=…)`",
-    GIVEN_UP: "when its time is over, `wait_condition` raises TimeoutError",
+    GIVEN_UP: "at its timeout, `wait_condition` raises TimeoutError",
 }
-BEGINS = "`run` takes the order's id, which is a text, and uses what the module has imported"
+BEGINS = "`run` takes the order's ID, a string, and uses only what the module has imported"
 REPLAYED = (
-    "what may differ at a replay belongs in an activity; "
-    "for time there are `workflow.now()` and `workflow.sleep(…)`"
+    "put what can differ at a replay into an activity; "
+    "for times there are `workflow.now()` and `workflow.sleep(…)`"
 )
 
 Return = WorkflowHandle[Any, Any]
@@ -56,20 +57,23 @@ _numbers = count(1)
 
 
 class _StuckError(Exception):
-    """A worker cannot go on with it."""
+    """A workflow task or a step of the learner's workflow does not end."""
 
 
 def check_return(code: object) -> Check:
-    """Is this text a module with a workflow `ParcelReturn`, which waits for the signal
-    `parcel_arrived`, for 14 days at most, and then refunds or gives up?"""
+    """Check that this text is a module with the workflow `ParcelReturn`.
+
+    The workflow has to wait at most 14 days for the signal `parcel_arrived`, and then refund or
+    give up.
+    """
     wrong = (
         _fault_of(code)
         if isinstance(code, str)
-        else 'It is no text. Hint: a module, between `"""` and `"""`.'
+        else f'Expected a str, got {type(code).__name__}. Hint: a module, between `"""` and `"""`.'
     )
     return Check(
         wrong,
-        "A parcel that comes is refunded once, and after 14 days nobody waits for it any more.",
+        "It refunds a parcel once when it comes, and after 14 days it stops waiting.",
     )
 
 
@@ -79,23 +83,21 @@ def _fault_of(code: str) -> str | None:
             workflow: Any = getattr(module, NAME, None)
             if not is_workflow(workflow):
                 return (
-                    f"There is no workflow {NAME} in it. "
+                    f"The module has no workflow {NAME}. "
                     f"Hint: `@workflow.defn`, in the line above `class {NAME}:`."
                 )
             return run_in_own_loop(_lives_of(workflow), "two weeks in the life of three parcels")
     except SyntaxError as error:
         return (
             f"Python cannot read it: {error.msg} (line {error.lineno}). "
-            "Hint: write it as it would stand in a file."
+            "Hint: write it as you would write it in a file."
         )
     except _StuckError:
-        return (
-            "Its worker cannot go on with it. Hint: whatever takes time in a workflow is awaited."
-        )
+        return "The workflow does not go on. Hint: await everything that takes time in a workflow."
     except LabError:
         raise
     except Exception as error:
-        # What the module raises, or the decorators in it, or a worker that looks at it.
+        # The module, one of its decorators or the worker has raised it.
         why = error.__cause__ or error
         return (
             f"A worker cannot use it: {type(why).__name__}: {why}. "
@@ -105,7 +107,11 @@ def _fault_of(code: str) -> str | None:
 
 @cache
 def _server(database_url: str) -> TimeSkipping:
-    """One server for all the checks of a notebook: to start it takes longer than they do."""
+    """Return a time-skipping server. All checks of a notebook share it, because it starts slowly.
+
+    Args:
+        database_url: The notebook's database, so that a restarted notebook gets a new server.
+    """
     return time_skipping()
 
 
@@ -123,7 +129,8 @@ async def _lives_of(workflow: type) -> str | None:
                 activities=[refund],
                 activity_executor=threads,
                 max_concurrent_activities=1,
-                workflow_failure_exception_types=[Exception],  # a mistake in it ends it at once
+                # With this, a mistake in the workflow fails it instead of its task.
+                workflow_failure_exception_types=[Exception],
             )
             async with worker:
                 for signal in (None, None, "parcel_arrived"):
@@ -133,23 +140,24 @@ async def _lives_of(workflow: type) -> str | None:
                     )
                     parcels.append(parcel)
                 fault = await _first_fault(workflow, server, *parcels)
-                # Terminated in the middle of a step, a parcel would keep the server from ever
-                # skipping time again.
+                # If a workflow is terminated during a step, the server never skips time again.
                 for parcel in parcels:
                     with suppress(_StuckError):
                         await _rest(parcel)
                 return fault
     finally:
         for parcel in parcels:
-            with suppress(RPCError):  # that it has ended
+            with suppress(RPCError):  # the workflow has ended already
                 await parcel.terminate()
 
 
 async def _first_fault(
     workflow: type, server: TimeSkipping, never: Return, late: Return, early: Return
 ) -> str | None:
-    """One parcel never comes, one after 13 days, and of one the signal was there before `run`
-    began."""
+    """Say what the workflow does wrong with three parcels, or None.
+
+    One parcel never comes, one comes after 13 days, and one signal arrives before `run` begins.
+    """
     if fault := await _too_soon(never, "At the start"):
         return fault
     if fault := await _wrong_end(early, REFUNDED, "The parcel was there"):
@@ -167,8 +175,8 @@ async def _first_fault(
     for parcel in (never, late, early):
         if why := await what_stops(workflow, await parcel.fetch_history()):
             return (
-                f"A worker that replays it stops: {why}. "
-                "Hint: it must ask for the same things at every replay."
+                f"A worker cannot replay it: {why}. "
+                "Hint: it must ask Temporal for the same things at every replay."
             )
     return None
 
@@ -177,8 +185,7 @@ async def _too_soon(parcel: Return, when: str) -> str | None:
     came = await _end(parcel)
     if "refund" in steps_of(await parcel.fetch_history()):
         return (
-            f"{when} the money is given back, and no parcel has come. "
-            "Hint: first `await` the wait, then refund."
+            f"{when} it refunds, but no parcel has come. Hint: first `await` the wait, then refund."
         )
     if isinstance(came, ApplicationError):
         hint = REPLAYED if came.type == "RestrictedWorkflowAccessError" else BEGINS
@@ -195,23 +202,23 @@ async def _wrong_end(parcel: Return, wanted: str, when: str) -> str | None:
     came = await _end(parcel)
     refunds = steps_of(await parcel.fetch_history()).count("refund")
     if came is WAITS:
-        return f"{when}, and it still waits. Hint: {STILL_WAITS[wanted]}."
+        return f"{when}, but it still waits. Hint: {STILL_WAITS[wanted]}."
     if isinstance(came, ApplicationError):
-        return f"{when}, and it fails: {_words(came)}. Hint: {FAILS[wanted]}."
+        return f"{when}, but it fails: {_words(came)}. Hint: {FAILS[wanted]}."
     if came != wanted:
-        return f"{when}, and it returns {came!r}. Hint: `return {wanted!r}`."
+        return f"{when}, but it returns {came!r}. Hint: `return {wanted!r}`."
     if wanted == REFUNDED and refunds != 1:
         return (
-            f"{when}, and the money was given back {refunds} times. "
+            f"{when}, but it refunded {refunds} times. "
             "Hint: `await workflow.execute_activity(…)`, once."
         )
     if wanted == GIVEN_UP and refunds:
-        return f"{when}, and the money was given back. Hint: `return` where the time is over."
+        return f"{when}, but it refunded. Hint: `return` where the timeout is handled."
     return None
 
 
 async def _end(parcel: Return) -> object:
-    """What it returns, or its failure; WAITS if it does."""
+    """Return what the workflow returned, or its failure, or WAITS if it still waits."""
     await _rest(parcel)
     if (await parcel.describe()).status is WorkflowExecutionStatus.RUNNING:
         return WAITS
@@ -222,7 +229,11 @@ async def _end(parcel: Return) -> object:
 
 
 async def _rest(parcel: Return) -> None:
-    """Wait until it has ended, or waits. Raises _StuckError if its worker cannot go on with it."""
+    """Wait until the workflow has ended, or waits for a signal or a timer.
+
+    Raises:
+        _StuckError: If it does neither within TIMEOUT.
+    """
     try:
         await wait_until(lambda: _rests(parcel), f"{parcel.id} to go on", TIMEOUT)
     except LabError:
@@ -230,7 +241,7 @@ async def _rest(parcel: Return) -> None:
 
 
 async def _rests(parcel: Return) -> Any:
-    """No move of it and no step is under way."""
+    """Return True if the workflow has ended, or has neither a workflow task nor a step to do."""
     if (await parcel.describe()).status is not WorkflowExecutionStatus.RUNNING:
         return True
     happened = Counter(event.event_type for event in (await parcel.fetch_history()).events)

@@ -1,4 +1,4 @@
-"""Checks of the exercises about testing."""
+"""Check the exercises of notebook 09: a test of a workflow, and a replay."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from order_lifecycle.workflows.order import OrderWorkflow
 Test = Callable[[type], Awaitable[Any]]
 GoesOn = Callable[[type, WorkflowHistory], Awaitable[Any]]
 
-TIMEOUT = 20.0  # s, for a test that takes one or two
+TIMEOUT = 20.0  # s, for a test that takes one or two seconds
 
 
 class NoWorkflow:
-    """What no worker takes."""
+    """A class that no worker accepts, because it is not a workflow."""
 
 
 def check_test(test: Test) -> Check:
-    """Does `test(workflow)` pass with the order's workflow, and fail with three others: one that
-    reviews no small orders, one that takes silence for an approval, and one that ends without
-    cancelling the order?"""
+    """Check that `test(workflow)` passes with the order's workflow and fails with wrong ones.
+
+    The wrong ones are a workflow that reviews no small orders, one that approves an order when its
+    deadline passes, and one that ends then without cancelling the order.
+    """
     name = getattr(test, "__name__", "the test")
     now = "the check"
 
-    async def what_it_raises(workflow: type) -> Exception | None:
+    async def error_of_test(workflow: type) -> Exception | None:
         nonlocal now
         now = f"{name}({workflow.__name__})"
         try:
@@ -40,25 +42,25 @@ def check_test(test: Test) -> Check:
             return error
         return None
 
-    wrong = run_in_own_loop(_first_fault(what_it_raises), lambda: now)
+    wrong = run_in_own_loop(_first_fault(error_of_test), lambda: now)
     return Check(wrong, "It passes with the right workflow, and fails with a wrong one.")
 
 
 async def _first_fault(
-    what_it_raises: Callable[[type], Awaitable[Exception | None]],
+    error_of_test: Callable[[type], Awaitable[Exception | None]],
 ) -> str | None:
-    if await what_it_raises(WithoutSmallReviews) is None:
-        if await what_it_raises(NoWorkflow) is None:
+    if await error_of_test(WithoutSmallReviews) is None:
+        if await error_of_test(NoWorkflow) is None:
             return (
-                "It passes whatever is under test, a workflow or not. "
+                "It passes with every class, even with one that is not a workflow. "
                 "Hint: `async with mocked(workflow) as (server, calls):`, as in section 3."
             )
         return (
-            "It passes with WithoutSmallReviews too, "
-            "which charges the order though nobody approved it. "
+            "It passes with WithoutSmallReviews, too, "
+            "which charges the order although nobody approved it. "
             "Hint: compare `calls` with the steps of an order that nobody approved."
         )
-    error = await what_it_raises(OrderWorkflow)
+    error = await error_of_test(OrderWorkflow)
     if isinstance(error, TimeoutError):
         return (
             "It fails with OrderWorkflow, where it must pass: "
@@ -68,25 +70,24 @@ async def _first_fault(
     if error:
         return (
             f"It fails with OrderWorkflow, where it must pass: {type(error).__name__} {error}. "
-            "Hint: look at what `calls` is before you say what it must be."
+            "Hint: print `calls` before you assert what it must be."
         )
-    if await what_it_raises(SilenceIsConsent) is None:
+    if await error_of_test(SilenceIsConsent) is None:
         return (
-            "It passes with a workflow that approves an order when three days are over. "
-            "Hint: nobody answers, and `await server.skip(days=4)`; "
-            "which steps may be in `calls` then?"
+            "It passes with a workflow that approves an order after three days. "
+            "Hint: let nobody answer, and `await server.skip(days=4)`. "
+            "Which steps may be in `calls` then?"
         )
-    if await what_it_raises(WalksAway) is None:
+    if await error_of_test(WalksAway) is None:
         return (
-            "It passes with a workflow that simply ends when three days are over. "
-            "Hint: wait for the result, and ask whether `close_order` is in `calls`."
+            "It passes with a workflow that just ends after three days. "
+            "Hint: wait for the result, and check whether `close_order` is in `calls`."
         )
     return None
 
 
 def check_goes_on(goes_on: GoesOn, histories: Path) -> Check:
-    """Does `goes_on(workflow, history)` say whether orders with that history could go on with that
-    workflow?"""
+    """Check that `goes_on(workflow, history)` says whether the workflow can replay the history."""
     cases: list[tuple[type, str, bool]] = [
         (OrderWorkflow, "shipped", True),
         (WithoutSmallReviews, "shipped", False),
@@ -95,9 +96,7 @@ def check_goes_on(goes_on: GoesOn, histories: Path) -> Check:
     wrong = None
     for workflow, kind, right in cases:
         wrong = wrong or _what_is_wrong(goes_on, workflow, histories / f"{kind}.json", right)
-    return Check(
-        wrong, "It tells the changes that running orders survive from those that they do not."
-    )
+    return Check(wrong, "It says which changes running orders can go on with, and which stop them.")
 
 
 def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> str | None:
@@ -127,10 +126,10 @@ def _what_is_wrong(goes_on: GoesOn, workflow: type, file: Path, right: bool) -> 
         )
     if answer is not right:
         hint = (
-            "is your `Replayer` made with `workflow`, the one that is asked about? And with "
+            "replay with the argument `workflow`, and return False if the replay fails. With "
             "`raise_on_replay_failure=False` the failure is only in the result, as `replay_failure`"
             if not right
             else "a `Replayer` needs the `data_converter` that wrote the history"
         )
-        return f"With {case} it should say {right}, and says {answer!r}. Hint: {hint}."
+        return f"With {case} it should return {right}, but it returns {answer!r}. Hint: {hint}."
     return None

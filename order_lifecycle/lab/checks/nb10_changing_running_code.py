@@ -1,4 +1,4 @@
-"""Checks of the exercises about changes of code that orders are running on."""
+"""Check the exercises of notebook 10: which changes need a patch, a patch, and a build."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _numbers = count(1)
 
 @dataclass(frozen=True)
 class Change:
-    """What somebody would like to change in `lessons/deploy/v1_initial.py`."""
+    """A change to `lessons/deploy/v1_initial.py`: what it does, and the old and the new code."""
 
     what: str
     old: str
@@ -65,8 +65,11 @@ CHANGES = {
 
 
 def check_changes(answer: Any) -> Check:
-    """Are these the letters of the changes that need a patch? Each change is made, and a finished
-    order replayed, which has been everywhere that an order can wait."""
+    """Check that the answer has the letters of the changes that need a patch.
+
+    This makes each change and replays a finished order with it. The order's history passes every
+    point where an order can wait.
+    """
     wrong = None
     if answer is ...:
         wrong = 'There is no answer yet. Hint: a set of letters, such as {"a", "b"}.'
@@ -76,8 +79,8 @@ def check_changes(answer: Any) -> Check:
         or any(it not in [*CHANGES] for it in answer)
     ):
         wrong = (
-            f"{answer!r} is no answer. "
-            f'Hint: a set of letters from {", ".join(CHANGES)}, such as {{"a", "b"}}.'
+            f"{answer!r} is not a set of these letters. "
+            f'Hint: choose from {", ".join(CHANGES)}, such as {{"a", "b"}}.'
         )
     else:
         right = run_in_own_loop(_changes_that_stop_orders())
@@ -86,14 +89,16 @@ def check_changes(answer: Any) -> Check:
             letter = named_too_much[0]
             wrong = (
                 f"With {letter} ({CHANGES[letter].what}) "
-                f"a replay of an old order goes through. {HINT}"
+                f"the replay of an old order succeeds. {HINT}"
             )
         elif left_out:
             letter = left_out[0]
-            wrong = f"With {letter} ({CHANGES[letter].what}) a replay of an old order stops. {HINT}"
+            wrong = (
+                f"With {letter} ({CHANGES[letter].what}) the replay of an old order fails. {HINT}"
+            )
     return Check(
         wrong,
-        "Each change was made and an old order replayed: these stop it, and the others do not.",
+        "With these changes the replay of an old order fails, and with the others it succeeds.",
     )
 
 
@@ -108,8 +113,10 @@ async def _changes_that_stop_orders() -> set[str]:
 
 
 def check_patch(lines: Any) -> Check:
-    """Put before the line that ships, do these lines pack every order that comes there, and let
-    those go on that had passed that place before?"""
+    """Check the lines that are to pack an order, just before the line that ships it.
+
+    They have to pack every order that comes there, and let those go on that have passed that place.
+    """
     wrong = None
     if not isinstance(lines, str) or not lines.strip(" \n."):
         wrong = 'There are no lines yet. Hint: they begin with `if workflow.patched("…"):`.'
@@ -117,7 +124,7 @@ def check_patch(lines: Any) -> Check:
         indented = textwrap.indent(textwrap.dedent(lines).strip(), " " * 8) + "\n"
         wrong = run_in_own_loop(_fault_of(indented))
     return Check(
-        wrong, "Orders past that place go on, and every order that comes there now is packed."
+        wrong, "An order that has passed this place can go on, and every later one is packed."
     )
 
 
@@ -125,43 +132,43 @@ async def _fault_of(lines: str) -> str | None:
     old = await _life(v1_initial.SmallOrder)
     try:
         with _with_change(SHIP, lines + SHIP) as workflow:
-            life = await _life(workflow)  # first: an error in the lines is told more clearly by it
+            life = await _life(workflow)  # first, because it reports an error in the lines better
             if why := await what_stops(workflow, old):
                 return (
-                    f"An order that was past that place stops: {why}. "
-                    "Hint: `workflow.patched` says which is which."
+                    f"An order that has passed this place cannot go on: {why}. "
+                    "Hint: `workflow.patched` tells old orders from new ones."
                 )
             new = steps_of(life)
             wanted = ["receive", "charge", "pack", "ship"]
             if "pack" not in new:
                 return (
-                    "A new order is not packed. Hint: for a new order `workflow.patched` is True; "
-                    "is the step under that `if`, and is it awaited?"
+                    "A new order is not packed. Hint: for a new order `workflow.patched` is True. "
+                    "Is the step inside that `if`, and do you await it?"
                 )
             if new != wanted:
                 return (
-                    f"A new order does {', '.join(new)}; wanted is {', '.join(wanted)}. "
-                    "Hint: one step."
+                    f"The steps of a new order are {', '.join(new)}, "
+                    f"and should be {', '.join(wanted)}. Hint: add one step."
                 )
             if why := await what_stops(workflow, life):
-                return f"A new order stops as soon as it is replayed: {why}. {HINT}"
+                return f"A new order cannot be replayed: {why}. {HINT}"
             return None
     except SyntaxError as error:
         return (
             f"Python cannot read the lines: {error.msg}. "
-            "Hint: write them as they would stand in the method."
+            "Hint: write them as you would write them in the method."
         )
     except WorkflowFailureError as error:
         hint = (
-            'it is `workflow.patched("…")`'
+            'the function is `workflow.patched("…")`'
             if "patch" in str(error.cause)
-            else "the step is asked for as in the line below yours, with `deploy.pack`"
+            else "write the step as in the line below yours, with `deploy.pack`"
         )
         return f"A new order fails: {reason(error)}. Hint: {hint}."
 
 
 def check_build(workflow_id: str, build: str) -> Check:
-    """Is this order on that build?"""
+    """Check that this workflow runs on that build."""
     found = run_in_own_loop(_build_of(workflow_id))
     wrong = None
     if found is None:
@@ -171,20 +178,20 @@ def check_build(workflow_id: str, build: str) -> Check:
         )
     elif not found:
         wrong = (
-            f"{workflow_id} is on no build. "
-            "Hint: has a worker taken it? `lab.wait_until(…)`, as above."
+            f"{workflow_id} has no build yet. "
+            "Hint: has a worker taken it? Wait with `lab.wait_until(…)`, as above."
         )
     elif found != build:
         wrong = (
             f"{workflow_id} is on build {found}, and stays there. "
-            "Hint: `lab.promote` first, then a new order; "
-            "for one of the same name, `terminate()` this one before."
+            "Hint: first `lab.promote`, then start a new order. "
+            "To use the same ID again, `terminate()` this order first."
         )
     return Check(wrong, f"{workflow_id} is on build {build}.")
 
 
 async def _build_of(workflow_id: str) -> str | None:
-    """Empty for a workflow without one, None where there is no such workflow."""
+    """Return the workflow's build, "" if it has none, or None if there is no such workflow."""
     try:
         described = await (await connect()).get_workflow_handle(workflow_id).describe()
     except RPCError:
@@ -194,8 +201,11 @@ async def _build_of(workflow_id: str) -> str | None:
 
 
 async def _life(workflow: type) -> WorkflowHistory:
-    """The history of one order, from its start to its end, with a worker of this code alone. Raises
-    WorkflowFailureError."""
+    """Run one order to its end with a worker of this code, and return its history.
+
+    Raises:
+        WorkflowFailureError: If the order fails.
+    """
     client = await connect()
     name = f"check-deploy-{os.getpid()}-{next(_numbers)}"
     with ThreadPoolExecutor(1) as threads:
@@ -206,7 +216,7 @@ async def _life(workflow: type) -> WorkflowHistory:
             activities=deploy.ACTIVITIES,
             activity_executor=threads,
             max_concurrent_activities=1,
-            # A mistake in somebody's lines ends the order at once.
+            # With this, a mistake in the learner's lines fails the order instead of its task.
             workflow_failure_exception_types=[Exception],
         )
         async with worker:
@@ -224,20 +234,20 @@ async def _life(workflow: type) -> WorkflowHistory:
 
 
 async def _waits(order: WorkflowHandle[Any, Any]) -> Any:
-    """Whether it has come to the review: only that has a timer."""
+    """Return True if the order waits for its review: nothing else in it starts a timer."""
     history = await order.fetch_history()
     return any(event.HasField("timer_started_event_attributes") for event in history.events)
 
 
 def steps_of(history: WorkflowHistory) -> list[str]:
-    """The activities that it asked for, in order."""
+    """Return the names of the activities that the workflow scheduled, in order."""
     scheduled = (event.activity_task_scheduled_event_attributes for event in history.events)
     return [each.activity_type.name for each in scheduled if each.activity_type.name]
 
 
 @contextmanager
 def _with_change(old: str, new: str) -> Iterator[type]:
-    """Give the workflow of `v1_initial` with that change made in a copy of its source."""
+    """Yield the workflow of `v1_initial`, with `old` replaced by `new` in a copy of its source."""
     source = inspect.getsource(v1_initial)
     assert source.count(old) == 1
     with module_of(source.replace(old, new)) as module:

@@ -1,4 +1,4 @@
-"""Checks of the exercises about many orders and other servers."""
+"""Check the exercises of notebook 11: a list filter, a count from the log, and settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from order_lifecycle.lab.views.tables import store
 from order_lifecycle.lab.waiting import run_in_own_loop
 from order_lifecycle.settings import Settings
 
-# Where the company of the last exercise has its Temporal.
+# The servers of the company in the last exercise.
 CLOUD = {
     "TEMPORAL_HOST": "orders.a1b2c.tmprl.cloud:7233",
     "TEMPORAL_NAMESPACE": "orders.a1b2c",
@@ -31,10 +31,11 @@ CLOUD = {
 
 
 def check_query(query: Any, state: str, more_than: str) -> Check:
-    """Does this list filter find the orders in `state` that cost more than `more_than`, and no
-    others?"""
+    """Check that this list filter finds exactly the orders in `state` over `more_than`."""
     if not isinstance(query, str):
-        return Check("There is no query yet. Hint: a text, such as \"OrderState = 'shipped'\".", "")
+        return Check(
+            "There is no query yet. Hint: write a string, such as \"OrderState = 'shipped'\".", ""
+        )
     orders = {workflow_id(row["id"]): row for row in store().rows("orders")}
     wanted = {
         name
@@ -45,7 +46,8 @@ def check_query(query: Any, state: str, more_than: str) -> Check:
         found = run_in_own_loop(_listed(query))
     except RPCError as error:
         return Check(
-            f"The server says: {error.message}. Hint: a name, an operator, a value; texts in '…'.",
+            f"The server says: {error.message}. "
+            "Hint: a condition is a name, an operator and a value; put a string in '…'.",
             "",
         )
     wrong = None
@@ -55,17 +57,17 @@ def check_query(query: Any, state: str, more_than: str) -> Check:
             one, about, condition = min(in_other_states), "OrderState", f"= '{state}'"
         else:
             one, about, condition = min(too_many), "OrderTotal", f"> {more_than}"
-        hint = f"AND, and a condition on {about}"
+        hint = f"add AND and a condition on {about}"
         if about in query:
-            hint = f"`{about} {condition}`, joined by AND"
-        wrong = f"It finds {len(too_many)} too many, {one} for one. Hint: {hint}."
+            hint = f"use `{about} {condition}`, joined by AND"
+        wrong = f"It finds {len(too_many)} too many, such as {one}. Hint: {hint}."
     elif left_out := wanted - found:
         one = min(left_out)
         wrong = (
-            f"It leaves out {len(left_out)}, {one} for one. "
-            "Hint: is each condition as wide as it should be?"
+            f"It misses {len(left_out)}, such as {one}. "
+            "Hint: which condition does that order not meet?"
         )
-    return Check(wrong, f"It finds what it should, and nothing else: {len(wanted)}.")
+    return Check(wrong, f"It finds exactly the orders that it should: {len(wanted)}.")
 
 
 def _cost(items: list[dict[str, Any]]) -> Decimal:
@@ -79,9 +81,8 @@ async def _listed(query: str) -> set[str]:
 def check_counted(
     count: Callable[[list[str]], Mapping[str, int] | None], worker: LabProcess
 ) -> Check:
-    """Does `count(lines)` count the failed attempts of each step in the lines of this worker's
-    log?"""
-    # As a worker that dies may end its log.
+    """Check that `count(lines)` counts the failed attempts of each step in this worker's log."""
+    # A worker that dies may leave such lines at the end.
     lines = [*worker.log().splitlines(), "Killed", '{"event": "stopped"}']
     wanted: dict[str, int] = {}
     for each in failed_attempts([worker]):
@@ -91,10 +92,9 @@ def check_counted(
         counted = count(lines)
     except KeyError as error:
         hint = (
-            "a step that is counted for the first time is not in the dictionary yet; "
-            "a `Counter` begins with 0"
+            "at its first failure a step is not in the dictionary yet; a `Counter` begins with 0"
             if error.args[0] in wanted
-            else "not every line has that; only the line of a failed attempt has `took`"
+            else "not every line has that key; only the line of a failed attempt has `took`"
         )
         return Check(f"It raises KeyError: {error}. Hint: {hint}.", "")
     except Exception as error:
@@ -102,31 +102,36 @@ def check_counted(
             f"It raises {type(error).__name__}: {error}. Hint: not every line is JSON.", ""
         )
     if counted is None:
-        wrong = "It returns nothing yet. Hint: a dictionary, from a step to a number."
+        wrong = "It returns nothing yet. Hint: return a dictionary with a number for each step."
     elif not isinstance(counted, Mapping):
         wrong = (
-            f"It returns a {type(counted).__name__}. Hint: a dictionary, from a step to a number."
+            f"Expected a dictionary, got {type(counted).__name__}. "
+            "Hint: return a dictionary with a number for each step."
         )
     elif differ := [
         step for step in {*wanted, *counted} if wanted.get(step, 0) != counted.get(step, 0)
     ]:
         step = min(differ, key=str)
         wrong = (
-            f"{step} failed {wanted.get(step, 0)} times, and it says {counted.get(step, 0)}. "
-            "Hint: count the lines that have `took`: only a failed attempt says how long it took."
+            f"{step} failed {wanted.get(step, 0)} times, but it counts {counted.get(step, 0)}. "
+            "Hint: count the lines that have `took`, because only a failed attempt has it."
         )
-    return Check(wrong, f"Every attempt that failed is counted, in {len(wanted)} steps.")
+    return Check(wrong, f"It counts every failed attempt, in {len(wanted)} steps.")
 
 
 def check_settings(settings: Any) -> Check:
-    """With these variables, does a worker go to the company's Temporal and to its database?"""
+    """Check that a worker with these variables uses the company's Temporal and its database."""
     if not isinstance(settings, Mapping) or not settings:
         return Check('There are no settings yet. Hint: {"TEMPORAL_HOST": "…", …}.', "")
     if other := [name for name, value in settings.items() if not isinstance(value, str)]:
-        return Check(f"{other[0]} is no text. Hint: in an environment every value is one.", "")
+        return Check(
+            f"The value of {other[0]} is not a string. "
+            "Hint: every variable of an environment is a string.",
+            "",
+        )
     return Check(
         _fault_of(settings),
-        "With these, and not a line changed, the workers work for that company.",
+        "With these settings the workers use that company's servers, without a change of code.",
     )
 
 
@@ -135,7 +140,7 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
         try:
             ours = Settings(_env_file=None)
         except BadInputError as error:
-            return f"{error}. Hint: as the company writes it, in the text above."
+            return f"{error}. Hint: copy it from the text above."
     try:
         # What the SDK takes itself. A file of this machine's user is not looked at.
         sdk = ClientConfig.load_client_connect_config(
@@ -151,25 +156,25 @@ def _fault_of(settings: Mapping[str, str]) -> str | None:
     }
     for name, wanted in CLOUD.items():
         if name not in settings or found[name] is None:
-            return f"{name} is not set. Hint: README, and `.env.example`, say what each is for."
+            return f"{name} is not set. Hint: README and `.env.example` say what each is for."
         if name == "DATABASE_URL":
             wrong = [part for part, value in _parts(wanted).items() if found[name][part] != value]
             if wrong:
                 return (
-                    f"{name} has another {wrong[0]}. "
+                    f"{name} has the wrong {wrong[0]}. "
                     "Hint: postgresql://user:password@host:port/database."
                 )
         elif found[name] != wanted:
-            return f"{name} is {found[name]!r}. Hint: the company's is in the text above."
+            return f"{name} is {found[name]!r}. Hint: copy it from the text above."
     return (
         None
         if sdk.get("tls")
-        else "The key would go over an open line. Hint: leave TEMPORAL_TLS out; it is on."
+        else "The API key would be sent unencrypted. Hint: leave TEMPORAL_TLS out, it is on anyway."
     )
 
 
 def _parts(database_url: str) -> dict[str, Any]:
-    """Where it leads, and as whom; with any driver for PostgreSQL."""
+    """Return the parts of a database URL. The driver does not matter."""
     url = make_url(database_url)
     return {
         "kind of database": url.get_backend_name().replace("postgresql", "postgres"),
@@ -183,7 +188,7 @@ def _parts(database_url: str) -> dict[str, Any]:
 
 @contextmanager
 def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """Inside, the environment has these variables, and of the package's own no others."""
+    """Set these variables of the package and no others, and restore the environment at the end."""
     before = dict(os.environ)
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)

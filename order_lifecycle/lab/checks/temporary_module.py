@@ -1,4 +1,4 @@
-"""Modules made of text: a workflow must be in one, which a sandbox imports anew for each run."""
+"""Make a module from text: the sandbox must be able to import the module of a workflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ _numbers = count(1)
 
 @contextmanager
 def module_of(source: str) -> Iterator[ModuleType]:
-    """Inside, there is a module with this source. Raises what importing it raises."""
+    """Yield a module with this source, and remove it at the end.
+
+    Raises:
+        Exception: What the module raises when it is imported.
+    """
     name = f"from_a_notebook_{next(_numbers)}"
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / f"{name}.py").write_text(source)
