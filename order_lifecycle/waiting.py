@@ -1,4 +1,4 @@
-"""Wait until something is true, for a limited time, and say what did not come."""
+"""Wait until something is true, with a timeout."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-POLL_INTERVAL = 0.02  # s between two looks
+POLL_INTERVAL = 0.02  # s
 
 
 class WaitError(Exception):
-    """Something did not come. The message says what, and why or after how long."""
+    """What was waited for did not happen. The message says what, and why or after how long."""
 
 
 def wait_here(
@@ -24,27 +24,27 @@ def wait_here(
     hint: Callable[[], str] = lambda: "",
     tell: Callable[[], object] = lambda: None,
 ) -> T:
-    """Return what `condition` returns, as soon as it is true. This blocks an event loop.
+    """Wait until `condition` returns something true, and return that. This blocks an event loop.
 
     Args:
-        condition: Is asked again and again.
-        what: What is waited for, in words.
-        timeout: How many seconds to wait at most.
-        gone: Says why waiting is of no use any more, or None.
-        hint: Says what to add to the error after the timeout.
-        tell: Is called between two looks.
+        condition: A function, which is called again and again.
+        what: What you wait for, in words.
+        timeout: Seconds to wait.
+        gone: Returns why the condition cannot become true any more, or None.
+        hint: Returns what to add to the error after the timeout.
+        tell: A function to call after each look, for example to show progress.
 
     Raises:
-        WaitError: It has not come after `timeout` seconds, or `gone` says why it will not.
+        WaitError: If `gone` returns a reason, or if the condition is not true after `timeout`.
     """
     deadline = time.monotonic() + timeout
     while not (result := condition()):
         why = gone()
-        # What ended may have done its part before it did.
+        # A process that has ended may have made the condition true before.
         if why and not condition():
             raise WaitError(f"waited for {what}: {why}")
         if time.monotonic() > deadline:
-            raise WaitError(f"waited for {what}: not after {timeout:g} s{hint()}")
+            raise WaitError(f"timed out after {timeout:g} s, waiting for {what}{hint()}")
         tell()
         time.sleep(POLL_INTERVAL)
     return result
@@ -56,16 +56,16 @@ async def wait_until(
     timeout: float,
     every: float = POLL_INTERVAL,
 ) -> T:
-    """Return what `condition` returns, as soon as it is true.
+    """Wait until `condition` returns something true, and return that.
 
     Args:
-        condition: Is asked again and again.
-        what: Says what is waited for, in words.
-        timeout: How many seconds to wait at most.
-        every: How many seconds to wait between two looks.
+        condition: An async function, which is called again and again.
+        what: Returns what you wait for, in words.
+        timeout: Seconds to wait.
+        every: Seconds between two looks.
 
     Raises:
-        WaitError: It has not come after `timeout` seconds.
+        WaitError: If the condition is not true after `timeout`.
     """
     try:
         async with asyncio.timeout(timeout):
@@ -74,4 +74,4 @@ async def wait_until(
                     return result
                 await asyncio.sleep(every)
     except TimeoutError:
-        raise WaitError(f"waited {timeout:g} s for {what()}") from None
+        raise WaitError(f"timed out after {timeout:g} s, waiting for {what()}") from None

@@ -1,4 +1,4 @@
-"""What notebooks import: servers and workers, tables, pictures, waiting, checks of exercises."""
+"""Give notebooks what they import: servers, workers, tables, pictures, waiting and checks."""
 
 from order_lifecycle.faults import Faults
 from order_lifecycle.lab.checks.nb00_start_here import check_parts, check_running

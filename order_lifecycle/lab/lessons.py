@@ -1,4 +1,4 @@
-"""Workers for the workflows that only a lesson needs: `order_lifecycle/lessons/`."""
+"""Start the workers of the lessons in `order_lifecycle/lessons/`, and promote their builds."""
 
 from __future__ import annotations
 
@@ -28,18 +28,25 @@ from order_lifecycle.workers.start import wait_until_ready
 if TYPE_CHECKING:
     import pandas as pd
 
-# s. It takes one, nearly always; but it took more than ten in one of some hundred runs of notebook
-# 10, and the server has a reason: a partition of a task queue whose questions bring nothing new
-# five times in a row pauses before it asks again, each time twice as long (fetchUserData in
-# service/matching/user_data_manager.go, server of August 2026).
-IN_FORCE_TIMEOUT = 60.0
+# Nearly always it takes a second, but in one of some hundred runs of notebook 10 it took more than
+# ten. A partition of a task queue asks for news. After five answers without news it waits before it
+# asks again, and each time twice as long (fetchUserData in service/matching/user_data_manager.go,
+# server of August 2026).
+PROMOTE_TIMEOUT = 60.0  # s
 
 
 def start_lesson_worker(lesson: str, build: str | None = None) -> LabProcess:
-    """Start the worker of the module `order_lifecycle.lessons.<lesson>` in a process of its own,
-    and wait until it polls its task queue. With `build` it is that version of its deployment, and
-    not just any worker. It ends when nothing refers to it any more, so give it a name. Raises
-    LabError."""
+    """Start the worker of a lesson in a process of its own, and wait until it polls its task queue.
+
+    The worker ends when nothing refers to it any more, so give it a name.
+
+    Args:
+        lesson: The name of the module in `order_lifecycle.lessons`.
+        build: The build of the worker's deployment, for worker versioning.
+
+    Raises:
+        LabError: If the worker does not start.
+    """
     running_servers()
     environment = {"DATABASE_OWNER_URL": "", **({BUILD: build} if build else {})}
     worker = LabProcess(f"{lesson} worker", [f"order_lifecycle.lessons.{lesson}"], environment)
@@ -48,22 +55,27 @@ def start_lesson_worker(lesson: str, build: str | None = None) -> LabProcess:
 
 
 async def promote(client: Client, build: str) -> None:
-    """From now on, new orders go to the workers of this build. An order that was begun with a
-    build stays there. Raises LabError if the server does not hear of it in time."""
-    await wait_until(lambda: _known(client, build), f"the server to hear of build {build}")
+    """Send new orders to the workers of this build. An order that has begun keeps its build.
+
+    Raises:
+        LabError: If the server does not learn of it in time.
+    """
+    await wait_until(lambda: _is_known(client, build), f"the server to hear of build {build}")
     request = SetWorkerDeploymentCurrentVersionRequest(
         namespace=client.namespace, deployment_name=DEPLOYMENT, build_id=build
     )
     promoted = client.workflow_service.set_worker_deployment_current_version(request)
     await watch(promoted, f"the server to promote build {build}")
     await wait_until(
-        lambda: _in_force(client, build), f"build {build} to be the current one", IN_FORCE_TIMEOUT
+        lambda: _is_current(client, build), f"build {build} to be the current one", PROMOTE_TIMEOUT
     )
 
 
-async def _known(client: Client, build: str) -> Any:
-    """A worker asks for workflow tasks and for activity tasks, and the server hears of the two one
-    after the other."""
+async def _is_known(client: Client, build: str) -> Any:
+    """Return True if the server knows the build's pollers for both kinds of tasks.
+
+    A worker polls for workflow tasks and for activity tasks. The server learns of one first.
+    """
     version = WorkerDeploymentVersion(deployment_name=DEPLOYMENT, build_id=build)
     request = DescribeWorkerDeploymentVersionRequest(
         namespace=client.namespace, deployment_version=version
@@ -78,7 +90,7 @@ async def _known(client: Client, build: str) -> Any:
     return {queue.type for queue in heard.version_task_queues} >= both
 
 
-async def _in_force(client: Client, build: str) -> Any:
+async def _is_current(client: Client, build: str) -> Any:
     now = (await _describe(client)).worker_deployment_info
     done = (
         now.routing_config_update_state
@@ -88,7 +100,7 @@ async def _in_force(client: Client, build: str) -> Any:
 
 
 async def builds(client: Client) -> pd.DataFrame:
-    """The builds that the server has heard of, and what each is for."""
+    """Return the builds that the server knows, and the status of each, as a DataFrame."""
     import pandas as pd
 
     found = []
@@ -108,4 +120,4 @@ async def _describe(client: Client) -> DescribeWorkerDeploymentResponse:
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
-        return DescribeWorkerDeploymentResponse()  # none of its workers has been here yet
+        return DescribeWorkerDeploymentResponse()  # no worker of this deployment has polled yet

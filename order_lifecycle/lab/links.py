@@ -1,4 +1,4 @@
-"""Links to Temporal's Web UI."""
+"""Link to Temporal's Web UI."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ from order_lifecycle.visible import visible
 
 
 class Link:
+    """A link, which `print` shows as text and an address."""
+
     def __init__(self, url: str | None, text: str, path: str | None = None) -> None:
-        """`path`: where the Jupyter server shows the same, for a browser that may see nothing but
-        that server."""
+        """Make a link.
+
+        Args:
+            url: The address, or None if nobody has set it.
+            text: What to show.
+            path: The path of the same page on the Jupyter server, for a browser that can reach only
+                that server.
+        """
         self.url = url
         self.text = text
         self.path = path
 
     def __repr__(self) -> str:
-        url = self.url or "set TEMPORAL_UI_URL to where the Web UI of your server is"
+        url = self.url or "set TEMPORAL_UI_URL to the address of your server's Web UI"
         return visible(f"{self.text}: {url}")
 
     def _repr_html_(self) -> str | None:
@@ -32,7 +40,7 @@ class Link:
 
 
 def link(handle: WorkflowHandle[Any, Any] | None = None) -> Link:
-    """A link to a workflow in Temporal's Web UI, or to the list of all of them."""
+    """Return a link to a workflow in Temporal's Web UI or, without one, to the list of all."""
     servers = running_servers()
     page = f"/namespaces/{quote(namespace(Settings()), safe='')}/workflows"
     page += f"/{quote(handle.id, safe='')}" if handle else ""

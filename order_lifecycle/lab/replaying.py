@@ -1,4 +1,4 @@
-"""Whether code can go on from an order's history."""
+"""Replay an order's history, to see whether code can go on from it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from temporalio.workflow import NondeterminismError
 
 
 async def goes_on(workflow: type, handle: WorkflowHandle[Any, Any]) -> bool:
-    """Can a worker with this code go on from this order's history? It is replayed here, and nothing
-    else happens."""
+    """Return True if a worker with this code can go on from this order's history.
+
+    The history is replayed in this process. The order itself does not change.
+    """
     return await what_stops(workflow, await handle.fetch_history()) is None
 
 
 async def what_stops(workflow: type, history: WorkflowHistory) -> str | None:
-    """Why this code cannot go on from this history; None if it can."""
+    """Return why this code cannot go on from this history, or None if it can."""
     replayer = Replayer(
         workflows=[workflow], data_converter=pydantic_data_converter, runtime=quiet()
     )
@@ -32,8 +34,7 @@ async def what_stops(workflow: type, history: WorkflowHistory) -> str | None:
 
 
 def in_short(failure: str) -> str:
-    """What the SDK says of a history and a code that do not match, without its number and its inner
-    notation."""
+    """Return the SDK's message about a non-determinism error, without its internal notation."""
     found = re.search(r"Nondeterminism error: (.*?)(?:\", source:|$)", failure, re.DOTALL)
     return (
         re.sub(r" HistoryEvent\(id: (\d+), (\w+)\)", r" \2 (event \1)", found[1])
@@ -44,5 +45,5 @@ def in_short(failure: str) -> str:
 
 @cache
 def quiet() -> Runtime:
-    """The SDK's core prints each failed task on the terminal. Here it is an answer."""
+    """Return a runtime that does not print each failed task, because here a failure is expected."""
     return Runtime(telemetry=TelemetryConfig(logging=None))

@@ -1,4 +1,4 @@
-"""The lines of this project where an idea lives: shown from the file, so never out of date."""
+"""Show source code of this project in a notebook, read from its file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ TOP = Path(__file__).resolve().parents[2]
 
 
 class Source:
+    """Source code, which Jupyter shows with colours."""
+
     def __init__(self, code: str) -> None:
+        """Take the code as it is to be shown."""
         self.code = code
 
     def __repr__(self) -> str:
@@ -25,9 +28,15 @@ class Source:
 
 
 def source(thing: Any, begins: str = "") -> Source:
-    """The source of a class, function, method or module of the package, or of a file of this
-    project (a Path), with the file that it is in. With `begins` only that statement in it which
-    begins so. Raises LabError if none does."""
+    """Return source code of this project, with the name of its file.
+
+    Args:
+        thing: A class, function, method or module of the package, or the Path of a file.
+        begins: Return only the statement in it that begins with this text.
+
+    Raises:
+        LabError: If no statement begins so.
+    """
     file = thing if isinstance(thing, Path) else Path(inspect.getfile(inspect.unwrap(thing)))
     where = file.resolve().relative_to(TOP).as_posix()
     text = file.read_text() if isinstance(thing, Path) else inspect.getsource(thing)
@@ -41,4 +50,4 @@ def _statement(code: str, begins: str) -> str:
         if isinstance(node, ast.stmt) and lines[node.lineno - 1].lstrip().startswith(begins):
             first = min(each.lineno for each in [node, *getattr(node, "decorator_list", [])])
             return textwrap.dedent("\n".join(lines[first - 1 : node.end_lineno]))
-    raise LabError(f"nothing there begins with {begins!r}: does it still stand so in the source?")
+    raise LabError(f"no statement begins with {begins!r}: has the source changed?")

@@ -1,5 +1,4 @@
-"""What the tests that a learner writes in a notebook need: a Temporal of their own, whose clock can
-be put forward."""
+"""Give the tests that you write in a notebook a time-skipping Temporal server of their own."""
 
 from __future__ import annotations
 
@@ -18,9 +17,11 @@ from order_lifecycle.lab.second_server import TimeSkipping, time_skipping
 
 
 def quiet() -> None:
-    """Let Temporal log nothing in this process, before anything in it connects to a server. For a
-    notebook with workers of its own, and with failures that are meant: their tracebacks would stand
-    between its outputs."""
+    """Let Temporal's SDK log nothing in this process. Call it before the first connection.
+
+    A notebook that runs workers in its own process and lets them fail on purpose needs this.
+    Otherwise their tracebacks appear between its outputs.
+    """
     errors = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
     Runtime.set_default(
         Runtime(telemetry=TelemetryConfig(logging=errors)), error_if_already_set=False
@@ -30,20 +31,23 @@ def quiet() -> None:
 
 @dataclass(frozen=True)
 class TestServer:
-    """An empty Temporal that can skip time, and a client of it."""
+    """An empty Temporal server that can skip time, and a client of it."""
 
     client: Client
     _server: TimeSkipping
 
     async def skip(self, days: float = 0, hours: float = 0) -> datetime:
-        """Let that much of its time pass. Raises LabError if it cannot."""
+        """Skip time, and return what the server's clock says then.
+
+        Raises:
+            LabError: If the server skips no time, because a task waits for a worker.
+        """
         return await self._server.skip(days, hours)
 
 
 @asynccontextmanager
 async def test_server() -> AsyncIterator[TestServer]:
-    """Inside, there is a new one, in a process of its own, which also ends when this notebook's
-    kernel does."""
+    """Yield a new server in a process of its own, which ends at the latest with this kernel."""
     server = time_skipping()
     try:
         client = await Client.connect(server.temporal_host, data_converter=pydantic_data_converter)

@@ -1,4 +1,4 @@
-"""Waiting, as a notebook does it: until something is true, limited, visible, interruptible."""
+"""Wait in a notebook until something is true: with a timeout, visible progress and Interrupt."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ NO_PROGRESS = "ORDER_LIFECYCLE_NO_PROGRESS"  # set where nobody watches and outp
 
 
 class LabError(Exception):
-    """Something in the notebook is not as it should be. The message says what, and the way out."""
+    """Something in the notebook is wrong. The message says what, and what to do."""
 
     def _render_traceback_(self) -> list[str]:
-        """What Jupyter shows of it: the message, and not the inside of the lab."""
+        """Return what Jupyter shows: the message, without a traceback through the lab."""
         return [f"LabError: {visible_lines(str(self))}"]
 
 
@@ -62,14 +62,19 @@ async def wait_until(
     condition: Callable[[], Awaitable[T] | T],
     what: str | Callable[[], str],
     timeout: float = 10.0,
-    way_out: str | Callable[[], str] = "are the workers running?",
+    hint: str | Callable[[], str] = "are the workers running?",
 ) -> T:
-    """What `condition` returns, as soon as it is true. It may be an ordinary function or an async
-    one.
+    """Wait until `condition` returns something true, and return that.
 
-    `what`: what is waited for, in words (or a function that says it anew each time), for the
-    progress that is shown and for the LabError that is raised when it has not come after `timeout`
-    seconds, which ends with the `way_out`.
+    Args:
+        condition: A function or an async function.
+        what: What you wait for, in words, for the progress and the error. It may be a function
+            that returns the words of the moment.
+        timeout: Seconds to wait.
+        hint: What to do if the condition does not become true, for the error.
+
+    Raises:
+        LabError: If the condition is not true after `timeout`.
     """
 
     async def look() -> T:
@@ -80,14 +85,17 @@ async def wait_until(
         try:
             return await waiting.wait_until(look, lambda: _words(what), timeout, LOOK_EVERY)
         except WaitError as error:
-            raise LabError(f"{error}, in vain: {_words(way_out)}") from None
+            raise LabError(f"{error}: {_words(hint)}") from None
 
 
 async def wait_for_state(
     handle: WorkflowHandle[Any, Any], state: str, timeout: float = 10.0
 ) -> OrderStatus:
-    """The answer to the query `status`, as soon as the order says that it is in `state`. Raises
-    LabError if it has ended otherwise, or has not come there after `timeout` seconds."""
+    """Wait until an order is in `state`, and return its answer to the query `status`.
+
+    Raises:
+        LabError: If the order ends in another state, or is not in `state` after `timeout` seconds.
+    """
     wanted = OrderState(state)
     status: OrderStatus | None = None
 
@@ -97,14 +105,14 @@ async def wait_for_state(
         now = f"it is {status.state or 'new'}, and waits for {status.waiting_for}"
         return f"{handle.id} to be {wanted} ({now})"
 
-    def way_out() -> str:
+    def hint() -> str:
         step = status.step if status else "starting"
-        ways = {
+        hints = {
             "starting": "are the workers running?",
             "review": "does somebody review it?" if wanted in TERMINAL else "approve it first",
             "shipping": "is the shipping worker running?",
         }
-        return ways.get(step, "perhaps that step keeps failing; `timeout` says how long to wait")
+        return hints.get(step, "does that step keep failing? `timeout` says how long to wait")
 
     async def there() -> OrderStatus | None:
         nonlocal status
@@ -122,21 +130,23 @@ async def wait_for_state(
             )
         return status if status.state is wanted else None
 
-    return cast(OrderStatus, await wait_until(there, what, timeout, way_out))
+    return cast(OrderStatus, await wait_until(there, what, timeout, hint))
 
 
 async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
-    """What `awaitable` gives, or raises: as `await awaitable`, with the progress of `wait_until`.
-    There is no limit to how long it takes.
+    """Await `awaitable`, and show the progress that `wait_until` shows. There is no timeout.
 
-    `what`: what is waited for, in words."""
+    Args:
+        awaitable: What to await.
+        what: What you wait for, in words, or a function that returns them.
+    """
     async with _progress_beside(what):
         return await awaitable
 
 
 @asynccontextmanager
 async def _progress_beside(what: str | Callable[[], str]) -> AsyncIterator[None]:
-    """Show it while what is inside awaits something, be it one thing for long."""
+    """Show progress while the code inside awaits something."""
     with progress(what) as tell:
 
         async def keep_telling() -> None:
@@ -149,16 +159,22 @@ async def _progress_beside(what: str | Callable[[], str]) -> AsyncIterator[None]
             yield
         finally:
             telling.cancel()
-            if telling.done():  # before its time, so `what` has raised something
+            if telling.done():  # only an error ends it early, such as one that `what` raised
                 telling.result()
 
 
 def run_in_own_loop(
     coroutine: Coroutine[Any, Any, T], what: str | Callable[[], str] = "the check"
 ) -> T:
-    """What `coroutine` returns, for an ordinary call in a notebook, such as a check: the notebook's
-    own loop is busy with the cell that makes it. `what`: what is waited for, in words. Interrupt
-    cancels it."""
+    """Run a coroutine in an event loop in a thread of its own, and return its result.
+
+    A function that is not async needs this in a notebook, because the notebook's own loop is busy
+    with the cell that calls it. Interrupt cancels the coroutine.
+
+    Args:
+        coroutine: What to run.
+        what: What you wait for, in words, or a function that returns them.
+    """
     loop = asyncio.new_event_loop()
     task = loop.create_task(coroutine)
     ended = Event()
@@ -170,16 +186,16 @@ def run_in_own_loop(
         finally:
             ended.set()
 
-    # A daemon, because what is blocked cannot be cancelled, and must not hold up the end of the
-    # kernel.
+    # A daemon thread: a coroutine that blocks cannot be cancelled, but must not keep the kernel
+    # from ending.
     Thread(target=run, daemon=True).start()
     with progress(what) as tell:
         try:
-            # Not join(): interrupted, it takes the thread for ended (before Python 3.13).
+            # Not join(): after an Interrupt, it treats the thread as ended (before Python 3.13).
             while not ended.wait(LOOK_EVERY):
                 tell()
         except KeyboardInterrupt:
-            with suppress(RuntimeError):  # the loop is closed: it has just ended
+            with suppress(RuntimeError):  # the loop is closed, because the coroutine has just ended
                 loop.call_soon_threadsafe(task.cancel)
             ended.wait(ENDS_WITHIN)
             raise
@@ -187,20 +203,23 @@ def run_in_own_loop(
 
 
 def wake_for_signals() -> None:
-    """Let Interrupt end a cell that awaits what may never come, such as `await handle.result()`.
+    """Let Interrupt end a cell that awaits something that may never come.
 
-    A loop that sleeps until something arrives does not notice a signal, unless it has a handler of
-    its own for one: then every signal wakes it. SIGURG means nothing to us, and does nothing by
-    default."""
-    # There is no loop in an ordinary program, and a thread may not do this.
+    `await handle.result()` is such a cell. An event loop that sleeps does not notice a signal,
+    unless it has a handler for some signal: then every signal wakes it. The handler is for SIGURG,
+    which nobody uses here and which does nothing by default.
+    """
+    # An ordinary program has no running loop, and only the main thread may add a handler.
     with suppress(RuntimeError, ValueError, NotImplementedError):
         asyncio.get_running_loop().add_signal_handler(signal.SIGURG, lambda: None)
 
 
 @contextmanager
 def progress(what: str | Callable[[], str]) -> Iterator[Callable[[], None]]:
-    """Inside, call what this gives you now and then: when the cell has run for a second, it shows
-    what is waited for, and since when. At the end what was shown is gone."""
+    """Yield a function that shows what you wait for, and for how long. Call it now and then.
+
+    It shows nothing until the cell has run for SHOW_AFTER. At the end the line is removed.
+    """
     began = time.monotonic()
     told: float | None = None  # s after it began
 
@@ -222,11 +241,11 @@ def progress(what: str | Callable[[], str]) -> Iterator[Callable[[], None]]:
 
 
 class _Cell:
-    """The cell that runs: since when, and the one place in its output where progress is shown."""
+    """The cell that runs: when it began, and the place in its output where progress is shown."""
 
     def __init__(self) -> None:
         self.begin()
-        self.began -= SHOW_AFTER  # the cell that imports the lab has been silent for that long
+        self.began -= SHOW_AFTER  # the cell that imports the lab has run for about that long
         if (shell := _shell()) is not None:
             shell.events.register("pre_run_cell", self.begin)
 
@@ -249,7 +268,7 @@ def _words(what: str | Callable[[], str]) -> str:
 
 
 def _shell() -> Any:
-    """That of this kernel, or None where there is none."""
+    """Return IPython's shell, or None outside of a Jupyter kernel."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     return shell if hasattr(shell, "kernel") else None

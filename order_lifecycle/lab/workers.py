@@ -1,4 +1,4 @@
-"""Who does what: the steps that are under way, and which worker did each that is done."""
+"""Show which steps are pending, and which worker ran each step that has ended."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 
 
 async def pending(*handles: WorkflowHandle[Any, Any]) -> pd.DataFrame:
-    """The steps of these workflows that are not done yet, as the server knows them: which attempt
-    it is, whether a worker has it, and what became of the attempt before."""
+    """Return the pending steps of these workflows as a DataFrame, as the server knows them.
+
+    Each row says which attempt it is, whether a worker has it, and how the attempt before failed.
+    """
     import pandas as pd
 
     rows = []
@@ -28,8 +30,12 @@ async def pending(*handles: WorkflowHandle[Any, Any]) -> pd.DataFrame:
 
 
 async def who(*handles: WorkflowHandle[Any, Any], **workers: LabProcess) -> pd.DataFrame:
-    """For each step of these workflows that a worker was given and that has ended: which of
-    `workers` it was."""
+    """Return which worker ran each step that has ended, as a DataFrame.
+
+    Args:
+        handles: The workflows.
+        workers: The workers, each under the name that the DataFrame is to show.
+    """
     import pandas as pd
 
     names = {worker.pid: name for name, worker in workers.items()}
@@ -43,7 +49,7 @@ async def who(*handles: WorkflowHandle[Any, Any], **workers: LabProcess) -> pd.D
         for event in events:
             if event.HasField("activity_task_started_event_attributes"):
                 started = event.activity_task_started_event_attributes
-                # A worker calls itself by its process id and machine.
+                # A worker's identity is its process ID and its machine, such as 123@laptop.
                 pid = int(started.identity.partition("@")[0])
                 step, name = steps[started.scheduled_event_id], names.get(pid, "another")
                 rows.append([handle.id, step, started.attempt, name])

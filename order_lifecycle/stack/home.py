@@ -198,8 +198,8 @@ def disk_is_full(where: Path | int) -> bool:
 def full_disk_message(folder: Path) -> str:
     """Return the message for a full disk, without a full stop."""
     return (
-        f"the disk that holds {folder} is full. Free some space there; "
-        "what was acknowledged is kept, and orders go on afterwards"
+        f"the disk that holds {folder} is full. Free some space there: "
+        "nothing acknowledged is lost, and orders go on afterwards"
     )
 
 

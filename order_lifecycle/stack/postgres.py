@@ -103,7 +103,7 @@ class Postgres(Server):
             self._start_initdb()
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
-        """Wait for initdb if it runs, start the server, and call `pause` until it is ready."""
+        """Wait for initdb if it runs, start the server, and wait until it is ready."""
         if self._initdb is not None:
             self._wait_for_initdb(self._initdb, pause)
             self._initdb = None

@@ -173,7 +173,7 @@ class Server(ABC):
         return False
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
-        """Call `pause` until the server is ready.
+        """Wait until the server is ready, and call `pause` after each look at it.
 
         Another program may take a port after we chose it and before the server opens it. Then this
         starts the server again, with other ports.

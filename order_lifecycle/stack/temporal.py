@@ -170,7 +170,7 @@ class Temporal(Server):
             self.home.mark_unfinished(self.name)
 
     def wait_until_ready(self, pause: Callable[[], object]) -> None:
-        """Call `pause` until the server is ready, and mark its data as finished."""
+        """Wait until the server is ready, and then mark its data as finished."""
         super().wait_until_ready(pause)
         self.home.mark_finished(self.name)
 

@@ -56,7 +56,7 @@ async def test_waiting_in_vain_ends_in_time_and_says_for_what(hangs: bool) -> No
             await asyncio.sleep(60)
         return False
 
-    with pytest.raises(lab.LabError, match=r"waited 0\.2 s for the tea, in vain: are the workers running\?"):
+    with pytest.raises(lab.LabError, match=r"timed out after 0\.2 s, waiting for the tea: are the workers running\?"):
         async with asyncio.timeout(5):
             await lab.wait_until(never, "the tea", timeout=0.2)
 

@@ -14,7 +14,7 @@ def test_of_a_source_one_statement_is_shown() -> None:
     shown = repr(lab.source(serve, "worker = Worker("))
     assert shown.startswith("# order_lifecycle/workers/base.py\nworker = Worker(\n    client,\n")
     assert shown.endswith("\n)")
-    with pytest.raises(lab.LabError, match="nothing there begins with 'servant ='"):
+    with pytest.raises(lab.LabError, match="no statement begins with 'servant ='"):
         lab.source(serve, "servant =")
 
 

@@ -126,7 +126,9 @@ def test_a_folder_that_may_not_be_written(up: Callable[..., Any], tmp_path: Path
 def test_whoever_waits_too_long_reads_what_the_process_last_said() -> None:
     process = ChildProcess("python", ["code"])  # it greets on standard error, and then waits for input
     try:
-        with pytest.raises(WaitError, match=r"the python to be ready: not after 3 s. It last said:\nPython 3"):
+        with pytest.raises(
+            WaitError, match=r"timed out after 3 s, waiting for the python to be ready. It last said:\nPython 3"
+        ):
             process.first_line(timeout=3)
     finally:
         process.kill()

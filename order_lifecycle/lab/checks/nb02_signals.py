@@ -49,7 +49,7 @@ def check_cancelled(order_id: str, why: str) -> Check:
             "`handle.cancel()` takes none."
         )
     return Check(
-        wrong, f"{order_id} is cancelled, the reason is on record, and the charge is refunded."
+        wrong, f"{order_id} is cancelled, the reason is recorded, and the charge is refunded."
     )
 
 

@@ -46,7 +46,7 @@ def check_tries(order_id: str, tries: int) -> Check:
 
 
 def check_race(race: Race) -> Check:
-    """Check that `race(step, cancel)` ends at the step's end or at the cancel, the earlier one.
+    """Check that `race(step, cancel)` ends at the step's end or at the cancel.
 
     It has to return what the step returns. When the event `cancel` is set, it has to return None
     and stop the step.

@@ -37,7 +37,7 @@ BEGUN_AND_DONE = [
 REFUNDED, GIVEN_UP = "refunded", "given up"
 STILL_WAITS = {
     REFUNDED: "a method `parcel_arrived`, marked `@workflow.signal`, "
-    "sets to True what the wait checks. Set it to False in `__init__`, not in `run`, "
+    "sets a flag that the wait checks. Make the flag in `__init__`, not in `run`, "
     "because a signal may arrive before `run` begins",
     GIVEN_UP: "`wait_condition` has an argument `timeout`",
 }
