@@ -16,13 +16,13 @@ class WaitError(Exception):
     """What was waited for did not happen. The message says what, and why or after how long."""
 
 
-def wait_here(
+def block_until(
     condition: Callable[[], T],
     what: str,
     timeout: float,
     gone: Callable[[], str | None] = lambda: None,
     hint: Callable[[], str] = lambda: "",
-    tell: Callable[[], object] = lambda: None,
+    on_poll: Callable[[], object] = lambda: None,
 ) -> T:
     """Wait until `condition` returns something true, and return that. This blocks an event loop.
 
@@ -32,7 +32,7 @@ def wait_here(
         timeout: Seconds to wait.
         gone: Returns why the condition cannot become true any more, or None.
         hint: Returns what to add to the error after the timeout.
-        tell: A function to call after each look, for example to show progress.
+        on_poll: A function to call after each look, for example to show progress.
 
     Raises:
         WaitError: If `gone` returns a reason, or if the condition is not true after `timeout`.
@@ -45,7 +45,7 @@ def wait_here(
             raise WaitError(f"waited for {what}: {why}")
         if time.monotonic() > deadline:
             raise WaitError(f"timed out after {timeout:g} s, waiting for {what}{hint()}")
-        tell()
+        on_poll()
         time.sleep(POLL_INTERVAL)
     return result
 

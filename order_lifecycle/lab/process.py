@@ -1,4 +1,4 @@
-"""A process of a notebook: while a cell waits for it, the cell shows for what."""
+"""Start a process from a notebook, and show progress while a cell waits for it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from order_lifecycle.waiting import WaitError
 
 
 class LabProcess(ChildProcess):
-    """A real process that this notebook started."""
+    """A process that this notebook has started, such as a worker."""
 
     def wait_until(
         self,
         condition: Callable[[], object],
         what: str,
         timeout: float,
-        tell: Callable[[], object] = lambda: None,
+        on_poll: Callable[[], object] = lambda: None,
     ) -> None:
-        """Wait as a ChildProcess does, and show for what. Raises LabError."""
+        """Wait as a ChildProcess does, and show progress.
+
+        Raises:
+            LabError: If the process has ended, or if the condition is not true after `timeout`.
+        """
         with progress(what) as show:
             try:
                 super().wait_until(condition, what, timeout, show)

@@ -1,8 +1,7 @@
-"""A second Temporal server beside the notebook's own: one that can skip time, or one that is as it
-is shipped.
+"""Start a second Temporal server for a notebook: one that can skip time, or one with defaults.
 
-It lives and dies as the notebook's own servers do. Workers for it are started with
-`start_worker(…, at=…)`, and use the notebook's database.
+It ends at the latest with the kernel, as the notebook's own servers do. `start_worker(…, at=…)`
+starts a worker for it, which uses the notebook's database.
 """
 
 from __future__ import annotations
@@ -19,16 +18,18 @@ from order_lifecycle.lab.servers import running_servers
 from order_lifecycle.lab.waiting import LabError, watch
 from order_lifecycle.stack.child_servers import SecondServer
 
-SKIP_TIMEOUT = 15.0  # s; it takes a moment
+SKIP_TIMEOUT = 15.0  # s, for a call that takes milliseconds if the server can skip time
 
 
 class TimeSkipping(SecondServer):
-    """A Temporal whose clock can be put forward."""
+    """A Temporal server that can skip time."""
 
     async def skip(self, days: float = 0, hours: float = 0) -> datetime:
-        """Let that much of its time pass, with all that is due in it. Returns what its clock says
-        then. Raises LabError if it cannot: the server skips no time while a task waits for a
-        worker."""
+        """Skip time: every timer that is due in it fires. Return what the server's clock says then.
+
+        Raises:
+            LabError: If the server skips no time, because a task waits for a worker.
+        """
         client = await Client.connect(self.temporal_host)
         request = SleepRequest()
         request.duration.FromTimedelta(timedelta(days=days, hours=hours))
@@ -37,27 +38,31 @@ class TimeSkipping(SecondServer):
             async with asyncio.timeout(SKIP_TIMEOUT):
                 await watch(skipping, "the time to be skipped")
         except TimeoutError:
-            raise LabError(
-                "no time was skipped: do both workers run that this server has work for?"
-            ) from None
+            raise LabError("the server skipped no time: do both of its workers run?") from None
         return await self.now()
 
     async def now(self) -> datetime:
-        """What its clock says."""
+        """Return what the server's clock says."""
         client = await Client.connect(self.temporal_host)
         answer = await client.test_service.get_current_time(Empty())
         return answer.time.ToDatetime(tzinfo=UTC)
 
 
 def time_skipping() -> TimeSkipping:
-    """Start Temporal's test server, which can skip time, and wait until it is ready. Raises
-    LabError."""
+    """Start Temporal's test server, which can skip time, and wait until it is ready.
+
+    Raises:
+        LabError: If it does not start, or if the notebook has no servers of its own yet.
+    """
     running_servers()
     return TimeSkipping("time-skipping", LabProcess)
 
 
 def as_shipped() -> SecondServer:
-    """Start a Temporal dev server with the settings that it is shipped with, and wait until it is
-    ready. Raises LabError."""
+    """Start a Temporal dev server with its default settings, and wait until it is ready.
+
+    Raises:
+        LabError: If it does not start, or if the notebook has no servers of its own yet.
+    """
     running_servers()
     return SecondServer("as-shipped", LabProcess)

@@ -1,4 +1,4 @@
-"""The servers of a notebook, its workers, and a look at all that they need."""
+"""Start a notebook's servers and workers, and check what they need."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from order_lifecycle.faults import Faults
 from order_lifecycle.jupyter import PORT, proxied_path
 from order_lifecycle.lab.markup import show_frames_as_text
 from order_lifecycle.lab.process import LabProcess
-from order_lifecycle.lab.waiting import LabError, wake_for_signals
+from order_lifecycle.lab.waiting import LabError, wake_loop_for_signals
 from order_lifecycle.settings import Addresses, Settings
 from order_lifecycle.stack.child_servers import (
     ADDRESSES,
@@ -22,24 +22,25 @@ from order_lifecycle.stack.child_servers import (
     read_addresses,
 )
 from order_lifecycle.stack.errors import StackError
-from order_lifecycle.stack.process import end_without_collecting
+from order_lifecycle.stack.process import skip_final_garbage_collection
 from order_lifecycle.stack.server import Ports
 from order_lifecycle.workers.start import wait_until_ready, worker_command
 
 
 class LabServers(Addresses):
-    """Where this notebook's servers are."""
+    """The servers of this notebook: their addresses, and the process that they run under."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
     process: LabProcess
-    before: dict[str, str | None] = Field(repr=False)  # what the environment had for ADDRESSES
-    given: bool  # the servers are somebody else's, named in the settings
-    # Where the Jupyter server shows the Web UI, for a browser that sees that server only.
+    previous_environment: dict[str, str | None] = Field(repr=False)  # the values of ADDRESSES
+    external: bool  # both servers are set in the settings, so we have started none
+    # The path of the Web UI on the Jupyter server, for a browser that can reach only that server.
     ui_path: str | None = None
 
     @property
     def alive(self) -> bool:
-        return self.given or self.process.alive
+        """True if the servers run, as far as we can know."""
+        return self.external or self.process.alive
 
     def __repr__(self) -> str:
         return f"<servers: Temporal at {self.temporal_host}>"
@@ -49,47 +50,53 @@ _servers: LabServers | None = None
 
 
 def up() -> LabServers:
-    """Start a Temporal server and a PostgreSQL for this notebook alone, both empty, and wait until
-    they are ready.
+    """Start an empty Temporal and an empty PostgreSQL for this notebook, and wait for them.
 
-    With TEMPORAL_HOST and DATABASE_URL set, those servers are used, and nothing in them is cleared.
-    A second call returns the servers that are already running. The addresses also go to the
-    environment of this process, so that `!order-lifecycle …` in a cell finds them. Raises LabError.
+    If TEMPORAL_HOST and DATABASE_URL are set, it uses those servers and removes nothing in them.
+    A second call returns the servers that are already running. It also sets the addresses in the
+    environment of this process, so that `!order-lifecycle …` in a cell finds the servers.
+
+    Raises:
+        LabError: If the servers do not start.
     """
     global _servers
-    wake_for_signals()
+    wake_loop_for_signals()
     show_frames_as_text()
     if _servers is not None and _servers.alive:
         return _servers
-    end_without_collecting()
-    if _servers is not None:  # it has ended, and its addresses with it
-        for name, value in _servers.before.items():
+    skip_final_garbage_collection()
+    if _servers is not None:  # they have ended, so their addresses are of no use
+        for name, value in _servers.previous_environment.items():
             if value is None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
     before = {name: os.environ.get(name) for name in ADDRESSES}
-    given = Settings()
-    path = None if given.temporal_host else proxied_path()
+    settings = Settings()
+    path = None if settings.temporal_host else proxied_path()
     through_proxy = [f"--ui-path={path}"] if path else []
     process = LabProcess("stack", [*STACK, *through_proxy])
     try:
         addresses = read_addresses(process)
     except StackError as error:
         raise LabError(str(error)) from None
-    publish(addresses, given)
+    publish(addresses, settings)
     _servers = LabServers(
         **addresses.model_dump(),
         process=process,
-        before=before,
-        given=bool(given.temporal_host and given.database_url),
+        previous_environment=before,
+        external=bool(settings.temporal_host and settings.database_url),
         ui_path=path and path.replace(PORT, str(urlsplit(addresses.ui_url or "").port)),
     )
     return _servers
 
 
 def running_servers() -> LabServers:
-    """the servers of this notebook. Raises LabError if there is none."""
+    """Return the servers of this notebook.
+
+    Raises:
+        LabError: If they have not been started, or have ended.
+    """
     if _servers is None:
         raise LabError("there are no servers yet: run the cell with lab.up() first")
     if not _servers.alive:
@@ -108,12 +115,18 @@ def start_worker(
 ) -> LabProcess:
     """Start a worker in a process of its own, and wait until it polls its task queue.
 
-    `faults`: what the outside world does to its calls; without them, every call works. `at`: the
-    Temporal that it works for, if not the notebook's own. `metrics`: serve them, on a free port,
-    for `lab.metrics`. The worker ends when nothing refers to it any more, so give it a name. Raises
-    LabError.
+    The worker ends when nothing refers to it any more, so give it a name.
+
+    Args:
+        kind: Which worker.
+        faults: How its calls to the outside world fail. Without faults, every call works.
+        at: The second Temporal server that it works for, instead of the notebook's own.
+        metrics: Serve metrics on a free port, for `lab.metrics`.
+
+    Raises:
+        LabError: If the worker does not start.
     """
-    worker = _begin(kind, faults, at, metrics)
+    worker = _launch_worker(kind, faults, at, metrics)
     wait_until_ready(worker)
     return worker
 
@@ -121,19 +134,22 @@ def start_worker(
 def start_workers(
     faults: Faults | None = None, *, at: SecondServer | None = None
 ) -> tuple[LabProcess, LabProcess]:
-    """Start an order worker and a shipping worker side by side, which takes half as long as one
-    after the other. Otherwise as `start_worker`."""
-    workers = _begin("order", faults, at), _begin("shipping", faults, at)
+    """Start an order worker and a shipping worker, as `start_worker` does.
+
+    They start at the same time, which takes half as long as one after the other.
+    """
+    workers = _launch_worker("order", faults, at), _launch_worker("shipping", faults, at)
     for worker in workers:
         wait_until_ready(worker)
     return workers
 
 
-def _begin(
+def _launch_worker(
     kind: str, faults: Faults | None, at: SecondServer | None, metrics: bool = False
 ) -> LabProcess:
     running_servers()
-    # JSON, so that lab.attempts can read the log. A worker is the application: it owns no tables.
+    # lab.attempts reads the log, so it is JSON. A worker connects as the application, which owns no
+    # tables, so it does not get the owner's URL.
     environment = {"LOG_JSON": "true", "DATABASE_OWNER_URL": ""}
     if at is not None:
         environment["TEMPORAL_HOST"] = at.temporal_host
@@ -143,7 +159,7 @@ def _begin(
 
 
 async def doctor() -> str:
-    """What is here, what is missing, and what to do about it: as `order-lifecycle doctor` says."""
-    from order_lifecycle.cli.doctor import examine  # takes its time
+    """Return what `order-lifecycle doctor` prints: what works, what is missing, and what to do."""
+    from order_lifecycle.cli.doctor import examine  # imported here because it is slow
 
     return "\n".join(map(str, await examine()))

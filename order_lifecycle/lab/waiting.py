@@ -25,11 +25,11 @@ from order_lifecycle.workflows.order import OrderWorkflow
 
 T = TypeVar("T")
 
-LOOK_EVERY = 0.05  # s between two looks
-SHOW_AFTER = 1.0  # s; who waits for longer wants to know for what
-NOT_WORTH = 0.2  # s; what is over sooner would only flicker
-ENDS_WITHIN = 2.0  # s, for what was cancelled to put its things in order
-NO_PROGRESS = "ORDER_LIFECYCLE_NO_PROGRESS"  # set where nobody watches and outputs are compared
+POLL_INTERVAL = 0.05  # s
+SHOW_AFTER = 1.0  # s; from then on the cell shows what you wait for
+MIN_SHOWN = 0.2  # s; a wait that is shorter would only flicker
+CANCEL_TIMEOUT = 2.0  # s, for a cancelled coroutine to clean up
+NO_PROGRESS = "ORDER_LIFECYCLE_NO_PROGRESS"  # set where outputs are compared, and nobody watches
 
 
 class LabError(Exception):
@@ -45,7 +45,7 @@ async def wait_until(
     condition: Callable[[], Awaitable[T]],
     what: str | Callable[[], str],
     timeout: float = ...,
-    way_out: str | Callable[[], str] = ...,
+    hint: str | Callable[[], str] = ...,
 ) -> T: ...
 
 
@@ -54,7 +54,7 @@ async def wait_until(
     condition: Callable[[], T],
     what: str | Callable[[], str],
     timeout: float = ...,
-    way_out: str | Callable[[], str] = ...,
+    hint: str | Callable[[], str] = ...,
 ) -> T: ...
 
 
@@ -81,9 +81,9 @@ async def wait_until(
         result = condition()
         return cast(T, await result if inspect.isawaitable(result) else result)
 
-    async with _progress_beside(what):
+    async with _with_progress(what):
         try:
-            return await waiting.wait_until(look, lambda: _words(what), timeout, LOOK_EVERY)
+            return await waiting.wait_until(look, lambda: _words(what), timeout, POLL_INTERVAL)
         except WaitError as error:
             raise LabError(f"{error}: {_words(hint)}") from None
 
@@ -140,27 +140,27 @@ async def watch(awaitable: Awaitable[T], what: str | Callable[[], str]) -> T:
         awaitable: What to await.
         what: What you wait for, in words, or a function that returns them.
     """
-    async with _progress_beside(what):
+    async with _with_progress(what):
         return await awaitable
 
 
 @asynccontextmanager
-async def _progress_beside(what: str | Callable[[], str]) -> AsyncIterator[None]:
+async def _with_progress(what: str | Callable[[], str]) -> AsyncIterator[None]:
     """Show progress while the code inside awaits something."""
-    with progress(what) as tell:
+    with progress(what) as show_progress:
 
-        async def keep_telling() -> None:
+        async def keep_showing() -> None:
             while True:
-                tell()
-                await asyncio.sleep(LOOK_EVERY)
+                show_progress()
+                await asyncio.sleep(POLL_INTERVAL)
 
-        telling = asyncio.create_task(keep_telling())
+        showing = asyncio.create_task(keep_showing())
         try:
             yield
         finally:
-            telling.cancel()
-            if telling.done():  # only an error ends it early, such as one that `what` raised
-                telling.result()
+            showing.cancel()
+            if showing.done():  # only an error ends it early, such as one that `what` raised
+                showing.result()
 
 
 def run_in_own_loop(
@@ -189,20 +189,20 @@ def run_in_own_loop(
     # A daemon thread: a coroutine that blocks cannot be cancelled, but must not keep the kernel
     # from ending.
     Thread(target=run, daemon=True).start()
-    with progress(what) as tell:
+    with progress(what) as show_progress:
         try:
             # Not join(): after an Interrupt, it treats the thread as ended (before Python 3.13).
-            while not ended.wait(LOOK_EVERY):
-                tell()
+            while not ended.wait(POLL_INTERVAL):
+                show_progress()
         except KeyboardInterrupt:
             with suppress(RuntimeError):  # the loop is closed, because the coroutine has just ended
                 loop.call_soon_threadsafe(task.cancel)
-            ended.wait(ENDS_WITHIN)
+            ended.wait(CANCEL_TIMEOUT)
             raise
     return task.result()
 
 
-def wake_for_signals() -> None:
+def wake_loop_for_signals() -> None:
     """Let Interrupt end a cell that awaits something that may never come.
 
     `await handle.result()` is such a cell. An event loop that sleeps does not notice a signal,
@@ -221,22 +221,24 @@ def progress(what: str | Callable[[], str]) -> Iterator[Callable[[], None]]:
     It shows nothing until the cell has run for SHOW_AFTER. At the end the line is removed.
     """
     began = time.monotonic()
-    told: float | None = None  # s after it began
+    shown_after: float | None = None  # s after it began
 
-    def tell() -> None:
-        nonlocal told
+    def show_progress() -> None:
+        nonlocal shown_after
         now = time.monotonic()
         seconds = now - began
-        soon = seconds < NOT_WORTH or now - _cell.began < SHOW_AFTER
-        if soon or (told is not None and seconds - told < SHOW_AFTER) or not _somebody_watches():
+        too_soon = seconds < MIN_SHOWN or now - _cell.began < SHOW_AFTER
+        if shown_after is not None and seconds - shown_after < SHOW_AFTER:
+            too_soon = True
+        if too_soon or not _progress_is_wanted():
             return
         _cell.show(f"waiting for {_words(what)} … {seconds:.0f} s")
-        told = seconds
+        shown_after = seconds
 
     try:
-        yield tell
+        yield show_progress
     finally:
-        if told is not None:
+        if shown_after is not None:
             _cell.show("")
 
 
@@ -274,7 +276,7 @@ def _shell() -> Any:
     return shell if hasattr(shell, "kernel") else None
 
 
-def _somebody_watches() -> bool:
+def _progress_is_wanted() -> bool:
     return _shell() is not None and NO_PROGRESS not in os.environ
 
 

@@ -1,4 +1,4 @@
-"""A process that this one starts, waits for, stops and kills."""
+"""Start a child process, wait for it, stop it and kill it."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from collections.abc import Callable
 from typing import IO, ClassVar
 
 from order_lifecycle import isolated
-from order_lifecycle.stack.process import hold
-from order_lifecycle.waiting import wait_here
+from order_lifecycle.stack.process import keep_lifeline
+from order_lifecycle.waiting import block_until
 
 
 class ChildProcess:
     """A process of our own code, which ends when this one does or when nothing refers to it.
 
-    It runs in a session of its own, so that a Ctrl-C or an Interrupt of a cell does not reach it.
-    It reads its standard input, a pipe that only this process holds open: however this process
-    ends, the pipe ends, and so does the child.
+    It runs in a session of its own, so that Ctrl-C, or the Interrupt of a cell, does not reach it.
+    Its standard input is a pipe that only this process holds open. However this process ends, the
+    pipe ends, and then the child ends as well.
     """
 
     _newest: ClassVar[dict[str, weakref.ref[ChildProcess]]] = {}  # by name
@@ -28,11 +28,18 @@ class ChildProcess:
     def __init__(
         self, name: str, arguments: list[str], environment: dict[str, str] | None = None
     ) -> None:
+        """Start the process.
+
+        Args:
+            name: What messages call it.
+            arguments: The module to run, and its arguments.
+            environment: Variables beside those of this process.
+        """
         self.name = name
-        self.environment = environment or {}  # what it was given beside ours
+        self.environment = environment or {}
         self._newest[name] = weakref.ref(self)
-        # Files, because a pipe that nobody reads is full one day, and whoever writes to it then
-        # waits for ever. They live as long as the process.
+        # Files, not pipes: nobody reads them regularly, and a process that writes to a full pipe
+        # waits forever.
         self._out = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
         self._popen = subprocess.Popen(
@@ -43,10 +50,10 @@ class ChildProcess:
             start_new_session=True,
             env={**os.environ, **self.environment},
         )
-        # Popen outlives its last reference for as long as the process runs, and would keep the
-        # lifeline with it.
+        # Python keeps a Popen object while its process runs, even without a reference. So the pipe
+        # has to be closed by this object's end.
         assert self._popen.stdin is not None
-        hold(self._popen.stdin)
+        keep_lifeline(self._popen.stdin)
         weakref.finalize(self, self._popen.stdin.close)
 
     @property
@@ -56,7 +63,7 @@ class ChildProcess:
 
     @property
     def alive(self) -> bool:
-        """True until it has ended."""
+        """True if the process runs."""
         return self.status is None
 
     @property
@@ -66,19 +73,19 @@ class ChildProcess:
 
     @property
     def newest(self) -> bool:
-        """True if no other of this name was started after it."""
+        """True if no process of the same name was started after this one."""
         return self._newest[self.name]() is self
 
     def log(self) -> str:
-        """Return all that it wrote to standard error."""
+        """Return everything that it wrote to standard error."""
         return _text(self._log)
 
     def tail(self, lines: int = 10) -> str:
         """Return the last lines that it wrote to standard error."""
         return "\n".join(self.log().splitlines()[-lines:])
 
-    def last_words(self) -> str | None:
-        """Return how it ended and what it last said, or None while it runs."""
+    def describe_exit(self) -> str | None:
+        """Return how it ended and the end of its log, or None while it runs."""
         return (
             None
             if self.alive
@@ -90,15 +97,15 @@ class ChildProcess:
         condition: Callable[[], object],
         what: str,
         timeout: float,
-        tell: Callable[[], object] = lambda: None,
+        on_poll: Callable[[], object] = lambda: None,
     ) -> None:
-        """Wait until `condition` is true, as `waiting.wait_here` does.
+        """Wait until `condition` is true, as `waiting.block_until` does.
 
         Raises:
-            WaitError: The process has ended, or `timeout` seconds have passed. The error has what
-                the process last said.
+            WaitError: If the process has ended, or if the condition is not true after `timeout`
+                seconds. The message has the end of the log.
         """
-        wait_here(condition, what, timeout, self.last_words, self._hint, tell)
+        block_until(condition, what, timeout, self.describe_exit, self._hint, on_poll)
 
     def _hint(self) -> str:
         return f". It last said:\n{self.tail()}"
@@ -110,13 +117,13 @@ class ChildProcess:
         return _text(self._out).partition("\n")[0]
 
     def stop(self, timeout: float = 15.0) -> None:
-        """Ask it to end (SIGTERM), and wait until it has. Raise as `wait_until` does."""
+        """Ask it to end by SIGTERM, and wait until it has. Raise as `wait_until` does."""
         self._popen.terminate()
-        self._popen.send_signal(signal.SIGCONT)  # a process that was stopped hears nothing
+        self._popen.send_signal(signal.SIGCONT)  # a process stopped by SIGSTOP must see SIGTERM
         self._wait_for_end(timeout)
 
     def kill(self) -> None:
-        """End it at once (SIGKILL), as a crash or a power cut would: it cannot clean up."""
+        """Kill it by SIGKILL. As in a crash or a power cut, it cannot clean up."""
         self._popen.kill()
         self._wait_for_end(5.0)
 
@@ -130,6 +137,6 @@ class ChildProcess:
 
 
 def _text(file: IO[str]) -> str:
-    """Return all that was written to the file."""
-    # pread, because the position in the file is shared with the process that writes to it.
+    """Return everything that was written to the file."""
+    # pread, because the process that writes to the file shares its position.
     return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")

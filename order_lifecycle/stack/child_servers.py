@@ -1,4 +1,4 @@
-"""Servers in child processes: a whole stack, or one more Temporal."""
+"""Start servers in child processes: a whole stack, or a second Temporal server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from order_lifecycle.settings import OUR_TEMPORAL_SERVERS, Addresses, Settings
 from order_lifecycle.stack.child_process import ChildProcess
 from order_lifecycle.stack.errors import StackError
 
-# `python -m` this runs a stack that keeps nothing and says in JSON where it is.
+# The module and the arguments for a stack that keeps nothing and prints its addresses as JSON.
 STACK = ("order_lifecycle", "up", "--ephemeral", "--json", "--lifeline")
 # What `publish` sets in the environment.
 ADDRESSES = (
@@ -28,11 +28,11 @@ ADDRESSES = (
 
 
 def read_addresses(stack: ChildProcess) -> Addresses:
-    """Wait until a stack is ready, and return where its servers are.
+    """Wait until a stack is ready, and return the addresses of its servers.
 
     Raises:
-        WaitError: It does not start.
-        StackError: Its first line is something else. Then it is killed.
+        WaitError: If the stack does not start.
+        StackError: If its first line is not the addresses. Then this kills the stack.
     """
     line = stack.first_line(timeout=60)
     try:
@@ -40,21 +40,23 @@ def read_addresses(stack: ChildProcess) -> Addresses:
     except ValidationError:
         stack.kill()
         raise StackError(
-            "the servers should say where they are, as one line of JSON, and the first line was "
+            "the first line of the servers should be their addresses as JSON, but it is "
             f"{line!r}. Does something in this Python print when it starts "
-            "(sitecustomize.py, a .pth file)? The log of the servers ends with:\n"
+            "(sitecustomize.py, a .pth file)? The end of the servers' log:\n"
             f"{stack.tail()}"
         ) from None
 
 
-def publish(addresses: Addresses, told: Settings) -> None:
-    """Let this process, and all that it starts from now on, use these servers.
+def publish(addresses: Addresses, settings: Settings) -> None:
+    """Let this process, and every process that it starts from now on, use these servers.
 
-    `told`: the settings that the stack was started with. What they name is somebody else's.
+    Args:
+        addresses: The addresses of the stack.
+        settings: The settings that the stack was started with. A server that they name is not ours.
     """
-    if not told.database_url:
+    if not settings.database_url:
         unset_libpq_variables()
-    if not told.temporal_host:
+    if not settings.temporal_host:
         remember_as_ours(addresses.temporal_host)
     os.environ["TEMPORAL_HOST"] = addresses.temporal_host
     os.environ["DATABASE_URL"] = addresses.database_url
@@ -65,7 +67,7 @@ def publish(addresses: Addresses, told: Settings) -> None:
 
 
 def remember_as_ours(temporal_host: str) -> None:
-    """Let this process, and all that it starts from now on, know this server as one of ours.
+    """Let this process, and every process that it starts, know that this server is ours.
 
     `Settings.temporal_is_ours` says what that changes.
     """
@@ -76,13 +78,13 @@ def remember_as_ours(temporal_host: str) -> None:
 
 @contextmanager
 def separate_stack() -> Iterator[Addresses]:
-    """Run a stack as for somebody who has set nothing, whatever is set, and publish its addresses.
+    """Run a stack of its own even if the settings name servers, and publish its addresses.
 
-    Afterwards it has stopped, and the environment and the current folder are as they were.
+    At the end the stack is stopped, and the environment and the current folder are restored.
 
     Raises:
-        WaitError: It does not start.
-        StackError: It says something else than where its servers are.
+        WaitError: If the stack does not start.
+        StackError: If its first line is not the addresses.
     """
     environment = dict(os.environ)
     for name in environment:
@@ -103,21 +105,21 @@ def separate_stack() -> Iterator[Addresses]:
 
 
 class SecondServer:
-    """One more Temporal: one that can skip time, or one as it is shipped."""
+    """A second Temporal server: one that can skip time, or one with its default settings."""
 
     def __init__(
         self,
         kind: Literal["time-skipping", "as-shipped"],
         process_type: type[ChildProcess] = ChildProcess,
     ) -> None:
-        """Start it, and wait until it is ready. Raise as `ChildProcess.first_line` does."""
+        """Start the server, and wait until it is ready. Raise as `ChildProcess.first_line` does."""
         self._kind = kind
         self.process = process_type(f"{kind} server", ["order_lifecycle.stack.second_server", kind])
         self.temporal_host = self.process.first_line(timeout=60).strip()
         remember_as_ours(self.temporal_host)
 
     def stop(self) -> None:
-        """Stop it, and wait until it has ended."""
+        """Stop the server, and wait until it has ended."""
         self.process.stop()
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What the stack raises."""
+"""Define the errors of the stack."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""How every process of this project begins and ends: signals, the lifeline, and a clean exit."""
+"""Handle how each process of this project ends: signals, the lifeline, and a clean exit.
+
+A lifeline is a pipe: the child reads it as its standard input, and only the parent holds it open.
+It ends when the parent does, however that happens.
+"""
 
 from __future__ import annotations
 
@@ -18,49 +22,54 @@ from typing import IO, Any, TypeVar
 
 T = TypeVar("T")
 
-# A process that used a Temporal client can crash while Python shuts down (exit code 134 or 139,
-# after all work is done: https://github.com/temporalio/sdk-python/issues/300). 0.1 s more of the
-# event loop lets the SDK's own threads end first: 0 crashes in 50 runs, against about 1 in 10.
-_LAST_MOMENT = 0.1
+# A process that used a Temporal client can crash while Python shuts down, with exit code 134 or
+# 139, after all work is done (https://github.com/temporalio/sdk-python/issues/300). If the event
+# loop runs 0.1 s longer, the SDK's own threads end first. With it, 0 of 50 runs crashed, and
+# without it about 1 in 10.
+_SHUTDOWN_DELAY = 0.1  # s
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """`asyncio.run`, for a process that uses a Temporal client: it ends without the crash described
-    above.
+    """Run a coroutine as `asyncio.run` does, without the crash described above.
 
-    Inside a notebook's kernel, where a loop runs already (`%run -m order_lifecycle …`), the loop is
-    patched by nest-asyncio2 so that it can be entered a second time.
+    In a notebook's kernel an event loop runs already (`%run -m order_lifecycle …`). There
+    nest-asyncio2 patches the loop, so that it can be entered a second time.
     """
 
-    async def with_a_last_moment() -> T:
+    async def main_then_delay() -> T:
         try:
             return await main
         finally:
-            await asyncio.sleep(_LAST_MOMENT)
+            await asyncio.sleep(_SHUTDOWN_DELAY)
 
-    end_without_collecting()
+    skip_final_garbage_collection()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(with_a_last_moment())
+        return asyncio.run(main_then_delay())
     import nest_asyncio2
 
     nest_asyncio2.apply()
-    return asyncio.run(with_a_last_moment())
+    return asyncio.run(main_then_delay())
 
 
-def end_without_collecting() -> None:
-    """Let this process end without Python's last garbage collection, which is in vain: all that was
-    imported is still in use. A command then needs a quarter less of the processor, and a
-    notebook's kernel ends up to two and a half seconds sooner.
+def skip_final_garbage_collection() -> None:
+    """Let this process end without Python's last garbage collection.
+
+    That collection frees almost nothing, because everything that was imported is still in use.
+    Without it, a command takes a quarter less processor time, and a notebook's kernel ends up to
+    two and a half seconds sooner.
     """
     atexit.register(gc.freeze)
 
 
 def stop_requests(lifeline: bool = False) -> asyncio.Event:
-    """An event that is set when this process is asked to stop: by SIGTERM, by Ctrl-C or, with
-    `lifeline`, by the end of its standard input. To be called in the main thread, in a running
-    loop.
+    """Return an event that is set when this process is asked to stop, by SIGTERM or Ctrl-C.
+
+    Call it in the main thread, in a running loop.
+
+    Args:
+        lifeline: Set the event at the end of standard input, too.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -72,36 +81,39 @@ def stop_requests(lifeline: bool = False) -> asyncio.Event:
 
 
 def when_input_ends(then: Callable[[], object], timeout: float = 10.0) -> None:
-    """Call `then` when standard input ends or the process that started this one is gone.
+    """Call `then` when standard input ends, or when the parent of this process ends.
 
-    The input is a pipe that ends with the process at its other end. A process that this one has
-    forked may still hold the pipe, so the parent itself is watched too. A process that was stopped
-    (SIGSTOP) is continued when its parent is gone. Ends this process by force if it is still there
-    `timeout` seconds later.
+    The pipe may outlive the parent, because a process that the parent has forked may hold it open.
+    So this watches the parent as well. If this process was stopped by SIGSTOP, it continues when
+    its parent ends.
+
+    Args:
+        then: A function that stops this process in order.
+        timeout: Seconds after which this process exits at once if it still runs.
     """
     parent = os.getppid()
-    _continue_when_the_parent_is_gone()
+    _continue_when_parent_ends()
 
     def watch() -> None:
-        # os.read, not sys.stdin: a daemon thread that holds the lock of sys.stdin stops the
-        # interpreter from exiting.
+        # os.read, not sys.stdin: a daemon thread that holds the lock of sys.stdin keeps Python from
+        # exiting.
         while os.getppid() == parent:
-            if select.select([0], [], [], PARENT_EVERY)[0] and not os.read(0, 1024):
+            if select.select([0], [], [], PARENT_POLL_INTERVAL)[0] and not os.read(0, 1024):
                 break
         then()
         time.sleep(timeout)
-        said = f"not stopped {timeout:g} s after the lifeline ended: exiting now"
+        said = f"still running {timeout:g} s after the request to stop: exiting now"
         print(said, file=sys.stderr, flush=True)
         os._exit(1)
 
     threading.Thread(target=watch, name="lifeline", daemon=True).start()
 
 
-PARENT_EVERY = 1.0  # s between two looks at whether the parent is still there
+PARENT_POLL_INTERVAL = 1.0  # s between two checks that the parent still runs
 
 
-def _continue_when_the_parent_is_gone() -> None:
-    """Ask Linux for SIGCONT at the parent's end, which does nothing to a process that runs."""
+def _continue_when_parent_ends() -> None:
+    """Ask Linux to send SIGCONT when the parent ends. It does nothing to a process that runs."""
     if sys.platform != "linux":
         return
     parent_death_signal = 1  # PR_SET_PDEATHSIG, of <linux/prctl.h>
@@ -111,15 +123,15 @@ def _continue_when_the_parent_is_gone() -> None:
 _lifelines: weakref.WeakSet[IO[bytes]] = weakref.WeakSet()
 
 
-def hold(lifeline: IO[bytes]) -> None:
-    """Keep a lifeline for this process alone: what it forks closes its copy."""
+def keep_lifeline(lifeline: IO[bytes]) -> None:
+    """Keep a lifeline for this process alone: a process that it forks closes its copy."""
     if not _lifelines:
-        os.register_at_fork(after_in_child=_let_go)
+        os.register_at_fork(after_in_child=_close_lifelines)
     _lifelines.add(lifeline)
 
 
-def _let_go() -> None:
+def _close_lifelines() -> None:
     for lifeline in [*_lifelines]:
-        # The file below the buffer, whose lock another thread may have held at the fork.
+        # Close the raw file: another thread may have held the lock of its buffer at the fork.
         getattr(lifeline, "raw", lifeline).close()
     _lifelines.clear()

@@ -1,4 +1,4 @@
-"""The roles of the embedded PostgreSQL, and its database."""
+"""Name the roles and the database of the embedded PostgreSQL."""
 
 from __future__ import annotations
 

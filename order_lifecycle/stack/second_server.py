@@ -18,7 +18,7 @@ from queue import SimpleQueue
 
 from order_lifecycle.stack.errors import StackError
 from order_lifecycle.stack.home import Home
-from order_lifecycle.stack.process import end_without_collecting, when_input_ends
+from order_lifecycle.stack.process import skip_final_garbage_collection, when_input_ends
 from order_lifecycle.stack.server import (
     TRANSIENT_ERRORS,
     Ports,
@@ -81,7 +81,7 @@ def main(kind: str) -> int:
     Returns:
         The exit status: 1 if the server cannot start or ended by itself, otherwise 0.
     """
-    end_without_collecting()
+    skip_final_garbage_collection()
     stop_requests: SimpleQueue[str] = SimpleQueue()
     signal.signal(signal.SIGTERM, lambda number, frame: stop_requests.put("SIGTERM"))
     when_input_ends(lambda: stop_requests.put("standard input has ended"))

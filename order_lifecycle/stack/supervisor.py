@@ -46,7 +46,7 @@ def up(
         The exit status: 1 if the stack cannot start or a server ended by itself, otherwise 0.
     """
     began = time.monotonic()
-    process.end_without_collecting()
+    process.skip_final_garbage_collection()
     with _stop_requests(lifeline) as stop_requests, _private_umask():
         stack = Stack(
             home,

@@ -149,7 +149,7 @@ class Workers:
         """Note those that ended by themselves, and replace them."""
         for (kind, number), worker in self._running.items():
             if not worker.alive:
-                self.ended_by_themselves.append(f"a {worker.name} ended by itself: {worker.last_words()}")
+                self.ended_by_themselves.append(f"a {worker.name} ended by itself: {worker.describe_exit()}")
                 self._running[kind, number] = self._start(kind)
 
     def stop(self) -> None:

@@ -23,7 +23,7 @@ PATIENT = Policy(budget=timedelta(minutes=10))
 
 
 def frozen(worker: ChildProcess) -> bool:
-    assert worker.alive, worker.last_words()
+    assert worker.alive, worker.describe_exit()
     return bool(psutil.Process(worker.pid).status() == psutil.STATUS_STOPPED)
 
 

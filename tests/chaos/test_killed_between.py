@@ -36,7 +36,7 @@ STEPS = {
 async def killed_in(world: World, worker: ChildProcess, step: str, workflow_id: str) -> None:
     """Wait until the worker was killed, and see that it was in the right moment: Temporal still waits for the step."""
     await until(lambda: not worker.alive, what=f"the {worker.name} to be killed in {step}", timeout=20)
-    assert worker.status == -signal.SIGKILL, worker.last_words()
+    assert worker.status == -signal.SIGKILL, worker.describe_exit()
     about = await world.client.get_workflow_handle(workflow_id).describe()
     assert step in [pending.activity_type.name for pending in about.raw_description.pending_activities]
 

@@ -75,8 +75,8 @@ def test_no_picture_of_the_servers_shows_a_password(tmp_path: Path) -> None:
         database_url=address,
         home=str(tmp_path),
         process=process,
-        before={"DATABASE_URL": address},
-        given=False,
+        previous_environment={"DATABASE_URL": address},
+        external=False,
     )
     process.kill()
     assert "a-secret" not in f"{shown} {shown!r} {shown!s} {[shown]}"

@@ -17,7 +17,7 @@ from order_lifecycle.client import start_order
 from order_lifecycle.domain import Address, Item, Order, OrderState, Policy
 from order_lifecycle.lab.process import LabProcess
 from order_lifecycle.lab.servers import LabServers
-from order_lifecycle.waiting import wait_here
+from order_lifecycle.waiting import block_until
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.repeats import in_proof
 
@@ -38,8 +38,8 @@ def test_nothing_of_it_is_left(kind: str, way: str) -> None:
     assert below
     assert os.getsid(process.pid) != os.getsid(0)  # an Interrupt of the kernel does not reach it
     WAYS[way](process)
-    wait_here(lambda: not process.alive, "it to end", 10)
-    wait_here(lambda: not any(each.is_running() for each in below), "its server to end", 10)
+    block_until(lambda: not process.alive, "it to end", 10)
+    block_until(lambda: not any(each.is_running() for each in below), "its server to end", 10)
 
 
 async def test_three_days_are_skipped_and_the_review_has_expired(lab_servers: LabServers) -> None:

@@ -71,7 +71,7 @@ class Cycle:
 
 gc.disable()
 if sys.argv[1] == "ours":
-    process.end_without_collecting()
+    process.skip_final_garbage_collection()
 Cycle()
 """
 
