@@ -27,6 +27,7 @@ from tests.support.waiting import until
 
 DONE = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 TIMER_FIRED = EventType.EVENT_TYPE_TIMER_FIRED
+STEPS = everyday("charge_payment", of=["receive_order", "validate_order", "charge_payment"])
 HILL, ELSEWHERE = (Address(address="5 Lake Dr.", city=city, state="AL", zipcode="43561") for city in ("Hill", "Temp"))
 
 
@@ -36,7 +37,7 @@ async def shop(settings: Settings, database_url: str, cache: int) -> AsyncIterat
         yield shop
 
 
-@pytest.mark.parametrize("step", everyday("charge_payment", of=["receive_order", "validate_order", "charge_payment"]))
+@pytest.mark.parametrize("step", STEPS)
 async def test_a_cancel_and_the_end_of_a_step(shop: Shop, name: str, step: str) -> None:
     async with shop.working("order activities", "shipping"):
         async with shop.working("order workflows"):
