@@ -1,5 +1,7 @@
-"""A store for each test, on a real PostgreSQL. One database for them all, emptied before each: an engine compiles its
-statements only once."""
+"""Give each test a store on a real PostgreSQL.
+
+The tests share one database, which is emptied before each. So the engine compiles its statements only once.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ from order_lifecycle.stack.migrate import migrate
 
 @pytest.fixture(scope="session")
 def addresses(stack: Addresses, admin_url: str) -> dict[str, str]:
-    """The database of these tests, for each of the two roles."""
+    """Yield the address of the tests' database for each of the two roles."""
     server = create_engine(admin_url, isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text("CREATE DATABASE tests_of_the_store OWNER orders_owner"))
@@ -45,7 +47,7 @@ def owners_engine(addresses: dict[str, str]) -> Iterator[Engine]:
 
 @pytest.fixture
 def engine(one_engine: Engine, owners_engine: Engine) -> Engine:
-    """An empty database, as the application reaches it."""
+    """Connect to an empty database as the application role."""
     with owners_engine.begin() as tx:
         tx.execute(text("TRUNCATE orders, payments, events RESTART IDENTITY"))
     return one_engine
@@ -53,12 +55,12 @@ def engine(one_engine: Engine, owners_engine: Engine) -> Engine:
 
 @pytest.fixture
 def owner(engine: Engine, owners_engine: Engine) -> Engine:
-    """The same for the owner of the tables, who may write more."""
+    """Connect to the same database as the owner of the tables, who may write more."""
     return owners_engine
 
 
 @pytest.fixture
 def store(engine: Engine) -> Iterator[Store]:
-    """After the test, every order in it must fulfil the invariants."""
+    """Yield a store. After the test, check that every order in it fulfils the invariants."""
     yield Store(engine)
     assert audit(engine) == []

@@ -1,4 +1,4 @@
-"""Debian's PgBouncer in front of a test's PostgreSQL, with no setting that helps us."""
+"""Run Debian's PgBouncer in front of a test's PostgreSQL, without any setting that helps us."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ logfile = {folder}/log
 
 @contextmanager
 def pgbouncer(database_url: str, connections: int = 4, clients: int = 100, more: str = "") -> Iterator[str]:
-    """Run one in transaction mode, and yield the address of the same database through it. `more`: settings of its."""
+    """Run PgBouncer in transaction mode and yield the database's address through it. `more`: further settings."""
     program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
     if program is None:
         if os.environ.get("PGBOUNCER_TESTS") == "required":

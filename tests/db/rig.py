@@ -1,4 +1,4 @@
-"""What the tests of the store share: an order, the way to any of its states, and two who want it at once."""
+"""Bring an order into any state, and call the store from several connections at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STEPS: dict[OrderState, Callable[[Store, Order], object]] = {
 
 
 def bring(store: Store, to: OrderState | None, order_id: str = "abc-001") -> Order:
-    """A new order in the state `to`; with None, one that is not in the database. What ends early was approved."""
+    """Return a new order in the state `to`; None: it is not in the database. An order that ends early was approved."""
     order = an_order(order_id)
     ended = to in (OrderState.CANCELLED, OrderState.FAILED)
     go_on(store, order, OrderState.APPROVED if ended else to)
@@ -50,7 +50,7 @@ def bring(store: Store, to: OrderState | None, order_id: str = "abc-001") -> Ord
 
 
 def go_on(store: Store, order: Order, to: OrderState | None) -> None:
-    """Do all that leads to the state `to`. What is done already is only repeated."""
+    """Do every step up to the state `to`. Steps that are already done are repeated, which changes nothing."""
     for state, step in STEPS.items():
         if to is None:
             return
@@ -60,7 +60,7 @@ def go_on(store: Store, order: Order, to: OrderState | None) -> None:
 
 
 def tables(store: Store) -> dict[str, list[dict[str, Any]]]:
-    """All there is, except for when a row was last touched."""
+    """Return every row of every table, without the time of its last change."""
     found = {name: [dict(row) for row in store.rows(name)] for name in ("orders", "payments", "events")}
     for row in found["orders"]:
         del row["updated_at"]
@@ -80,7 +80,7 @@ def payments(store: Store, order: Order) -> list[tuple[str, Decimal]]:
 
 
 def answer(call: Callable[[], object]) -> object:
-    """What it returns, or that it is refused."""
+    """Return what the call returns, or its refusal."""
     try:
         return call()
     except RefusedError as refused:
@@ -88,7 +88,7 @@ def answer(call: Callable[[], object]) -> object:
 
 
 def at_once(*calls: Callable[[], object]) -> list[object]:
-    """The answers of calls that begin together, each in a thread and on a connection of its own."""
+    """Start the calls together, each in its own thread and connection, and return their answers."""
     start = Barrier(len(calls), timeout=10)
 
     def one(call: Callable[[], object]) -> object:
@@ -100,8 +100,10 @@ def at_once(*calls: Callable[[], object]) -> list[object]:
 
 
 def in_turn(engine: Engine, order: Order, *calls: Callable[[], object]) -> list[object]:
-    """The answers of two calls that both wait for the order's row, which we hold, and then get it as they came. Both
-    have begun, and read what they read before, while nothing was changed yet."""
+    """Run two calls that both wait for the order's row, then release it, and return their answers.
+
+    The calls get the row in the order in which they asked. Both have begun before anything changes.
+    """
     with ThreadPoolExecutor(len(calls)) as threads:
         with engine.begin() as holder:
             holder.execute(text("SELECT FROM orders WHERE id = :id FOR UPDATE"), {"id": order.id})
@@ -113,7 +115,7 @@ def in_turn(engine: Engine, order: Order, *calls: Callable[[], object]) -> list[
 
 
 def wait_until_waiting(engine: Engine, number: int, seconds: float = 0) -> None:
-    """Until so many connections wait for a lock, and have for so long; at most 10 s."""
+    """Wait until so many connections have waited for a lock for so many seconds; at most 10 s."""
     waiting = (
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
         "AND clock_timestamp() - query_start >= make_interval(secs => :seconds)"

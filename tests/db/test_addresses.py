@@ -1,4 +1,4 @@
-"""Addresses of the world in the database: what is not there is not stored, and a parcel goes to the last one."""
+"""International addresses in the database: missing fields are not stored, and a parcel goes to the last address."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_parcel_goes_to_the_last_address_whatever_fields_it_has(
     assert audit(engine) == []
 
 
-def test_an_address_of_before_there_was_a_country_is_still_the_same(store: Store, engine: Engine) -> None:
+def test_an_address_without_a_country_is_stored_without_one(store: Store, engine: Engine) -> None:
     order = an_order()
     go_on(store, order, OrderState.PACKED)
     assert store.rows("orders")[0]["address_json"] == {

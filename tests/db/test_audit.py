@@ -1,5 +1,7 @@
-"""Each check of the audit can fail. What the database would refuse is done behind its back here, with its triggers off
-and its unique indexes dropped, in a database of its own."""
+"""Each check of the audit can fail.
+
+The database refuses most of this damage. So these tests use their own database, without triggers and unique indexes.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ def unguarded(superuser_url: str) -> Iterator[Engine]:
 
 
 @pytest.mark.parametrize(("state", "damage", "invariants"), BROKEN)
-def test_what_is_broken_is_found(unguarded: Engine, state: OrderState, damage: str, invariants: set[int]) -> None:
+def test_the_audit_finds_each_broken_invariant(
+    unguarded: Engine, state: OrderState, damage: str, invariants: set[int]
+) -> None:
     bring(Store(unguarded), state)
     assert audit(unguarded) == []
     with unguarded.begin() as tx:
@@ -75,11 +79,11 @@ def test_what_is_broken_is_found(unguarded: Engine, state: OrderState, damage: s
     assert {violation.order_id for violation in found} == {"abc-001"}
 
 
-def test_every_invariant_in_sql_is_broken_above() -> None:
+def test_every_invariant_in_sql_has_a_case() -> None:
     assert set().union(*(invariants for _, _, invariants in BROKEN)) == set(QUERIES) == set(INVARIANTS) - {7}
 
 
-def test_a_clean_database_in_every_state(store: Store) -> None:
+def test_the_audit_finds_nothing_in_any_legal_state(store: Store) -> None:
     for state in OrderState:
         bring(store, state, f"order-{state}")
     store.change_address("order-charged", "run/1", THERE)
@@ -89,10 +93,10 @@ def test_a_clean_database_in_every_state(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("look", "finds"), [(audit, []), (count_by_state, {"charged": 1})])
-def test_an_audit_may_take_longer_than_a_step(
+def test_the_audit_has_more_time_than_a_step(
     store: Store, owner: Engine, look: Callable[[Engine], object], finds: object
 ) -> None:
-    """A big table takes its time. Here it is the lock on one, and a limit of 0.2 s."""
+    """A big table takes long to read. Here a lock on the table takes longer than a limit of 0.2 s."""
     bring(store, OrderState.CHARGED)
     hasty = create_engine(store.engine.url, connect_args={"options": "-c statement_timeout=200"})
     with owner.begin() as holder, ThreadPoolExecutor(1) as thread:

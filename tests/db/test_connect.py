@@ -1,4 +1,4 @@
-"""The connection to the database: its limits, and what its errors say and do not say."""
+"""The connection to the database: its limits, and which details its errors show and hide."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ PASSWORD = "do-not-tell"
 
 @pytest.fixture
 def engine(engine: Engine) -> Iterator[Engine]:
-    """As a worker's."""
+    """Connect as a worker does."""
     ours = connect(engine.url.render_as_string(hide_password=False))
     yield ours
     ours.dispose()
 
 
 @pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg2"])
-def test_every_way_to_write_the_address(engine: Engine, scheme: str) -> None:
+def test_every_spelling_of_the_address_works(engine: Engine, scheme: str) -> None:
     same = connect(engine.url.set(drivername=scheme).render_as_string(hide_password=False))
     with same.connect() as view:
         assert view.scalar(text("SELECT count(*) FROM orders")) == 0
@@ -52,16 +52,16 @@ def test_every_way_to_write_the_address(engine: Engine, scheme: str) -> None:
         ("postgresql:///orders?host=/run/postgresql&password=secret", "/run/postgresql:5432/orders"),
     ],
 )
-def test_the_name_of_a_database_has_no_secret(url: str, name: str) -> None:
+def test_the_name_of_a_database_shows_no_password(url: str, name: str) -> None:
     assert database_name(url) == name
 
 
-def test_nothing_waits_for_ever(engine: Engine) -> None:
+def test_a_statement_has_a_time_limit(engine: Engine) -> None:
     with engine.connect() as view:
         assert view.scalar(text("SHOW statement_timeout")) == "5s"
 
 
-def test_who_finds_no_free_connection_waits_no_longer_than_for_one_that_is_new(engine: Engine) -> None:
+def test_waiting_for_a_free_connection_is_limited_to_five_seconds(engine: Engine) -> None:
     assert engine.pool.timeout() == 5  # type: ignore[attr-defined]
 
 
@@ -76,7 +76,7 @@ LIMITS = {
 
 
 def limits(url: URL) -> dict[str, str]:
-    """What a connection to it was really made with."""
+    """Return the limits that a new connection really has."""
     engine = connect(url.render_as_string(hide_password=False))
     with engine.connect() as view:
         told = view.connection.driver_connection.info.dsn_parameters  # type: ignore[union-attr]
@@ -84,14 +84,14 @@ def limits(url: URL) -> dict[str, str]:
     return {name: told[name] for name in LIMITS}
 
 
-def test_the_limits_of_a_connection_are_ours_unless_the_address_says_others(engine: Engine) -> None:
+def test_connection_limits_are_ours_unless_the_address_sets_others(engine: Engine) -> None:
     assert limits(engine.url) == LIMITS
     theirs = dict.fromkeys(LIMITS, "7")
     assert limits(engine.url.update_query_dict(theirs)) == theirs
 
 
-def test_the_options_in_the_address_hold_beside_ours(owner_url: str) -> None:
-    """Such as the choice of a schema."""
+def test_options_in_the_address_are_kept_beside_ours(owner_url: str) -> None:
+    """The options choose a schema, for example."""
 
     def shown(options: str) -> tuple[str, str]:
         url = make_url(owner_url).update_query_dict({"options": options})
@@ -128,7 +128,7 @@ attempt(late)
 """
 
 
-def test_that_no_connection_was_free_is_told_in_a_line(engine: Engine) -> None:
+def test_a_full_pool_is_reported_in_one_line(engine: Engine) -> None:
     url = engine.url.render_as_string(hide_password=False)
     command = [sys.executable, "-c", WITHOUT_A_FREE_CONNECTION, url]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stderr
@@ -153,7 +153,7 @@ def test_a_connection_that_was_cut_while_idle_is_replaced(engine: Engine) -> Non
     [({"port": 1}, "Connection refused"), ({}, "password authentication failed")],
     ids=["nobody listens", "the wrong password"],
 )
-def test_no_error_tells_the_password(engine: Engine, changed: dict[str, Any], says: str) -> None:
+def test_no_error_shows_the_password(engine: Engine, changed: dict[str, Any], says: str) -> None:
     url = engine.url.set(password=PASSWORD, **changed).render_as_string(hide_password=False)
     ours = connect(url)
     with pytest.raises(OperationalError, match=says) as error:
@@ -171,14 +171,14 @@ def test_a_database_that_does_not_exist_is_named(engine: Engine) -> None:
         connect(engine.url.set(database="nothing").render_as_string(hide_password=False)).connect()
 
 
-def test_a_database_without_tables(bare_database_url: str) -> None:
+def test_a_database_without_tables_is_named(bare_database_url: str) -> None:
     engine = connect(bare_database_url)
     with engine.connect() as view, pytest.raises(ProgrammingError, match='relation "orders" does not exist'):
         view.execute(text("SELECT FROM orders"))
     engine.dispose()
 
 
-def test_no_error_tells_a_customers_address(engine: Engine) -> None:
+def test_no_error_shows_a_customers_address(engine: Engine) -> None:
     with engine.connect() as tx, pytest.raises(DBAPIError) as error:
         tx.execute(text("SELECT 1 / 0, :street"), {"street": "575 Lake Dr."})
     assert "575 Lake Dr." not in str(error.value)
@@ -198,7 +198,7 @@ def test_no_error_tells_a_customers_address(engine: Engine) -> None:
         ("PGOPTIONS", "-c search_path=nowhere -c statement_timeout=1"),
     ],
 )
-def test_no_variable_changes_what_data_means(
+def test_no_environment_variable_changes_how_data_is_read(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -213,7 +213,7 @@ def test_no_variable_changes_what_data_means(
     ours.dispose()
 
 
-def test_the_zone_of_the_servers_configuration_does_not_show(database_url: str, owner_url: str) -> None:
+def test_the_servers_time_zone_does_not_change_times(database_url: str, owner_url: str) -> None:
     admin = create_engine(owner_url, isolation_level="AUTOCOMMIT")
     with admin.connect() as server:
         server.execute(text(f"ALTER DATABASE {admin.url.database} SET timezone TO 'Europe/Berlin'"))
@@ -224,10 +224,8 @@ def test_the_zone_of_the_servers_configuration_does_not_show(database_url: str, 
     ours.dispose()
 
 
-def test_a_parameter_that_the_server_does_not_know_costs_only_that_one(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As an older PostgreSQL, or one on a system that cannot do it."""
+def test_a_parameter_unknown_to_the_server_is_skipped_alone(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older PostgreSQL, or one on another operating system, does not know every parameter."""
     monkeypatch.setitem(connection._CONNECTION, "client_connection_check_intervals", "2s")
     ours = connect(database_url)
     with ours.connect() as view:
@@ -245,11 +243,11 @@ def test_a_parameter_that_the_server_does_not_know_costs_only_that_one(
         ("", {}, []),
     ],
 )
-def test_options_in_postgresqls_notation(options: str, settings: dict[str, str], words: list[str]) -> None:
+def test_options_in_postgresqls_notation_are_read(options: str, settings: dict[str, str], words: list[str]) -> None:
     assert connection._split_options(options) == (settings, words)
 
 
-def test_a_lock_is_not_waited_for_longer_than_an_attempt(engine: Engine, one_engine: Engine) -> None:
+def test_waiting_for_a_lock_ends_before_the_attempt_does(engine: Engine, one_engine: Engine) -> None:
     store = Store(engine)
     order = bring(store, OrderState.APPROVED)
     with one_engine.begin() as holder:
@@ -274,12 +272,14 @@ def test_a_lock_is_not_waited_for_longer_than_an_attempt(engine: Engine, one_eng
         ("client_connection_check_interval", "2s"),
     ],
 )
-def test_the_server_does_not_wait_for_us_for_ever(engine: Engine, setting: str, value: str) -> None:
+def test_lock_waits_idle_transactions_and_dead_connections_have_limits(
+    engine: Engine, setting: str, value: str
+) -> None:
     with engine.connect() as view:
         assert view.scalar(text(f"SHOW {setting}")) == value
 
 
-def test_a_client_that_is_frozen_in_a_transaction_lets_the_row_go(store: Store, engine: Engine) -> None:
+def test_the_row_lock_of_a_frozen_client_is_released(store: Store, engine: Engine) -> None:
     order = bring(store, OrderState.APPROVED)
     with engine.connect() as frozen:
         frozen.execute(text("SELECT FROM orders FOR UPDATE"))

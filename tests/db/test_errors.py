@@ -1,4 +1,4 @@
-"""Each trouble that a real PostgreSQL can have is named in one line, without a secret."""
+"""Each error of a real PostgreSQL is described in one line, without a secret."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECRET = "do-not-tell"
 
 
 def told(url: str, statement: str = "SELECT 1") -> str:
-    """Return the line for that statement when it fails, or the connection for it."""
+    """Return the description of the error that the statement, or its connection, raises."""
     engine = connect(url)
     try:
         with pytest.raises(SQLAlchemyError) as error, engine.connect() as tx:
@@ -85,13 +85,13 @@ CONNECTIONS: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @pytest.mark.parametrize("name", CONNECTIONS)
-def test_a_connection_that_cannot_be_made(database_url: str, name: str) -> None:
+def test_a_failed_connection_is_described(database_url: str, name: str) -> None:
     change, says = CONNECTIONS[name]
     assert says in told(change(database_url))
 
 
-def test_a_server_that_asks_for_the_password_itself(database_url: str) -> None:
-    """As somebody on the port would who wants to know it."""
+def test_a_server_that_asks_for_a_password_is_described(database_url: str) -> None:
+    """An impostor on the port would ask for it to learn it."""
     with impostor() as port:
         words = told(with_query(changed(database_url, port=port), require_auth="scram-sha-256"))
     assert "refused the login: " in words
@@ -119,13 +119,13 @@ def impostor() -> Iterator[int]:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def test_a_server_that_accepts_and_does_not_answer(database_url: str) -> None:
+def test_a_server_that_accepts_and_does_not_answer_is_described(database_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = with_query(changed(database_url, port=silent.getsockname()[1]), connect_timeout="2")
         assert told(url).endswith("does not answer in time")
 
 
-def test_no_connection_is_free(database_url: str, owner_url: str) -> None:
+def test_a_full_pool_is_described(database_url: str, owner_url: str) -> None:
     administer(owner_url, f"ALTER DATABASE {make_url(owner_url).database} CONNECTION LIMIT 0")
     assert "has no connection free: too many connections for database" in told(database_url)
 
@@ -146,13 +146,13 @@ STATEMENTS = {
 
 
 @pytest.mark.parametrize("statement", STATEMENTS)
-def test_a_statement_that_fails(database_url: str, statement: str) -> None:
+def test_a_failed_statement_is_described(database_url: str, statement: str) -> None:
     words = told(database_url, statement)
     assert words.startswith(f"PostgreSQL at 127.0.0.1:{make_url(database_url).port} ")
     assert STATEMENTS[statement] in words
 
 
-def test_a_row_that_somebody_else_has_locked(database_url: str, owner_url: str) -> None:
+def test_a_locked_row_is_described(database_url: str, owner_url: str) -> None:
     patient = connect(owner_url, long_transactions=True)
     with patient.begin() as holder:
         holder.execute(text("LOCK TABLE orders"))
@@ -160,7 +160,7 @@ def test_a_row_that_somebody_else_has_locked(database_url: str, owner_url: str) 
     patient.dispose()
 
 
-def test_a_mistake_of_our_own_is_not_a_trouble_of_the_servers(database_url: str) -> None:
+def test_a_bug_of_ours_is_not_described_as_a_server_error(database_url: str) -> None:
     engine = connect(database_url)
     with engine.connect() as tx, pytest.raises(SQLAlchemyError) as error:
         tx.exec_driver_sql("SELEC 1")
@@ -177,14 +177,14 @@ def pooled_url(database_url: str) -> Iterator[str]:
         yield url
 
 
-def test_a_pooler_that_is_full(pooled_url: str) -> None:
+def test_a_full_pooler_is_described(pooled_url: str) -> None:
     first = connect(pooled_url)
     with first.connect():
         assert "has no connection free: no more connections allowed (max_client_conn)" in told(pooled_url)
     first.dispose()
 
 
-def test_a_pooler_that_does_not_know_the_password(pooled_url: str) -> None:
+def test_a_pooler_that_refuses_the_password_is_described(pooled_url: str) -> None:
     assert "refused the login: " in told(changed(pooled_url, password=SECRET))
 
 
@@ -195,7 +195,7 @@ def test_a_migrated_database_is_usable(database_url: str) -> None:
     assert why_unusable(database_url) is None
 
 
-def test_a_database_without_tables_is_not(bare_database_url: str) -> None:
+def test_a_database_without_tables_is_not_usable(bare_database_url: str) -> None:
     why = why_unusable(bare_database_url)
     assert why
     assert why.endswith("has no tables for orders yet: run `alembic upgrade head`")
@@ -212,14 +212,14 @@ THEIRS = "CREATE TABLE alembic_version (version_num text); INSERT INTO alembic_v
         (f"CREATE TABLE orders (id int); {THEIRS}", "it has the table orders and the alembic_version 27c6a30d7c24."),
     ],
 )
-def test_a_database_of_another_project_is_not(bare_database_url: str, made_by: str, says: str) -> None:
+def test_a_database_of_another_project_is_not_usable(bare_database_url: str, made_by: str, says: str) -> None:
     administer(bare_database_url, made_by)
     why = why_unusable(bare_database_url)
     assert why
     assert f"has a database of another project: {says}" in why
 
 
-def test_a_database_of_another_version_is_not(owner_url: str, database_url: str) -> None:
+def test_a_database_of_another_version_is_not_usable(owner_url: str, database_url: str) -> None:
     administer(owner_url, "ALTER TABLE payments RENAME COLUMN amount TO sum")
     why = why_unusable(database_url)
     assert why

@@ -1,4 +1,4 @@
-"""The migrations: up, down, up again, and nothing in the models that they do not make."""
+"""The migrations: upgrade, downgrade, upgrade again; and the models match what they create."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TWO_ORDERS = json.dumps(
 
 
 def alembic(arguments: str, folder: Path = TOP, **environment: str) -> subprocess.CompletedProcess[str]:
-    """As a user calls it."""
+    """Run Alembic as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "alembic", *arguments.split()],
         cwd=folder,
@@ -56,7 +56,7 @@ def alembic(arguments: str, folder: Path = TOP, **environment: str) -> subproces
 
 
 def config(database_url: str, output: TextIO | None = None) -> Config:
-    """For what is called in this process."""
+    """Return an Alembic configuration for a command in this process."""
     ours = Config(output_buffer=output, attributes={"database_url": database_url})
     ours.set_main_option("script_location", str(TOP / "migrations").replace("%", "%%"))
     return ours
@@ -64,7 +64,7 @@ def config(database_url: str, output: TextIO | None = None) -> Config:
 
 @pytest.fixture
 def own(owner_url: str) -> Iterator[Engine]:
-    """A migrated database, to be changed."""
+    """Connect to a migrated database that the test may change."""
     engine = connect(owner_url)
     yield engine
     engine.dispose()
@@ -109,7 +109,7 @@ def functions_and_triggers(engine: Engine) -> list[Any]:
     )
 
 
-def test_up_down_and_up_again_as_a_user_does_it(bare: Engine, engine: Engine, bare_database_url: str) -> None:
+def test_alembic_upgrades_downgrades_and_upgrades_again(bare: Engine, engine: Engine, bare_database_url: str) -> None:
     def user(arguments: str) -> str:
         done = alembic(arguments, DATABASE_URL=bare_database_url)
         assert done.returncode == 0, done.stderr
@@ -130,7 +130,7 @@ def test_up_down_and_up_again_as_a_user_does_it(bare: Engine, engine: Engine, ba
     assert functions_and_triggers(bare) == functions_and_triggers(engine)
 
 
-def test_a_downgrade_that_would_delete_orders_asks_first(own: Engine, owner_url: str) -> None:
+def test_a_downgrade_that_would_delete_orders_must_be_confirmed(own: Engine, owner_url: str) -> None:
     with own.begin() as tx:
         tx.execute(
             text(
@@ -153,7 +153,7 @@ def test_a_downgrade_that_would_delete_orders_asks_first(own: Engine, owner_url:
     assert found(own, "SELECT to_regclass('orders')") == [(None,)]
 
 
-def test_the_script_for_a_database_that_somebody_else_migrates(bare: Engine, engine: Engine) -> None:
+def test_the_sql_script_migrates_a_database(bare: Engine, engine: Engine) -> None:
     script = StringIO()
     command.upgrade(config("", script), "head", sql=True)
     with bare.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -162,14 +162,14 @@ def test_the_script_for_a_database_that_somebody_else_migrates(bare: Engine, eng
     assert functions_and_triggers(bare) == functions_and_triggers(engine)
 
 
-def test_no_database(tmp_path: Path) -> None:
+def test_without_a_database_the_migration_says_what_is_missing(tmp_path: Path) -> None:
     done = alembic(f"-c {TOP / 'alembic.ini'} upgrade head", folder=tmp_path)
     assert done.returncode != 0
     assert "no database: DATABASE_URL is not set, and no stack runs in .order-lifecycle" in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
 
 
-def test_a_database_that_does_not_answer(database_url: str) -> None:
+def test_a_database_that_does_not_answer_is_named(database_url: str) -> None:
     url = make_url(database_url).set(port=1)
     with pytest.raises(CommandError, match=r"does not answer: .* Connection refused") as error:
         command.upgrade(config(url.render_as_string(hide_password=False)), "head")
@@ -177,15 +177,15 @@ def test_a_database_that_does_not_answer(database_url: str) -> None:
 
 
 def upgrade(database_url: str) -> None:
-    """As `alembic upgrade head` does it."""
+    """Migrate as `alembic upgrade head` does."""
     command.upgrade(config(database_url), "head")
 
 
 @pytest.mark.parametrize("way", [migrate, upgrade])
-def test_two_at_once_take_turns_however_long_the_first_takes(
+def test_two_migrations_at_once_take_turns(
     bare: Engine, engine: Engine, bare_database_url: str, way: Callable[[str], object]
 ) -> None:
-    """Who waits is not stopped by the limit that a statement has, here 0.2 s. (The imports alone may take longer.)"""
+    """The statement limit, here 0.2 s, does not stop the migration that waits. (Its imports alone may take longer.)"""
     hasty = make_url(bare_database_url).update_query_dict({"options": "-cstatement_timeout=200"})
     with bare.connect() as first, ThreadPoolExecutor(1) as thread:
         first.execute(text("SELECT pg_advisory_lock(hashtext('order_lifecycle.migrate'))"))
@@ -205,7 +205,7 @@ def test_two_at_once_take_turns_however_long_the_first_takes(
 # --- drift -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_models_and_the_migrations_say_the_same(bare: Engine, engine: Engine) -> None:
+def test_models_and_migrations_agree(bare: Engine, engine: Engine) -> None:
     Base.metadata.create_all(bare)
     assert shape(bare) == shape(engine)
 
@@ -221,8 +221,8 @@ DRIFT = [
 
 
 @pytest.mark.parametrize("drift", DRIFT)
-def test_drift_is_found(own: Engine, owner_url: str, drift: str) -> None:
-    """By `alembic check`, and by `shape`."""
+def test_a_difference_between_models_and_migrations_is_found(own: Engine, owner_url: str, drift: str) -> None:
+    """`alembic check` finds it, and so does `shape`."""
     before = shape(own)
     with own.begin() as tx:
         tx.execute(text(drift))
@@ -231,7 +231,7 @@ def test_drift_is_found(own: Engine, owner_url: str, drift: str) -> None:
     assert shape(own) != before
 
 
-def test_drift_of_a_check_is_found_too(own: Engine) -> None:
+def test_a_difference_in_a_check_is_found_too(own: Engine) -> None:
     """Alembic does not look at checks; `shape` does."""
     before = shape(own)
     with own.begin() as tx:
@@ -247,9 +247,7 @@ def test_drift_of_a_check_is_found_too(own: Engine) -> None:
         ("1a2b3c4d5e6f", "is another project's: its alembic_version says 1a2b3c4d5e6f"),
     ],
 )
-def test_a_schema_that_this_version_does_not_know_is_named(
-    own: Engine, owner_url: str, version: str, sentence: str
-) -> None:
+def test_an_unknown_schema_version_is_named(own: Engine, owner_url: str, version: str, sentence: str) -> None:
     with own.begin() as tx:
         tx.execute(text("UPDATE alembic_version SET version_num = :version"), {"version": version})
     with pytest.raises(StackError, match=re.escape(sentence)):

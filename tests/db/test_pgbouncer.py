@@ -1,4 +1,4 @@
-"""DATABASE_URL may be a pooler in transaction mode, where a connection is shared by whoever has a transaction."""
+"""DATABASE_URL may name a pooler in transaction mode, where clients take turns on a connection."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def shown(engine: Engine, setting: str) -> object:
         return view.scalar(text(f"SHOW {setting}"))
 
 
-def test_the_pooler_refuses_what_we_ask_for_at_the_start(pooled_url: str) -> None:
-    """Else these tests prove nothing."""
+def test_the_pooler_of_these_tests_refuses_startup_parameters(pooled_url: str) -> None:
+    """If it accepted them, the other tests here would prove nothing."""
     with pytest.raises(psycopg2.OperationalError, match="unsupported startup parameter: options"):
         psycopg2.connect(pooled_url, options="-c statement_timeout=5s")
 
@@ -65,11 +65,11 @@ def test_the_pooler_refuses_what_we_ask_for_at_the_start(pooled_url: str) -> Non
         ("client_encoding", "UTF8"),
     ],
 )
-def test_the_limits_hold(pooled: Engine, setting: str, value: str) -> None:
+def test_the_time_limits_hold_through_a_pooler(pooled: Engine, setting: str, value: str) -> None:
     assert shown(pooled, setting) == value
 
 
-def test_the_limits_hold_where_the_pooler_ignores_them_in_silence(database_url: str) -> None:
+def test_the_time_limits_hold_where_the_pooler_ignores_startup_parameters(database_url: str) -> None:
     with pgbouncer(database_url, more="ignore_startup_parameters = options") as url:
         engine = connect(url)
         assert shown(engine, "statement_timeout") == "5s"
@@ -77,8 +77,8 @@ def test_the_limits_hold_where_the_pooler_ignores_them_in_silence(database_url: 
         engine.dispose()
 
 
-def test_the_limits_do_not_leak_to_others(pooled: Engine, pooled_url: str) -> None:
-    """Our transactions and a stranger's take turns on the one connection that there is."""
+def test_the_time_limits_do_not_reach_other_clients(pooled: Engine, pooled_url: str) -> None:
+    """Our transactions and another client's take turns on the pooler's only connection."""
     with pgbouncer(pooled_url, connections=1) as narrow:
         ours = connect(narrow)
         assert shown(ours, "statement_timeout") == "5s"
@@ -91,7 +91,7 @@ def test_the_limits_do_not_leak_to_others(pooled: Engine, pooled_url: str) -> No
         ours.dispose()
 
 
-def test_a_statement_that_takes_too_long_is_ended(pooled_url: str) -> None:
+def test_a_statement_that_takes_too_long_is_cancelled(pooled_url: str) -> None:
     hasty = make_url(pooled_url).update_query_dict({"options": "-c statement_timeout=200ms"})
     engine = connect(hasty.render_as_string(hide_password=False))
     with engine.connect() as tx, pytest.raises(OperationalError, match="statement timeout"):
@@ -100,7 +100,7 @@ def test_a_statement_that_takes_too_long_is_ended(pooled_url: str) -> None:
     engine.dispose()
 
 
-def test_a_lock_is_not_waited_for_longer_than_an_attempt(pooled: Engine, pooled_url: str) -> None:
+def test_waiting_for_a_lock_ends_before_the_attempt_does(pooled: Engine, pooled_url: str) -> None:
     store = Store(pooled)
     order = bring(store, OrderState.APPROVED)
     patient = connect(pooled_url, long_transactions=True)
@@ -112,7 +112,7 @@ def test_a_lock_is_not_waited_for_longer_than_an_attempt(pooled: Engine, pooled_
     patient.dispose()
 
 
-def test_a_client_that_does_nothing_in_a_transaction_holds_no_lock(pooled: Engine) -> None:
+def test_the_row_lock_of_an_idle_client_is_released(pooled: Engine) -> None:
     store = Store(pooled)
     order = bring(store, OrderState.APPROVED)
     with pooled.connect() as idle:
@@ -129,7 +129,7 @@ def test_a_client_that_does_nothing_in_a_transaction_holds_no_lock(pooled: Engin
     assert store.rows("payments")[0]["status"] == "charged"  # by a connection that works
 
 
-def test_an_order_lives_and_the_audit_sees_it(pooled: Engine) -> None:
+def test_the_store_and_the_audit_work_through_a_pooler(pooled: Engine) -> None:
     store = Store(pooled)
 
     def live(number: int) -> None:
@@ -143,7 +143,7 @@ def test_an_order_lives_and_the_audit_sees_it(pooled: Engine) -> None:
     assert audit(pooled) == []
 
 
-async def test_two_workers_ship_an_order_through_it(pooled_url: str, settings: Settings) -> None:
+async def test_two_workers_ship_an_order_through_a_pooler(pooled_url: str, settings: Settings) -> None:
     assert settings.temporal_host
     environment = {"DATABASE_URL": pooled_url, "TEMPORAL_HOST": settings.temporal_host}
     workers = [ChildProcess(f"{kind} worker", worker_command(kind), environment) for kind in ("order", "shipping")]
@@ -161,8 +161,8 @@ async def test_two_workers_ship_an_order_through_it(pooled_url: str, settings: S
 
 
 @pytest.mark.proof
-def test_migrations(bare_database_url: str) -> None:
-    """Two processes at once, on connections that are not theirs alone."""
+def test_migrations_run_through_a_pooler(bare_database_url: str) -> None:
+    """Two processes migrate at once, on connections that they share."""
     with pgbouncer(bare_database_url, connections=2) as url:
         migrates = [
             sys.executable,

@@ -1,4 +1,4 @@
-"""What the database itself refuses, whoever writes: here the owner of the tables does it by hand, in SQL."""
+"""The database itself refuses wrong changes, also those that the owner of the tables makes by hand in SQL."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOLD = """'[{"qty":1,"price":1}]'"""
 
 
 def by_hand(owner: Engine, statements: str) -> None:
-    """In one transaction. Statements are separated by semicolons."""
+    """Run the statements, separated by semicolons, in one transaction."""
     with owner.begin() as tx:
         for statement in statements.split(";"):
             tx.exec_driver_sql(statement)
@@ -126,7 +126,7 @@ REFUSED: dict[str | None, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("start", REFUSED, ids=str)
-def test_refused(store: Store, owner: Engine, start: str | None) -> None:
+def test_the_database_refuses_illegal_statements(store: Store, owner: Engine, start: str | None) -> None:
     bring(store, OrderState(start) if start else None)
     before = tables(store)
     for statements, constraint in REFUSED[start].items():
@@ -145,7 +145,7 @@ def test_a_refunded_payment_stays_and_stays_refunded(store: Store, owner: Engine
     assert payments(store, order) == [("refunded", TOTAL)]
 
 
-def test_a_payment_cannot_go_over_to_another_order(store: Store, owner: Engine) -> None:
+def test_a_payment_cannot_move_to_another_order(store: Store, owner: Engine) -> None:
     bring(store, OrderState.SHIPPED)
     bring(store, OrderState.APPROVED, "other")
     with refused_by("payments_are_kept"):
@@ -157,8 +157,8 @@ def charge_by_hand(owner: Engine, amount: str) -> None:
     by_hand(owner, f"{TO} 'charged'; {PAY} ('p', 'abc-001', 'charged', {amount}); {step}")
 
 
-def test_an_amount_has_cents_and_nothing_below(store: Store, owner: Engine) -> None:
-    """numeric(10,2) rounds what it is given; what counts is that the result is the sum of the items."""
+def test_a_charge_is_rounded_to_cents_and_must_equal_the_sum_of_the_items(store: Store, owner: Engine) -> None:
+    """numeric(10,2) rounds its input. The rounded amount must be the sum of the items."""
     order = bring(store, OrderState.APPROVED)
     with refused_by("charge_is_the_sum_of_the_items"):
         charge_by_hand(owner, "5.005")
@@ -189,7 +189,7 @@ def test_the_legal_moves_are_those_of_the_domain(owner: Engine) -> None:
     assert moved - stays == {*MOVES.values(), *ends}
 
 
-def test_the_database_knows_the_words_of_the_domain(owner: Engine) -> None:
+def test_the_database_and_the_domain_have_the_same_states_and_event_types(owner: Engine) -> None:
     lists = {"orders_state": OrderState, "payments_status": PaymentStatus, "events_type": EventType}
     check = text("SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name")
     with owner.connect() as view:
@@ -202,13 +202,15 @@ def test_the_database_knows_the_words_of_the_domain(owner: Engine) -> None:
 
 
 def nobody_waits_at_the_end(*transactions: Connection) -> None:
-    """If a COMMIT had to wait for a lock, no statement_timeout would end that."""
+    """Limit each wait for a lock to 0.5 s, because statement_timeout does not limit the wait of a COMMIT."""
     for tx in transactions:
         tx.execute(text("SET LOCAL lock_timeout = 500"))
 
 
 @pytest.mark.parametrize("cancel_first", [True, False])
-def test_a_charge_in_one_and_a_cancel_in_the_other(store: Store, owner: Engine, cancel_first: bool) -> None:
+def test_a_charge_and_a_cancel_in_two_transactions_cannot_both_commit(
+    store: Store, owner: Engine, cancel_first: bool
+) -> None:
     order = bring(store, OrderState.APPROVED)
     with owner.connect() as one, owner.connect() as two:
         nobody_waits_at_the_end(one, two)
@@ -225,7 +227,7 @@ def test_a_charge_in_one_and_a_cancel_in_the_other(store: Store, owner: Engine, 
     assert payments(store, order) == []
 
 
-def test_half_a_charge_in_each(store: Store, owner: Engine) -> None:
+def test_a_charge_split_over_two_transactions_is_refused(store: Store, owner: Engine) -> None:
     order = bring(store, OrderState.APPROVED)
     with owner.connect() as one, owner.connect() as two:
         nobody_waits_at_the_end(one, two)
@@ -238,7 +240,7 @@ def test_half_a_charge_in_each(store: Store, owner: Engine) -> None:
     assert state(store, order) == "approved"
 
 
-def test_a_cancel_that_looks_at_an_old_view(store: Store, owner: Engine) -> None:
+def test_a_cancel_with_an_old_snapshot_is_refused(store: Store, owner: Engine) -> None:
     order = bring(store, OrderState.APPROVED)
     with owner.connect().execution_options(isolation_level="REPEATABLE READ") as old:
         assert old.scalar(text("SELECT count(*) FROM payments")) == 0
@@ -251,8 +253,8 @@ def test_a_cancel_that_looks_at_an_old_view(store: Store, owner: Engine) -> None
 # --- what a function looks at ----------------------------------------------------------------------------------------
 
 
-def test_a_temporary_table_does_not_hide_the_real_one_from_a_rule(store: Store, owner: Engine) -> None:
-    """The owner may make one; the application may not even do that."""
+def test_a_temporary_table_does_not_bypass_a_rule(store: Store, owner: Engine) -> None:
+    """The owner may create one. The application may not even do that."""
     bring(store, OrderState.APPROVED)
     with refused_by("no_charge_without_an_order"):
         by_hand(
@@ -264,7 +266,7 @@ def test_a_temporary_table_does_not_hide_the_real_one_from_a_rule(store: Store, 
         )
 
 
-def test_when_a_row_was_last_changed_is_not_for_the_writer_to_say(store: Store, engine: Engine) -> None:
+def test_a_writer_cannot_set_updated_at(store: Store, engine: Engine) -> None:
     bring(store, OrderState.APPROVED)
     by_hand(engine, "UPDATE orders SET updated_at = '2001-01-01'")
     with engine.connect() as view:

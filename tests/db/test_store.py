@@ -1,4 +1,4 @@
-"""What each method of the store does, and what it refuses."""
+"""Each method of the store: what it does, and what it refuses."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ AFTER = [OrderState.DISPATCHED, OrderState.SHIPPED]
 # --- one after the other ---------------------------------------------------------------------------------------------
 
 
-def test_from_received_to_shipped(store: Store) -> None:
+def test_an_order_goes_from_received_to_shipped(store: Store) -> None:
     order = bring(store, OrderState.SHIPPED)
     assert state(store, order) == "shipped"
     assert events(store, order) == [EventType.ORDER_RECEIVED, *MOVES]
@@ -43,14 +43,14 @@ def test_from_received_to_shipped(store: Store) -> None:
     assert store.address(order.id) == HERE
 
 
-def test_what_comes_back_is_what_was_received(store: Store) -> None:
+def test_an_order_is_read_as_it_was_received(store: Store) -> None:
     odd = Item(name="'; DROP TABLE orders; -- Äpfel 🍏", qty=10_000, price=Decimal("0.01"))
     order = an_order().model_copy(update={"items": [odd]})
     store.receive(order, RUN)
     assert [Item.model_validate(item) for item in store.rows("orders")[0]["items"]] == [odd]
 
 
-def test_events_come_in_the_order_in_which_they_happened(store: Store, engine: Engine) -> None:
+def test_events_are_read_in_the_order_in_which_they_happened(store: Store, engine: Engine) -> None:
     order = bring(store, OrderState.RECEIVED)
     with engine.begin() as slow:
         slow.execute(text("SELECT now()"))  # its transaction begins before those of the others
@@ -63,7 +63,7 @@ def test_events_come_in_the_order_in_which_they_happened(store: Store, engine: E
 
 
 @pytest.mark.parametrize("start", [None, *OrderState], ids=str)
-def test_no_step_out_of_turn(store: Store, start: OrderState | None) -> None:
+def test_a_step_out_of_turn_is_refused(store: Store, start: OrderState | None) -> None:
     for event, (before, after) in MOVES.items():
         if event is EventType.PAYMENT_CHARGED:
             continue
@@ -82,7 +82,7 @@ def test_no_step_out_of_turn(store: Store, start: OrderState | None) -> None:
             assert tables(store) == unchanged
 
 
-def test_an_order_of_that_name_from_another_run(store: Store) -> None:
+def test_an_order_id_of_another_run_is_refused(store: Store) -> None:
     order = bring(store, OrderState.CHARGED)
     before = tables(store)
     with pytest.raises(RefusedError, match="already in this database"):
@@ -95,7 +95,7 @@ def test_an_order_of_that_name_from_another_run(store: Store) -> None:
 # --- money -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_amount_is_the_sum_of_the_rows_own_items(store: Store) -> None:
+def test_the_charge_is_the_sum_of_the_stored_items(store: Store) -> None:
     for number, (qty, price) in enumerate([(1, "5"), (3, "0.10"), (9_999, "10000.99"), (1, "0"), (7, "1E+2")]):
         item = Item(name="x", qty=qty, price=Decimal(price))
         order = an_order(f"abc-{number}").model_copy(
@@ -108,7 +108,7 @@ def test_the_amount_is_the_sum_of_the_rows_own_items(store: Store) -> None:
         assert payments(store, order) == [("charged", amount)]
 
 
-def test_a_payment_id_that_belongs_to_another_order(store: Store) -> None:
+def test_a_payment_id_of_another_order_is_refused(store: Store) -> None:
     bring(store, OrderState.CHARGED, "theirs")
     ours = bring(store, OrderState.APPROVED, "ours")
     before = tables(store)
@@ -118,7 +118,7 @@ def test_a_payment_id_that_belongs_to_another_order(store: Store) -> None:
     assert store.charge(ours.id, ours.payment_id) == TOTAL
 
 
-def test_a_payment_id_of_another_order_is_seen_before_the_review(store: Store) -> None:
+def test_a_payment_id_of_another_order_is_refused_before_the_review(store: Store) -> None:
     theirs = bring(store, OrderState.CHARGED, "theirs")
     ours = an_order("ours").model_copy(update={"payment_id": theirs.payment_id})
     store.receive(ours, RUN)
@@ -141,7 +141,7 @@ def test_an_order_is_charged_with_one_payment_id_only(store: Store) -> None:
 @pytest.mark.parametrize(
     "start", [None, OrderState.RECEIVED, OrderState.AWAITING_REVIEW, OrderState.CANCELLED], ids=str
 )
-def test_no_charge_without_an_approval(store: Store, start: OrderState | None) -> None:
+def test_an_order_without_approval_is_not_charged(store: Store, start: OrderState | None) -> None:
     order = bring(store, start)
     with pytest.raises(RefusedError, match=f"is {start}" if start else "not in the database"):
         store.charge(order.id, order.payment_id)
@@ -153,7 +153,7 @@ def test_no_charge_without_an_approval(store: Store, start: OrderState | None) -
 
 @pytest.mark.parametrize("end", [OrderState.CANCELLED, OrderState.FAILED])
 @pytest.mark.parametrize("before", BEFORE)
-def test_an_end_before_dispatch_gives_the_money_back(store: Store, before: OrderState, end: OrderState) -> None:
+def test_closing_an_order_before_dispatch_refunds_it(store: Store, before: OrderState, end: OrderState) -> None:
     order = bring(store, before)
     charged = payments(store, order)
     assert store.close(order, RUN, end, "why not") is end
@@ -165,14 +165,14 @@ def test_an_end_before_dispatch_gives_the_money_back(store: Store, before: Order
 
 
 @pytest.mark.parametrize("before", AFTER)
-def test_no_end_after_dispatch(store: Store, before: OrderState) -> None:
+def test_a_dispatched_order_cannot_be_closed(store: Store, before: OrderState) -> None:
     order = bring(store, before)
     unchanged = tables(store)
     assert cancel(store, order) is before
     assert tables(store) == unchanged
 
 
-def test_the_first_end_is_the_end(store: Store) -> None:
+def test_a_second_close_does_not_change_how_an_order_ended(store: Store) -> None:
     order = bring(store, OrderState.CHARGED)
     cancel(store, order)
     unchanged = tables(store)
@@ -180,7 +180,7 @@ def test_the_first_end_is_the_end(store: Store) -> None:
     assert tables(store) == unchanged
 
 
-def test_what_ends_must_have_begun(store: Store) -> None:
+def test_closing_an_unknown_order_also_records_that_it_was_received(store: Store) -> None:
     order = an_order()
     assert cancel(store, order) is OrderState.CANCELLED
     assert events(store, order) == ["order_received", "order_cancelled"]
@@ -200,7 +200,7 @@ def test_the_address_can_change_before_dispatch(store: Store, before: OrderState
 
 
 @pytest.mark.parametrize("before", [*AFTER, OrderState.CANCELLED, None], ids=str)
-def test_and_not_later(store: Store, before: OrderState | None) -> None:
+def test_the_address_cannot_change_after_dispatch_or_the_end(store: Store, before: OrderState | None) -> None:
     order = bring(store, before)
     unchanged = tables(store)
     with pytest.raises(RefusedError, match=f"too late .* is {before}" if before else "not in the database"):
@@ -208,7 +208,7 @@ def test_and_not_later(store: Store, before: OrderState | None) -> None:
     assert tables(store) == unchanged
 
 
-def test_a_late_repeat_of_a_change_does_not_undo_a_newer_one(store: Store) -> None:
+def test_a_late_repeat_of_an_address_change_does_not_undo_a_newer_one(store: Store) -> None:
     order = bring(store, OrderState.PACKED)
     store.change_address(order.id, "run/1", THERE)
     store.change_address(order.id, "run/2", YONDER)
@@ -228,13 +228,13 @@ def test_a_parcel_goes_to_the_last_address_or_not_at_all(store: Store) -> None:
 
 
 @pytest.mark.parametrize("start", [None, OrderState.CHARGED, OrderState.CANCELLED], ids=str)
-def test_no_dispatch_of_what_is_not_packed(store: Store, start: OrderState | None) -> None:
+def test_an_order_that_is_not_packed_is_not_dispatched(store: Store, start: OrderState | None) -> None:
     order = bring(store, start)
     with pytest.raises(RefusedError, match=f"is {start}" if start else "not in the database"):
         store.dispatch(order.id, HERE)
 
 
-def test_an_order_that_nobody_knows(store: Store) -> None:
+def test_an_unknown_order_id_is_refused(store: Store) -> None:
     with pytest.raises(RefusedError, match="order nobody is not in the database"):
         store.address("nobody")
     with pytest.raises(RefusedError, match="order nobody is not in the database"):
@@ -255,7 +255,7 @@ def test_a_note_with_a_known_key_is_not_recorded_again(store: Store) -> None:
 
 
 def lose_the_connection(engine: Engine) -> None:
-    """What a restart of PostgreSQL does to those that work just then."""
+    """Cut every connection, as a restart of PostgreSQL does."""
     wait_until_waiting(engine, 1)
     with engine.connect() as connection:
         connection.execute(
@@ -264,11 +264,11 @@ def lose_the_connection(engine: Engine) -> None:
 
 
 def wait_too_long(engine: Engine) -> None:
-    """Nothing: statement_timeout ends the wait."""
+    """Do nothing: statement_timeout ends the wait."""
 
 
 @pytest.mark.parametrize("trouble", [lose_the_connection, wait_too_long])
-def test_what_was_interrupted_is_not_half_done(store: Store, engine: Engine, trouble: Callable[[Engine], None]) -> None:
+def test_an_interrupted_step_changes_nothing(store: Store, engine: Engine, trouble: Callable[[Engine], None]) -> None:
     order = bring(store, OrderState.APPROVED)
     before = tables(store)
     hasty = Store(create_engine(engine.url, connect_args={"options": "-c statement_timeout=300"}))

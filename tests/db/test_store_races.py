@@ -1,7 +1,7 @@
-"""Two who want different things of the same order at the same time, on connections of their own.
+"""Two connections ask for different changes of one order at the same time.
 
-Each pair twice: `at_once`, many times, where chance decides who is first; and `in_turn`, where both wait for the order
-while nothing has changed yet and we decide. After each test `store` looks at the invariants.
+Most pairs run twice. `at_once` runs them many times, and chance decides which is first. `in_turn` makes both wait for
+the order before anything changes, and the test decides. After each test, `store` checks the invariants.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def pack(store: Store, order: Order) -> object:
 
 
 def rounds(store: Store, start: OrderState | None, *calls: Call) -> list[tuple[Order, list[object]]]:
-    """Orders of which each had all the calls at once, with the answers."""
+    """Yield orders, each with the answers of calls that it got at once."""
     raced = []
     for number in range(ROUNDS):
         order = bring(store, start, f"abc-{number}")
@@ -65,7 +65,7 @@ def rounds(store: Store, start: OrderState | None, *calls: Call) -> list[tuple[O
 
 
 def turns(store: Store, engine: Engine, start: OrderState, *calls: Call) -> tuple[Order, list[object]]:
-    """An order that had the calls one after the other, and the answers."""
+    """Return an order that got the calls one after the other, with their answers."""
     order = bring(store, start, f"in-turn-{calls[0].__name__}")
     return order, in_turn(engine, order, *[partial(call, store, order) for call in calls])
 
@@ -77,21 +77,21 @@ def is_refused(answer: object) -> bool:
 # --- money -----------------------------------------------------------------------------------------------------------
 
 
-def test_one_of_many_charges_counts(store: Store) -> None:
+def test_charges_at_once_charge_the_order_once(store: Store) -> None:
     for order, answers in rounds(store, OrderState.APPROVED, charge, charge, charge, charge):
         assert answers == [TOTAL] * 4
         assert payments(store, order) == [("charged", TOTAL)]
         assert events(store, order).count("payment_charged") == 1
 
 
-def test_charge_and_cancel(store: Store) -> None:
+def test_a_charge_and_a_cancel_at_once_never_keep_money(store: Store) -> None:
     for order, (charged, cancelled) in rounds(store, OrderState.APPROVED, charge, cancel):
         assert cancelled is CANCELLED
         assert state(store, order) == "cancelled"
         assert payments(store, order) == ([] if is_refused(charged) else [("refunded", TOTAL)])
 
 
-def test_charge_then_cancel_and_cancel_then_charge(store: Store, engine: Engine) -> None:
+def test_a_cancel_refunds_an_earlier_charge_and_prevents_a_later_one(store: Store, engine: Engine) -> None:
     order, answers = turns(store, engine, OrderState.APPROVED, charge, cancel)
     assert answers == [TOTAL, CANCELLED]
     assert payments(store, order) == [("refunded", TOTAL)]
@@ -104,7 +104,7 @@ def test_charge_then_cancel_and_cancel_then_charge(store: Store, engine: Engine)
     assert payments(store, order) == []
 
 
-def test_two_orders_with_the_same_payment(store: Store) -> None:
+def test_two_orders_with_one_payment_id_are_not_both_charged(store: Store) -> None:
     for number in range(ROUNDS):
         orders = [bring(store, OrderState.APPROVED, f"{which}-{number}") for which in ("one", "two")]
         answers = at_once(*[partial(store.charge, order.id, f"the-same-{number}") for order in orders])
@@ -118,7 +118,7 @@ def note_a_failed_dispatch(store: Store, order: Order) -> None:
     store.note(order.id, EventType.DISPATCH_FAILED, "run/1", {"reason": "no van"})
 
 
-def test_a_failed_dispatch_is_noted_before_the_end_or_not_at_all(store: Store, engine: Engine) -> None:
+def test_a_failed_dispatch_is_recorded_before_the_end_or_not_at_all(store: Store, engine: Engine) -> None:
     order, _ = turns(store, engine, OrderState.PACKED, note_a_failed_dispatch, cancel)
     assert events(store, order)[-3:] == ["dispatch_failed", "payment_refunded", "order_cancelled"]
     order, _ = turns(store, engine, OrderState.PACKED, cancel, note_a_failed_dispatch)
@@ -130,7 +130,7 @@ def test_a_failed_dispatch_is_noted_before_the_end_or_not_at_all(store: Store, e
 # --- the carrier -----------------------------------------------------------------------------------------------------
 
 
-def test_dispatch_and_cancel(store: Store) -> None:
+def test_a_dispatch_and_a_cancel_at_once_do_not_both_succeed(store: Store) -> None:
     for order, (dispatched, cancelled) in rounds(store, OrderState.PACKED, dispatch, cancel):
         if cancelled is CANCELLED:
             assert is_refused(dispatched)
@@ -141,7 +141,7 @@ def test_dispatch_and_cancel(store: Store) -> None:
         assert state(store, order) == cancelled
 
 
-def test_dispatch_then_cancel_and_cancel_then_dispatch(store: Store, engine: Engine) -> None:
+def test_the_first_of_a_dispatch_and_a_cancel_succeeds(store: Store, engine: Engine) -> None:
     order, answers = turns(store, engine, OrderState.PACKED, dispatch, cancel)
     assert answers == [True, OrderState.DISPATCHED]
     assert payments(store, order) == [("charged", TOTAL)]
@@ -151,7 +151,7 @@ def test_dispatch_then_cancel_and_cancel_then_dispatch(store: Store, engine: Eng
     assert payments(store, order) == [("refunded", TOTAL)]
 
 
-def test_dispatch_and_change_of_address(store: Store) -> None:
+def test_a_dispatch_and_an_address_change_at_once_do_not_both_succeed(store: Store) -> None:
     for order, (dispatched, changed) in rounds(store, OrderState.PACKED, dispatch, move_to_there):
         assert dispatched is is_refused(changed)  # one of them happened, never both and never none
         assert state(store, order) == ("dispatched" if dispatched else "packed")
@@ -159,7 +159,7 @@ def test_dispatch_and_change_of_address(store: Store) -> None:
         assert ("address_changed" in events(store, order)) is not dispatched
 
 
-def test_dispatch_then_change_and_change_then_dispatch(store: Store, engine: Engine) -> None:
+def test_the_first_of_a_dispatch_and_an_address_change_succeeds(store: Store, engine: Engine) -> None:
     order, (dispatched, changed) = turns(store, engine, OrderState.PACKED, dispatch, move_to_there)
     assert dispatched is True
     assert is_refused(changed)
@@ -170,15 +170,15 @@ def test_dispatch_then_change_and_change_then_dispatch(store: Store, engine: Eng
     assert state(store, order) == "packed"
 
 
-def test_two_dispatches_that_read_different_addresses(store: Store) -> None:
+def test_a_dispatch_to_an_old_address_does_not_happen(store: Store) -> None:
     for number in range(ROUNDS):
         order = bring(store, OrderState.PACKED, f"abc-{number}")
         store.change_address(order.id, "run/1", THERE)
         assert at_once(*[partial(store.dispatch, order.id, address) for address in (HERE, THERE)]) == [False, True]
 
 
-def test_changes_of_address_that_overtake_one_another(store: Store) -> None:
-    """An old attempt at the first change beside the second: the row and the last event name the same address."""
+def test_the_stored_address_is_that_of_the_last_address_event(store: Store) -> None:
+    """An old attempt at the first change runs beside the second: the row and the last event name the same address."""
 
     def to_yonder(store: Store, order: Order) -> object:
         return store.change_address(order.id, "run/2", YONDER)
@@ -192,21 +192,21 @@ def test_changes_of_address_that_overtake_one_another(store: Store) -> None:
 # --- the review, the beginning and the end ---------------------------------------------------------------------------
 
 
-def test_approve_and_cancel(store: Store) -> None:
+def test_an_approval_and_a_cancel_at_once_end_in_a_cancelled_order(store: Store) -> None:
     for order, (approved, cancelled) in rounds(store, OrderState.AWAITING_REVIEW, approve, cancel):
         assert cancelled is CANCELLED
         assert state(store, order) == "cancelled"
         assert ("order_approved" in events(store, order)) is not is_refused(approved)
 
 
-def test_approve_after_the_review_expired(store: Store, engine: Engine) -> None:
+def test_an_approval_after_the_review_expired_is_refused(store: Store, engine: Engine) -> None:
     order, (cancelled, approved) = turns(store, engine, OrderState.AWAITING_REVIEW, cancel, approve)
     assert cancelled is CANCELLED
     assert is_refused(approved)
     assert events(store, order)[-1] == "order_cancelled"
 
 
-def test_two_runs_with_the_same_order(store: Store) -> None:
+def test_two_runs_with_one_order_id_do_not_both_own_the_row(store: Store) -> None:
     for number in range(ROUNDS):
         order = an_order(f"abc-{number}")
         answers = at_once(*[partial(store.receive, order, run) for run in ("a", "b", "a", "b")])
@@ -216,7 +216,7 @@ def test_two_runs_with_the_same_order(store: Store) -> None:
         assert store.rows("events", order.id)[0]["payload_json"]["run_id"] == winner
 
 
-def test_receive_and_cancel_of_an_order_that_is_not_there(store: Store) -> None:
+def test_a_receive_and_a_cancel_at_once_record_each_event_once(store: Store) -> None:
     def receive(store: Store, order: Order) -> object:
         return store.receive(order, RUN)
 
@@ -225,7 +225,7 @@ def test_receive_and_cancel_of_an_order_that_is_not_there(store: Store) -> None:
         assert events(store, order) == ["order_received", "order_cancelled"]
 
 
-def test_two_different_ends(store: Store) -> None:
+def test_an_order_cancelled_and_failed_at_once_ends_in_one_state(store: Store) -> None:
     def fail(store: Store, order: Order) -> object:
         return store.close(order, RUN, OrderState.FAILED, "no carrier")
 
@@ -235,8 +235,8 @@ def test_two_different_ends(store: Store) -> None:
         assert events(store, order)[-2:] == ["payment_refunded", f"order_{cancelled}"]
 
 
-def test_everything_at_once(store: Store) -> None:
-    """Whoever comes in whatever turn, each of them twice: no deadlock, and in the end the invariants hold."""
+def test_all_operations_at_once_keep_the_invariants(store: Store) -> None:
+    """Each operation comes twice, in any order: no deadlock, and in the end the invariants hold."""
 
     def note(store: Store, order: Order) -> None:
         store.note(order.id, EventType.LATE_SIGNAL, "run/1", {"reason": "?"})

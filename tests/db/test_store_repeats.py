@@ -1,6 +1,6 @@
-"""Every method of the store that writes: a repeat of it, at once or later, gets the same answer and changes nothing.
+"""A repeated write gets the same answer and changes nothing, at once or later.
 
-Temporal runs an activity at least once, and an attempt that timed out may still be at work beside the next one.
+Temporal runs an activity at least once, and an attempt that timed out may still run beside the next one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STEPS_OF_THE_PATH = ["receive", "validate", "approve", "charge", "pack", "change
 
 
 @pytest.mark.parametrize("name", WRITES)
-def test_a_repeat_at_once_and_later(store: Store, name: str) -> None:
+def test_a_repeated_write_gets_the_same_answer_and_changes_nothing(store: Store, name: str) -> None:
     before, write = WRITES[name]
     for number in range(ROUNDS):
         order, alone = bring(store, before, f"both-{number}"), bring(store, before, f"alone-{number}")
@@ -54,8 +54,8 @@ def test_a_repeat_at_once_and_later(store: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STEPS_OF_THE_PATH)
-def test_a_repeat_after_the_end(store: Store, name: str) -> None:
-    """An attempt that hung while the order went on: it finds its step done, and leaves the order as it is by now."""
+def test_a_step_repeated_after_the_end_changes_nothing(store: Store, name: str) -> None:
+    """An attempt hangs while the order continues. It then finds its step done, and does not change the order."""
     before, write = WRITES[name]
     for end in (OrderState.SHIPPED, OrderState.CANCELLED):
         order = bring(store, before, f"abc-{end}")
