@@ -10,7 +10,7 @@ from tests.support.worker_process import WorkerProcess
 
 @pytest.fixture
 def start_worker(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., WorkerProcess]]:
-    """`start_worker("order", "--lifeline")`: a worker process that ends with the test."""
+    """Start a worker process that ends with the test, as in `start_worker("order", "--lifeline")`."""
     started: list[WorkerProcess] = []
 
     def start(kind: str, *options: str, environment: dict[str, str] = environment) -> WorkerProcess:

@@ -1,7 +1,8 @@
-"""Many orders at once, through one process of each worker.
+"""Many orders at once, with one process of each worker.
 
-The workflow sandbox imports anew, for every workflow, what is not passed through to it. With SQLAlchemy behind a
-workflow's module a burst of 20 orders does not finish; here are more."""
+For every workflow, the workflow sandbox imports each module again that is not passed through. If a workflow's module
+imported SQLAlchemy, a burst of 20 orders would not finish.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ from tests.support.worker_process import WorkerProcess
 
 @pytest.mark.parametrize("many", [50, pytest.param(200, marks=pytest.mark.proof)])
 @pytest.mark.timeout(300)
-async def test_burst(
+async def test_a_burst_of_orders_is_shipped(
     many: int,
     start_worker: Callable[..., WorkerProcess],
     settings: Settings,

@@ -1,4 +1,4 @@
-"""A database that workers cannot use is named: before they take an order, and when a step of one fails."""
+"""Workers name a database that they cannot use: before they take an order, and when a step fails."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_worker_waits_for_the_tables_and_then_polls(
     worker.until_said(READY)
 
 
-def test_a_worker_of_another_projects_database_says_so(
+def test_a_worker_names_a_database_of_another_project(
     start_worker: Start, environment: dict[str, str], bare_database_url: str
 ) -> None:
     administer(bare_database_url, "CREATE TABLE things (id int)")
@@ -71,7 +71,7 @@ def test_a_worker_of_another_projects_database_says_so(
 async def test_the_status_of_an_order_names_the_cause(
     start_worker: Start, settings: Settings, owner_url: str, superuser_url: str, damage: str, cause: str
 ) -> None:
-    """However often the step was tried: Temporal keeps the last failure of each, if it is short."""
+    """This holds for any number of attempts: Temporal keeps the last failure of a step, if it is short."""
     name = str(make_url(owner_url).database)
     worker = start_worker("order")
     worker.until_said(READY)

@@ -1,4 +1,4 @@
-"""What Temporal's own variables and file say holds for a server that is not ours: encryption, keys, the namespace."""
+"""Temporal's own variables and configuration file apply to your own server: encryption, keys, the namespace."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ async def test_an_api_key_is_sent(settings: Settings, monkeypatch: pytest.Monkey
     assert await client.count_workflows("WorkflowId = 'order-nobody'")
 
 
-async def test_with_an_api_key_the_line_is_encrypted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or there is none: nothing is said to a server that speaks no TLS."""
+async def test_with_an_api_key_the_connection_is_encrypted(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To a server without TLS there is no connection at all."""
     monkeypatch.setenv("TEMPORAL_API_KEY", "a-secret-key")
     with pytest.raises(NoServerError):
         await connect(settings)
 
 
-async def test_our_own_address_wins(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_temporal_host_beats_temporal_address(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example.com:7233")
     client = await connect(settings)
     assert client.service_client.config.target_host == settings.temporal_host
@@ -49,7 +49,7 @@ async def test_our_own_address_wins(settings: Settings, monkeypatch: pytest.Monk
         (None, "", None, "default"),
     ],
 )
-def test_which_namespace_is_used(
+def test_a_namespace_that_is_set_beats_that_of_the_profile(
     profile: str | None,
     environment: str | None,
     dotenv: str | None,
@@ -58,7 +58,7 @@ def test_which_namespace_is_used(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The one that was set, and else the profile's."""
+    """The namespace that is set is used; without one, the profile's."""
     assert settings.temporal_host
     monkeypatch.setenv("TEMPORAL_HOST", settings.temporal_host)
     if profile is not None:
@@ -84,14 +84,14 @@ UNUSABLE = [
 
 @pytest.fixture(params=UNUSABLE, ids=lambda of: f"{of[0]}={of[1]}")
 def unusable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Words that the refusal should have."""
+    """Return words that the refusal must contain."""
     name, value, words = request.param
     Path("malformed.toml").write_text("[profile\n")
     monkeypatch.setenv(name, value)
     return str(words)
 
 
-async def test_what_cannot_be_used_is_said(unusable: str, settings: Settings) -> None:
+async def test_unusable_temporal_settings_are_named(unusable: str, settings: Settings) -> None:
     with pytest.raises(BadInputError) as refused:
         await connect(settings)
     assert str(refused.value).startswith("Temporal's own settings (")
@@ -105,8 +105,10 @@ async def test_what_cannot_be_used_is_said(unusable: str, settings: Settings) ->
     ids=["file", "toml"],
     indirect=True,
 )
-def test_it_is_said_in_one_line(unusable: str, start_worker: Start, environment: dict[str, str]) -> None:
-    """By a worker, and by a command."""
+def test_unusable_temporal_settings_are_named_in_one_line(
+    unusable: str, start_worker: Start, environment: dict[str, str]
+) -> None:
+    """A worker and a command both name them."""
     worker = start_worker("order", environment=environment)
     assert worker.process.wait(20) == 2
     listed = subprocess.run(

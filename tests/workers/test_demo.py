@@ -1,4 +1,4 @@
-"""`order-lifecycle demo`: servers of its own, whatever is set and whatever runs."""
+"""`order-lifecycle demo` starts its own servers, whatever is set and whatever runs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,8 @@ def orders(database_url: str) -> list[str]:
 
 @pytest.mark.proof
 @pytest.mark.parametrize("where", ["environment", ".env"])
-def test_it_uses_nothing_that_is_set(
-    where: str, environment: dict[str, str], database_url: str, tmp_path: Path
-) -> None:
-    """Neither the servers, nor what both workers would serve at one address."""
+def test_the_demo_ignores_settings(where: str, environment: dict[str, str], database_url: str, tmp_path: Path) -> None:
+    """It uses neither the servers nor the metrics address, which its two workers could not share."""
     theirs = {name: environment[name] for name in ("TEMPORAL_HOST", "DATABASE_URL")}
     theirs |= {"METRICS_ADDRESS": "127.0.0.1:9464", "FAULTS_FAIL": "1", "TEMPORAL_NAMESPACE": "nowhere"}
     if where == ".env":

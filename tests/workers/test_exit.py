@@ -1,4 +1,4 @@
-"""The end of a process that has used Temporal."""
+"""How a process that has used Temporal exits."""
 
 from __future__ import annotations
 
@@ -85,16 +85,16 @@ def run(script: str, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("runs", everyday(15, of=[15, 60]))
-def test_no_crash_at_the_end(stack: Addresses, runs: int) -> None:
+def test_a_process_with_a_client_exits_without_a_crash(stack: Addresses, runs: int) -> None:
     ran, crashed = run(MANY, stack.temporal_host, str(runs), str(AT_ONCE), str(SECONDS)).split(" ", 1)
     assert crashed == "[]"
     assert int(ran) > 10
 
 
-def test_a_loop_inside_a_loop(stack: Addresses) -> None:
+def test_a_nested_event_loop_works(stack: Addresses) -> None:
     assert run(NESTED, stack.temporal_host) == "('default', 'default')"
 
 
-def test_the_end_does_not_wait_for_a_last_garbage_collection() -> None:
+def test_the_exit_does_not_wait_for_a_garbage_collection() -> None:
     assert run(GARBAGE, "Python's own end") == "collected"
     assert run(GARBAGE, "ours") == ""

@@ -1,4 +1,4 @@
-"""What the workers log for a collector, and what they are told by the environment."""
+"""What the workers log for a log collector, as the environment tells them to."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.worker_process import WorkerProcess
 ORDER = an_order("logs-1")
 
 
-async def test_each_line_names_its_order(
+async def test_each_log_line_names_its_order(
     start_worker: Callable[..., WorkerProcess], environment: dict[str, str], settings: Settings
 ) -> None:
     environment |= {"LOG_JSON": "true", "FAULTS_ALWAYS_FAIL": "prepare_package"}
@@ -63,7 +63,7 @@ except ValueError:
 
 
 @pytest.mark.parametrize("form", ["lines", "json"])
-def test_nothing_that_is_logged_acts_on_a_terminal_or_forges_a_line(form: str) -> None:
+def test_no_logged_text_controls_a_terminal_or_forges_a_line(form: str) -> None:
     told = subprocess.run(
         [sys.executable, "-c", SAY, form], capture_output=True, text=True, check=True, timeout=60
     ).stderr

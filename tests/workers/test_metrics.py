@@ -1,4 +1,4 @@
-"""A worker's metrics, for Prometheus: served where METRICS_ADDRESS says, and nowhere else."""
+"""A worker serves metrics for Prometheus at METRICS_ADDRESS, and nowhere else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Start = Callable[..., WorkerProcess]
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port that somebody listens at."""
+    """Yield a port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield int(server.getsockname()[1])
 
@@ -27,7 +27,7 @@ def a_free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def test_they_are_served_where_it_was_told(start_worker: Start, environment: dict[str, str]) -> None:
+def test_metrics_are_served_at_metrics_address(start_worker: Start, environment: dict[str, str]) -> None:
     address = f"127.0.0.1:{a_free_port()}"
     worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": address})
     worker.until_said(f"{READY} order-tq")
@@ -39,7 +39,7 @@ def test_they_are_served_where_it_was_told(start_worker: Start, environment: dic
 
 
 @pytest.mark.proof
-def test_a_port_that_is_taken_is_said(start_worker: Start, environment: dict[str, str], taken: int) -> None:
+def test_a_metrics_port_in_use_is_named(start_worker: Start, environment: dict[str, str], taken: int) -> None:
     worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": f"127.0.0.1:{taken}"})
     assert worker.process.wait(20) == 2
     assert f"METRICS_ADDRESS: cannot serve metrics at 127.0.0.1:{taken}" in worker.said()
@@ -49,7 +49,7 @@ def test_a_port_that_is_taken_is_said(start_worker: Start, environment: dict[str
 @pytest.mark.parametrize(
     "address", ["9464", *in_proof("localhost:9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "1.2.3:4")]
 )
-def test_what_is_no_address_is_said(start_worker: Start, environment: dict[str, str], address: str) -> None:
+def test_an_invalid_metrics_address_is_refused(start_worker: Start, environment: dict[str, str], address: str) -> None:
     worker = start_worker("order", environment={**environment, "METRICS_ADDRESS": address})
     assert worker.process.wait(20) == 2
     assert "METRICS_ADDRESS (in the environment or in .env): should be an IP address and a port" in worker.said()

@@ -1,4 +1,4 @@
-"""Somebody who uses Temporal Cloud as well: nothing of what is set for that holds for the servers that we start."""
+"""Settings for Temporal Cloud do not apply to the servers that we start."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ def a_user_of_temporal_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
 
 
-def test_a_stack_that_runs(stack: Addresses, start_worker: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`order-lifecycle up` in one terminal, and a worker and a command in others."""
+def test_cloud_settings_do_not_apply_to_a_running_stack(
+    stack: Addresses, start_worker: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`order-lifecycle up` runs in one terminal, and a worker and a command in others."""
     monkeypatch.setenv("ORDER_LIFECYCLE_HOME", stack.home)
     worker = start_worker("order", environment=dict(os.environ))
     worker.until_said(f"{READY} order-tq")
@@ -41,8 +43,8 @@ def test_a_stack_that_runs(stack: Addresses, start_worker: Start, monkeypatch: p
     assert worker.end() == 0
 
 
-def test_a_stack_that_was_given_a_temporal_server(stack: Addresses, tmp_path: Path) -> None:
-    """It publishes that one's address, a tunnel's perhaps, and what is set for it holds."""
+def test_cloud_settings_apply_to_a_stack_with_your_own_temporal(stack: Addresses, tmp_path: Path) -> None:
+    """The stack publishes your server's address, which may be a tunnel's. So the settings for it apply."""
     given = Settings(temporal_host=stack.temporal_host, database_url=SecretStr(stack.database_url))
     with Stack(tmp_path / "home", settings=given):
         found = Settings(order_lifecycle_home=tmp_path / "home").resolved()
@@ -50,8 +52,8 @@ def test_a_stack_that_was_given_a_temporal_server(stack: Addresses, tmp_path: Pa
     assert found.temporal_namespace == "orders.a1b2c"
 
 
-def test_an_address_that_was_set_is_not_ours(stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where a stack runs."""
+def test_cloud_settings_apply_to_a_temporal_host_that_is_set(stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This holds even where a stack runs."""
     monkeypatch.setenv("ORDER_LIFECYCLE_HOME", stack.home)
     found = Settings(temporal_host="orders.example.com:7233").resolved()
     assert (found.temporal_is_ours, found.temporal_namespace) == (False, "orders.a1b2c")

@@ -1,4 +1,4 @@
-"""The rules that the settings give to an order are those that it is started with."""
+"""An order is started with the policy that the settings describe."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RULES: dict[str, tuple[str, Any]] = {
 }
 
 
-def test_they_reach_the_order(settings: Settings, environment: dict[str, str]) -> None:
+def test_policy_settings_reach_the_order(settings: Settings, environment: dict[str, str]) -> None:
     environment |= {name: value for name, (value, _) in RULES.items()}
     start = [sys.executable, "-m", "order_lifecycle", "start", "by-rules", "p-by-rules"]
     subprocess.run([*start, "--items", ITEMS, "--address", ADDRESS], env=environment, check=True)
@@ -51,7 +51,7 @@ async def started_with(settings: Settings, order_id: str) -> Policy:
     return Policy.model_validate(policy)
 
 
-def test_without_settings_they_are_the_usual_ones() -> None:
+def test_without_settings_the_policy_has_its_defaults() -> None:
     assert Settings().policy() == Policy()
     assert len(RULES) == len(Policy.model_fields)
 
@@ -67,7 +67,7 @@ BOUNDS: dict[str, tuple[float, float]] = {
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_what_an_order_would_not_take_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_policy_setting_outside_its_bounds_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     least, most = BOUNDS[name]
     for allowed in (least, most):
         monkeypatch.setenv(name, str(allowed))
@@ -79,7 +79,7 @@ def test_what_an_order_would_not_take_is_refused(name: str, monkeypatch: pytest.
 
 
 def test_an_attempt_too_short_to_work_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No refund would ever succeed in it."""
+    """No refund would ever succeed in so short a time."""
     monkeypatch.setenv("ATTEMPT_TIMEOUT_SECONDS", "0.001")
     wanted = r'^ATTEMPT_TIMEOUT_SECONDS \(.*\): got "0\.001"; wanted: greater than or equal to 0\.25, such as 0\.5$'
     with pytest.raises(BadInputError, match=wanted):

@@ -1,4 +1,4 @@
-"""`start --approve` is one call, as the SDK itself counts them."""
+"""`start --approve` is one call; the SDK itself counts its calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tests.support.orders import an_order
 from tests.support.worker_process import WorkerProcess
 
 
-async def test_to_start_and_approve_is_one_call(settings: Settings, start_worker: Callable[..., WorkerProcess]) -> None:
+async def test_starting_and_approving_an_order_takes_one_call(
+    settings: Settings, start_worker: Callable[..., WorkerProcess]
+) -> None:
     start_worker("order")
     counted = MetricBuffer(10_000)
     client = await Client.connect(

@@ -1,5 +1,7 @@
-"""OrderState and OrderTotal, without which every order hangs in its first step: a worker adds them, or says that they
-are missing where it may not. And a namespace that is not there itself."""
+"""Every order needs the search attributes OrderState and OrderTotal; without them it hangs in its first step.
+
+A worker adds them. Where it may not, it says that they are missing. It also waits for a namespace that does not exist.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ command(ORDER)
 
 @pytest.fixture
 async def bare(settings: Settings) -> Client:
-    """In a new namespace, which has no search attribute of ours."""
+    """Connect to a new namespace, which has none of our search attributes."""
     client = await connect(settings)
     namespace = f"bare-{uuid4().hex}"
     await new_namespace(client, namespace)
@@ -60,7 +62,7 @@ async def new_namespace(client: Client, name: str) -> None:
 
 @pytest.fixture(params=["PERMISSION_DENIED", "UNIMPLEMENTED"])
 def refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server lets nobody add one, as Temporal Cloud does."""
+    """Let the server refuse new search attributes, as Temporal Cloud does."""
 
     async def refuse(*_: Any, **__: Any) -> None:
         raise RPCError("not for you", RPCStatusCode[request.param], b"")
@@ -69,18 +71,18 @@ def refused(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def until_missing(client: Client, names: list[str]) -> None:
-    """The server reads from time to time what there is."""
+    """Wait for the server, which reads the list only from time to time."""
     await until(lambda: missing_search_attributes(client), lambda missing: missing == names, timeout=20)
 
 
-async def test_which_are_missing(bare: Client, settings: Settings) -> None:
+async def test_missing_search_attributes_are_found_and_added(bare: Client, settings: Settings) -> None:
     assert await missing_search_attributes(await connect(settings)) == []
     assert await missing_search_attributes(bare) == ["OrderState", "OrderTotal"]
     await register_search_attributes(bare)
     await until_missing(bare, [])
 
 
-async def test_one_of_the_two(bare: Client) -> None:
+async def test_a_single_missing_search_attribute_is_found(bare: Client) -> None:
     wanted = AddSearchAttributesRequest(namespace=bare.namespace)
     wanted.search_attributes["OrderState"] = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
     await bare.operator_service.add_search_attributes(wanted)
@@ -88,7 +90,9 @@ async def test_one_of_the_two(bare: Client) -> None:
 
 
 @pytest.mark.usefixtures("refused")
-async def test_what_is_missing_and_may_not_be_added_is_said(bare: Client, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_warning_names_search_attributes_that_cannot_be_added(
+    bare: Client, caplog: pytest.LogCaptureFixture
+) -> None:
     await register_search_attributes(bare)
     ((_, level, said),) = caplog.record_tuples
     assert level == logging.WARNING
@@ -97,19 +101,23 @@ async def test_what_is_missing_and_may_not_be_added_is_said(bare: Client, caplog
 
 
 @pytest.mark.usefixtures("refused")
-async def test_nothing_is_said_where_they_are(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+async def test_existing_search_attributes_cause_no_warning(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     await register_search_attributes(await connect(settings))
     assert caplog.records == []
 
 
 @pytest.mark.usefixtures("refused")
-async def test_a_namespace_that_is_not_there_is_not_one_without_them(settings: Settings) -> None:
+async def test_an_unknown_namespace_is_an_error(settings: Settings) -> None:
     client = Client((await connect(settings)).service_client, namespace="nowhere")
     with pytest.raises(RPCError, match="nowhere"):
         await register_search_attributes(client)
 
 
-def test_a_worker_says_it_once(bare: Client, environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_worker_warns_of_missing_search_attributes_once(
+    bare: Client, environment: dict[str, str], tmp_path: Path
+) -> None:
     said = tmp_path / "said"
     with said.open("wb") as log:
         worker = subprocess.Popen(
@@ -127,7 +135,7 @@ def test_a_worker_says_it_once(bare: Client, environment: dict[str, str], tmp_pa
 async def test_a_worker_waits_for_its_namespace(
     start_worker: Start, environment: dict[str, str], settings: Settings
 ) -> None:
-    """As it does for a server."""
+    """It waits as it does for a server."""
     namespace = f"later-{uuid4().hex}"
     worker = start_worker("order", environment={**environment, "TEMPORAL_NAMESPACE": namespace})
     worker.until_said("waiting: ")

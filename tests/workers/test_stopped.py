@@ -1,4 +1,4 @@
-"""A worker that stands still in the middle of a step, or is gone: it says nothing, and the server sees it."""
+"""A worker freezes in the middle of a step, or is gone. It reports nothing, and the server notices."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.worker_process import WorkerProcess
 ORDER = an_order("stopped-1")
 
 
-async def test_status_tells_of_the_time_out(
+async def test_status_shows_that_an_attempt_timed_out(
     start_worker: Callable[..., WorkerProcess], environment: dict[str, str], settings: Settings
 ) -> None:
     worker = start_worker("order", "--faults-hang=1", environment=environment)
@@ -66,7 +66,7 @@ async def until_attempt(order: WorkflowHandle[Any, Any], number: int, running: b
     await until(there, what=f"attempt {number}")
 
 
-async def test_a_step_between_two_attempts_is_not_running(
+async def test_a_step_between_two_attempts_is_not_shown_as_running(
     start_worker: Callable[..., WorkerProcess], settings: Settings
 ) -> None:
     worker = start_worker("order", "--faults-fail=1")
@@ -84,14 +84,14 @@ async def test_a_step_between_two_attempts_is_not_running(
 
 @workflow.defn(name="OrderWorkflow", sandboxed=False)
 class Broken:
-    """Code that cannot go on with an order."""
+    """Code that cannot continue an order."""
 
     @workflow.run
     async def run(self, order: Order, policy: Policy) -> None:
         raise RuntimeError("this code cannot go on")
 
 
-async def test_who_asks_an_order_that_its_worker_cannot_go_on_with_is_told_so(settings: Settings) -> None:
+async def test_status_says_that_a_worker_cannot_continue_the_order(settings: Settings) -> None:
     client = await connect(settings)
     async with Worker(client, task_queue=ORDER_QUEUE, workflows=[Broken]), asyncio.timeout(30):
         order = await start_order(client, another("broken"), Policy())
@@ -103,13 +103,13 @@ async def test_who_asks_an_order_that_its_worker_cannot_go_on_with_is_told_so(se
 
 
 async def until_it_says_why(client: Client, order_id: str) -> Report:
-    """The server keeps the first queries until they time out; later ones it refuses at once."""
+    """Ask until the report says why. The server holds the first queries until they time out, and refuses later ones."""
     report: Report = await until(lambda: look_at(client, order_id), lambda report: report.unanswered)
     return report
 
 
 @pytest.mark.proof
-async def test_how_long_a_task_waits_for_the_worker_that_remembers_its_order(
+async def test_tasks_leave_a_killed_worker_after_the_sticky_timeout(
     start_worker: Callable[..., WorkerProcess], environment: dict[str, str], settings: Settings
 ) -> None:
     environment |= {"STICKY_SECONDS": "0.3"}

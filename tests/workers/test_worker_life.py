@@ -1,4 +1,4 @@
-"""How a worker process begins and ends."""
+"""How a worker process starts and stops."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WAYS: dict[str, Callable[[WorkerProcess], object]] = {
     ("way", "kind", "options"),
     [("SIGTERM", "order", []), ("Ctrl-C", "shipping", []), ("end of standard input", "order", ["--lifeline"])],
 )
-def test_it_ends_when_asked(start_worker: Start, way: str, kind: str, options: list[str]) -> None:
+def test_a_worker_stops_when_asked_to(start_worker: Start, way: str, kind: str, options: list[str]) -> None:
     worker = start_worker(kind, *options)
     worker.until_said(f"{READY} {kind}-tq")
     WAYS[way](worker)
@@ -46,7 +46,7 @@ def test_it_ends_when_asked(start_worker: Start, way: str, kind: str, options: l
 
 
 @pytest.mark.parametrize(("kind", "queue"), [("order", "order-tq"), ("shipping", "shipping-tq")])
-async def test_when_it_says_that_it_polls_the_server_knows(
+async def test_the_server_knows_a_worker_that_says_it_polls(
     start_worker: Start, settings: Settings, kind: str, queue: str
 ) -> None:
     worker = start_worker(kind)
@@ -55,7 +55,7 @@ async def test_when_it_says_that_it_polls_the_server_knows(
     assert str(worker.process.pid) in [polled.partition("@")[0] for polled in await pollers(client, queue)]
 
 
-async def test_its_identity_tells_its_database_and_no_secret(
+async def test_the_identity_of_a_worker_names_its_database_and_no_password(
     start_worker: Start, settings: Settings, database_url: str
 ) -> None:
     worker = start_worker("order")
@@ -67,7 +67,7 @@ async def test_its_identity_tells_its_database_and_no_secret(
     assert str(url.password) not in identity
 
 
-async def test_it_finishes_what_has_begun(start_worker: Start, settings: Settings) -> None:
+async def test_a_stopping_worker_finishes_its_attempts(start_worker: Start, settings: Settings) -> None:
     worker = start_worker("order", "--faults-hang=1")
     worker.until_said(READY)
     order = an_order("hangs")
@@ -90,7 +90,7 @@ async def attempt_runs(handle: WorkflowHandle[Any, Any]) -> None:
         await asyncio.sleep(0.02)  # between two looks
 
 
-def test_it_waits_for_the_servers(start_worker: Start, up: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_worker_waits_for_its_servers(start_worker: Start, up: Callable[..., Any], tmp_path: Path) -> None:
     home = tmp_path / "home"
     environment = {**os.environ, "ORDER_LIFECYCLE_HOME": str(home)}
     workers = {kind: start_worker(kind, environment=environment) for kind in ("order", "shipping")}
@@ -103,13 +103,13 @@ def test_it_waits_for_the_servers(start_worker: Start, up: Callable[..., Any], t
         assert worker.end() == 0
 
 
-def test_it_can_be_stopped_while_it_waits(start_worker: Start, tmp_path: Path) -> None:
+def test_a_worker_can_be_stopped_while_it_waits(start_worker: Start, tmp_path: Path) -> None:
     worker = start_worker("order", environment={**os.environ, "ORDER_LIFECYCLE_HOME": str(tmp_path)})
     worker.until_said("waiting: no")
     assert worker.end() == 0
 
 
-async def test_the_budget_holds_where_no_shipping_worker_runs(
+async def test_the_budget_limits_an_order_that_no_worker_ships(
     start_worker: Start, settings: Settings, database_url: str
 ) -> None:
     start_worker("order").until_said(READY)

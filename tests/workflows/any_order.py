@@ -1,17 +1,18 @@
-"""Any order of things: a state machine draws what is done to an order, in an order that nobody thought of; then it is
-done, to a real order on the time-skipping server, and whatever happened, the order must end, and end correctly.
+"""A state machine draws sequences of events that nobody thought of, and each order must end correctly.
 
-The machine only writes a plan: approvals, cancels and changes of address, as signals and as Updates, one after the
-other or in the same moment; signals that make no sense; steps that fail, are refused, hang and are let go; seconds and
-days of Temporal's time. What is checked at the end holds however the races went: the audit, Temporal's agreement, the
-replay of every history, and that each answer the order gave was true.
+The machine only writes a plan. The plan has approvals, cancels and changes of address, as signals and as Updates, one
+after the other or at once. It has malformed signals, and steps that fail, are refused, hang and are released. Seconds
+and days of Temporal's time pass. Then a real order on the time-skipping server follows the plan.
 
-The normal run has the same examples each time. More of them, with a seed that is printed and can be given again:
+The checks at the end hold for each outcome of a race: the audit finds nothing, Temporal and the database agree, every
+history replays, and each answer of the order was true.
+
+The normal run has the same examples each time. To run more of them, with a seed that is printed and can be repeated:
 
     ORDER_EXAMPLES=1000 pytest -n 0 -s tests/workflows/test_any_order_after_approval.py
     ORDER_EXAMPLES=1000 ORDER_SEED=12345 pytest -n 0 -s tests/workflows/test_any_order_after_approval.py
 
-A failure prints the shortest plan that was found to cause it.
+A failure prints the shortest plan that causes it.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ SETTLE_WITHIN = 30.0  # s; a hundred times what it needs
 
 
 class OutsideOfEach(Outside):
-    """An outside world of its own for each order, so that what still hangs of one does not disturb the next."""
+    """A separate outside world for each order, so that a hanging step of one does not disturb the next."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,12 +89,16 @@ class OutsideOfEach(Outside):
 class Town:
     """A time-skipping Temporal with both workers, and one database.
 
-    The test server has three habits that the real one has not. It loses a workflow task that asks to cancel an activity
-    which has just ended: so nothing ends while an order is told to cancel. It does not record which signals an Update
-    came after, if a workflow is told of both at once, and the replay then differs from what was done: so an order rests
-    when it gets an Update. And it does not skip time while an activity runs, nor ever again if that activity's workflow
-    ends first: so it is told of each of those, and if it still does not, there is a new server. (What these leave out
-    is done to the real server by tests/chaos.)
+    The test server differs from the real one in three ways:
+
+    - It loses a workflow task that asks to cancel an activity which has just ended. So no activity ends while an order
+      is being cancelled.
+    - It does not record which signals came before an Update if a workflow gets both at once, and the replay then
+      differs. So an order is idle when it gets an Update.
+    - It does not skip time while an activity runs, and never again if that activity's workflow ends first. So the test
+      reports the end of each such activity. If that does not help, it starts a new server.
+
+    tests/chaos does to the real server what these tests leave out.
     """
 
     def __init__(self, database_url: str, cache: int) -> None:
@@ -134,7 +139,7 @@ class Town:
             await server.aclose()
 
     async def skips_time(self, abandoned: int) -> bool:
-        """Whether it does so again. `abandoned`: how many activities it takes to be running that are not."""
+        """Return True if the server skips time again. `abandoned`: ended activities that it counts as running."""
         try:
             for _ in range(abandoned):
                 await self.shop.client.test_service.unlock_time_skipping(UnlockTimeSkippingRequest())
@@ -144,7 +149,7 @@ class Town:
         return True
 
     async def replay(self) -> None:
-        """As shop.replay_everything does it, for all orders at once, which takes a fifth of the time."""
+        """Replay all orders at once, which takes a fifth of the time of shop.replay_everything."""
 
         async def histories() -> AsyncIterator[WorkflowHistory]:
             for history in self.histories:
@@ -177,7 +182,7 @@ def an_address(name: str) -> Address:
 
 @dataclass(eq=False)
 class Asked:
-    """Something that was asked of the order, and what it answered: delivered, accepted, refused or ended."""
+    """A request to the order, and its answer: delivered, accepted, refused or ended."""
 
     what: str
     how: str  # signal, update, temporal
@@ -208,7 +213,7 @@ class Asked:
 
 
 async def was_told(order: Handle) -> bool:
-    """Of Temporal's own cancellation."""
+    """Return True if the order was told of Temporal's own cancellation."""
     return any(
         event.HasField("workflow_execution_cancel_requested_event_attributes")
         for event in (await order.fetch_history()).events
@@ -216,10 +221,10 @@ async def was_told(order: Handle) -> bool:
 
 
 class Life:
-    """One order, what is done to it, and what must then be true of it."""
+    """One order, the events that happen to it, and the checks that must then hold."""
 
     def __init__(self, town: Town, patient: bool) -> None:
-        """`patient`: with a budget of ten minutes, not five."""
+        """Start with a budget of five minutes, or of ten for a `patient` order."""
         self.town = town
         self.patient = patient
         town.orders += 1
@@ -288,7 +293,7 @@ class Life:
         self.refused = True
 
     async def hold(self, step: str) -> None:
-        """The next call for that step hangs, unless one does."""
+        """Let the next call of that step hang, unless one hangs already."""
         if step not in self.hanging():
             self.outside.hold_next(step)
 
@@ -302,8 +307,10 @@ class Life:
         self.outside.errors.clear()
 
     async def let_time_pass(self, by: timedelta) -> None:
-        """Not while an attempt hangs: the test server lets no time be skipped then. And not much while a step fails
-        again and again: each of its attempts takes real time."""
+        """Skip time, except while an attempt hangs: the test server cannot skip then.
+
+        Skip only little while a step fails again and again, because each of its attempts takes real time.
+        """
         await self.settle()
         if not self.hanging() and not await self.ended():
             if (await self.shop.status(self.order)).step != "review":
@@ -312,14 +319,14 @@ class Life:
             self.waited += by
 
     async def look(self) -> None:
-        """It answers at every moment."""
+        """Query the order, which must answer at every moment."""
         status = await self.shop.status(self.order)
         assert str(status.total) == "5.00"
         assert status.shipping_tries <= 3
         assert len(status.errors) <= 10
 
     async def settle(self) -> None:
-        """Until nothing happens by itself: it has ended, hangs, waits for its review, or fails again and again."""
+        """Wait until the order has ended, hangs, waits for its review, or fails again and again."""
 
         def goes_nowhere(it: PendingActivityInfo) -> bool:
             step = it.activity_type.name
@@ -351,7 +358,7 @@ class Life:
     # And at last:
 
     async def end(self, approved: bool) -> None:
-        """Let everything go; approve it, or let its review expire; and wait for its end."""
+        """Release every step, approve the order or let its review expire, and wait for its end."""
         await self.let_go()
         self.outside.errors.clear()
         if approved:
@@ -362,7 +369,7 @@ class Life:
         await asyncio.gather(*self.answers)
 
     async def check(self, approved: bool) -> None:
-        """Everything here holds however the races went."""
+        """Check what must hold for every outcome of a race."""
         events = self.shop.events(self.id)
         row = self.shop.row(self.id)
         status = await self.shop.status(self.order)
@@ -422,10 +429,10 @@ signals = st.sampled_from([("approve", "signal"), ("cancel", "signal"), ("addres
 
 
 class AnyOrder(RuleBasedStateMachine):
-    """Nothing here waits or looks, so that the same example is always drawn the same."""
+    """Write a plan without waiting for anything, so that Hypothesis always draws the same examples."""
 
     def __init__(self, town: Town, beginning: str) -> None:
-        """`beginning`: the first step that hangs, or the review."""
+        """Begin at the first step that hangs, or at the review."""
         super().__init__()
         self.town = town
         self.beginning = beginning
@@ -442,7 +449,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @initialize(patient=st.booleans(), approved=st.booleans())
     def start(self, patient: bool, approved: bool) -> None:
-        """`approved`: in the end, if not before."""
+        """Start an order; `approved`: it is approved in the end, if not before."""
         self.patient, self.approved = patient, approved
         beginning = self.beginning
         if beginning != "review":
@@ -487,7 +494,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(["nowhere", {"address": ""}, None, "dispatch failed", "look"]), how=signal_or_update)
     def small_talk(self, what: Any, how: str) -> None:
-        """What must change nothing."""
+        """Send signals and queries that must change nothing."""
         if what == "dispatch failed":
             self._then(lambda life: life.a_stranger_says_that_dispatch_failed())
         elif what == "look":
@@ -524,7 +531,7 @@ def everyday() -> bool:
 
 
 def begun_as(town: Town, beginning: str) -> type[AnyOrder]:
-    """Return a state machine whose orders all have that beginning."""
+    """Return a state machine whose orders all begin in that way."""
 
     class Begun(AnyOrder):
         def __init__(self) -> None:
@@ -534,7 +541,7 @@ def begun_as(town: Town, beginning: str) -> type[AnyOrder]:
 
 
 def check_any_order(database_url: str, cache: int, beginnings: Sequence[str], examples: int, seed: int) -> None:
-    """So many orders that begin there. `cache`: as for a Shop."""
+    """Check so many orders that begin there. `cache`: as for a Shop."""
     if "ORDER_EXAMPLES" in os.environ:
         examples = int(os.environ["ORDER_EXAMPLES"])
         seed = int(os.environ.get("ORDER_SEED") or random.SystemRandom().randrange(2**32))

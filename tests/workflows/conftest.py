@@ -1,6 +1,8 @@
-"""A shop for each test: a time-skipping Temporal, both workers in this process, the real activities on a real
-PostgreSQL, and an outside world that does what the test says. After each test, what every order must fulfil is looked
-at, and every history is replayed."""
+"""Give each test a shop: a time-skipping Temporal, both workers, and the real activities on a real PostgreSQL.
+
+The test decides what the outside world does. After each test, the audit checks every order, and every history is
+replayed.
+"""
 
 from __future__ import annotations
 

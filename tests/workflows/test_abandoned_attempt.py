@@ -1,4 +1,4 @@
-"""A cancelled order leaves the attempt that is under way to itself. Whatever that attempt then does, the order ends."""
+"""A cancelled order does not wait for the attempt that runs. It ends, whatever that attempt does."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tests.support.shop import Shop
 from tests.support.waiting import until
 
 
-async def test_an_attempt_fails_after_the_cancel(shop: Shop) -> None:
-    """With ActivityCancellationType.ABANDON this order hangs: the SDK does not expect the failure any more."""
+async def test_an_attempt_that_fails_after_a_cancel_does_not_block_the_order(shop: Shop) -> None:
+    """With ActivityCancellationType.ABANDON this order would hang: the SDK no longer expects the failure."""
     async with shop.working("order", "shipping"):
         shop.outside.hold("charge_payment")
         order = await shop.start()

@@ -1,4 +1,4 @@
-"""Any order of things, for orders that are approved, and hang after it, when it begins."""
+"""Draw sequences of events for orders that are approved, and that hang in a later step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.workflows.any_order import check_any_order, everyday
 pytestmark = [pytest.mark.search, pytest.mark.timeout(900)]
 
 
-def test_any_order_after_approval(database_url: str, cache: int) -> None:
+def test_approved_orders_end_correctly_after_any_sequence_of_events(database_url: str, cache: int) -> None:
     seed = 100 if cache else 0  # other orders for the workers that remember nothing
     check_any_order(
         database_url,

@@ -1,5 +1,7 @@
-"""A cancel at each place where a workflow waits, by each way to ask for it: the order ends as it must at that place,
-keeps no money, and (see conftest.py) leaves the books in order. A test finds the wait that is missing here."""
+"""Cancel an order at each `await` of the workflows, in each way: it ends correctly and keeps no money.
+
+conftest.py audits each order afterwards. The last test finds an `await` that has no case here.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ BY_TEMPORAL = "the workflow was cancelled"
 
 @dataclass
 class Wait:
-    """A place where an order waits, and what becomes of one that is cancelled there."""
+    """A place where an order waits, and the end of an order that is cancelled there."""
 
     reach: Callable[[Shop], AbstractAsyncContextManager[Handle]]  # an order that waits there; at the end it may go on
     workers: tuple[str, ...]
@@ -51,7 +53,7 @@ WAITS: dict[str, Wait] = {}
 
 
 def wait(end: str, *workers: str, charged: bool = False) -> Callable[[Callable[[Shop], AsyncIterator[Handle]]], None]:
-    """`end`: "cancelled" (by this cancel), "cancelled before" (by the one before), "shipped" or "failed"."""
+    """Add a case. `end`: "cancelled" (by this cancel), "cancelled before" (by an earlier one), "shipped", "failed"."""
 
     def add(reach: Callable[[Shop], AsyncIterator[Handle]]) -> None:
         WAITS[reach.__name__] = Wait(asynccontextmanager(reach), workers or ("order", "shipping"), end, charged)
@@ -87,7 +89,7 @@ async def review(shop: Shop) -> AsyncIterator[Handle]:
 
 @wait("cancelled")
 async def change_address(shop: Shop) -> AsyncIterator[Handle]:
-    """And a second change waits for the first."""
+    """A second change waits for the first."""
     order = await shop.start_until("review")
     with shop.place_taken("address_changed#1"):
         await order.signal(OrderWorkflow.update_address, ELSEWHERE)
@@ -112,7 +114,7 @@ async def charge_payment(shop: Shop) -> AsyncIterator[Handle]:
 
 @wait("cancelled", charged=True)
 async def address_before_shipping(shop: Shop) -> AsyncIterator[Handle]:
-    """The change of address that shipping waits for has lost its database, and is to be tried again in 5 s."""
+    """Shipping waits for a change of address that lost its database connection and is retried in 5 s."""
     shop.policy = shop.policy.model_copy(update={"retry_interval": timedelta(seconds=5)})
     order = await shop.start_until("charge_payment")
     with shop.place_taken("address_changed#1"):
@@ -185,7 +187,7 @@ async def note_event_of_a_late_signal(shop: Shop) -> AsyncIterator[Handle]:
 
 @wait("shipped")
 async def the_last_record(shop: Shop) -> AsyncIterator[Handle]:
-    """The order is shipped, and only the record of a late signal is still to be written."""
+    """The order is shipped. It only has to record a late signal."""
     order = await shop.start_until("ship_order")
     with shop.place_taken("late_signal#1"):
         await order.signal(OrderWorkflow.approve_order)
@@ -197,7 +199,7 @@ async def the_last_record(shop: Shop) -> AsyncIterator[Handle]:
 
 @wait("shipped")
 async def count_of_late_signals(shop: Shop) -> AsyncIterator[Handle]:
-    """The order is shipped, and only the number of the other late signals is still to be written."""
+    """The order is shipped. It only has to record the number of the other late signals."""
     order = await shop.start_until("ship_order")
     for _ in range(LATE_ONE_BY_ONE + 1):
         await order.signal(OrderWorkflow.approve_order)
@@ -249,7 +251,7 @@ async def close_order_for_a_failure(shop: Shop) -> AsyncIterator[Handle]:
 
 @wait("shipped", "order activities", "shipping")
 async def note_event_of_a_cancel_at_the_very_end(shop: Shop) -> AsyncIterator[Handle]:
-    """The workflow learns of a cancel and of the last step's end in the same moment: its worker was away."""
+    """The workflow learns of a cancel and of the last step's end at once, because its worker was away."""
     async with shop.working("order workflows"):
         order = await shop.start_until("ship_order")
     await order.cancel()
@@ -319,7 +321,7 @@ async def answer(update: WorkflowUpdateHandle[UpdateResult]) -> str:
 
 
 async def arrived(order: Handle) -> bool:
-    """Whether the workflow has been told of all that it was sent."""
+    """Return True if the workflow has received everything that was sent to it."""
     kinds = [event.WhichOneof("attributes") or "" for event in (await order.fetch_history()).events]
     last = {kind.removesuffix("_event_attributes"): number for number, kind in enumerate(kinds)}
     sent = max(last.get(kind, 0) for kind in ("workflow_execution_signaled", "workflow_execution_cancel_requested"))
@@ -354,9 +356,11 @@ IN_EVERY_WAY = ("review", "prepare_package", "ship_order", "close_order_for_an_u
 
 
 def cancels() -> Iterator[Any]:
-    """Each place is tried in each way, with and without a worker's cache. `make test` tries each place once, in the
-    three ways in turns, and each of IN_EVERY_WAY in all of them. (The test server does not know that a worker is gone
-    with what it had cached: where one goes, there is none.)"""
+    """Yield each place with each way to cancel, with and without a worker's cache.
+
+    `make test` tries each place once, with the three ways in turns, and each of IN_EVERY_WAY with all of them. Where a
+    worker stops, there is no cache: the test server does not notice that the cache is gone.
+    """
     for number, (place, at) in enumerate(WAITS.items()):
         caches = [1000, 0] if "order" in at.workers else [0]
         for cancel in WAYS:
@@ -368,7 +372,7 @@ def cancels() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("place", "cancel", "cache"), [*cancels()])
-async def test_cancel(shop: Shop, place: str, cancel: Way) -> None:
+async def test_a_cancel_at_each_await_ends_the_order_correctly(shop: Shop, place: str, cancel: Way) -> None:
     at = WAITS[place]
     async with shop.working(*at.workers):
         async with at.reach(shop) as order:
@@ -451,7 +455,7 @@ AT_ONCE = {
 }
 
 
-def test_no_wait_is_forgotten() -> None:
+def test_every_await_of_the_workflows_has_a_case() -> None:
     modules = (order_module, records_module, attempts_module, handlers_module, inner_task_module, progress_module)
     orders = [wait for module in modules for wait in awaits(module.__file__)]
     found = [*orders, *awaits(shipping_module.__file__, "ShippingWorkflow.")]
@@ -460,7 +464,7 @@ def test_no_wait_is_forgotten() -> None:
 
 
 def awaits(file: str | None, prefix: str = "") -> Iterator[str]:
-    """Each in the form "function: what is awaited", with the activity, if it is one. `run` gets the prefix."""
+    """Yield each await as "function: awaited call", with the name of the activity. `run` gets the prefix."""
     assert file
     for function in ast.walk(ast.parse(Path(file).read_text())):
         if not isinstance(function, ast.AsyncFunctionDef):

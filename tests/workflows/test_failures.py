@@ -1,4 +1,4 @@
-"""Shipping that fails, steps that fail for good, strangers' data, and bugs: every order ends, and none keeps money."""
+"""Shipping fails, steps fail permanently, data belong to others, code has bugs: every order ends and keeps no money."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def why_it_failed(order: Handle) -> str:
     return str(getattr(cause, "message", cause))
 
 
-async def test_shipping_fails_for_good(shop: Shop) -> None:
+async def test_an_order_whose_shipping_fails_three_times_is_refunded(shop: Shop) -> None:
     shop.outside = Outside(always_fail=frozenset({"dispatch_carrier"}))
     async with shop.working("order", "shipping"):
         order = await shop.start()
@@ -47,7 +47,7 @@ async def test_shipping_fails_for_good(shop: Shop) -> None:
     assert shop.told("order_failed") == [{"reason": f"shipping failed 3 times, last: {why}"}]
 
 
-async def test_shipping_works_the_second_time(shop: Shop) -> None:
+async def test_shipping_can_succeed_at_the_second_try(shop: Shop) -> None:
     shop.outside.refusals["prepare_package"] = 1
     async with shop.working("order", "shipping"):
         order = await shop.start()
@@ -58,8 +58,8 @@ async def test_shipping_works_the_second_time(shop: Shop) -> None:
     assert len(shop.told("dispatch_failed")) == 1
 
 
-async def test_a_shipping_of_that_name_runs_already(shop: Shop) -> None:
-    """As after a reset of the order's workflow: that try has failed, and the next has another name."""
+async def test_a_child_workflow_id_in_use_counts_as_a_failed_try(shop: Shop) -> None:
+    """This happens after a reset of the order's workflow. That try fails, and the next has another ID."""
     other = ShippingRequest(order_id="other", attempt=1, policy=shop.policy, budget_left=timedelta(minutes=1))
     await shop.client.start_workflow(ShippingWorkflow.run, other, id="ship-abc-001-1", task_queue="nobody's")
     async with shop.working("order", "shipping"):
@@ -77,7 +77,7 @@ async def test_a_shipping_of_that_name_runs_already(shop: Shop) -> None:
         of=["receive_order", "validate_order", "charge_payment", "prepare_package", "ship_order"],
     ),
 )
-async def test_a_step_fails_a_few_times(shop: Shop, step: str) -> None:
+async def test_a_step_that_fails_a_few_times_is_retried(shop: Shop, step: str) -> None:
     shop.outside.errors[step] = 3
     async with shop.working("order", "shipping"):
         order = await shop.start()
@@ -87,7 +87,7 @@ async def test_a_step_fails_a_few_times(shop: Shop, step: str) -> None:
 
 
 @pytest.mark.parametrize("step", ["receive_order", "validate_order", "charge_payment"])
-async def test_a_step_that_is_refused(shop: Shop, step: str) -> None:
+async def test_a_refused_step_fails_the_order(shop: Shop, step: str) -> None:
     shop.outside = Outside(always_fail=frozenset({step}))
     async with shop.working("order", "shipping"):
         order = await shop.start()
@@ -98,7 +98,7 @@ async def test_a_step_that_is_refused(shop: Shop, step: str) -> None:
 
 
 class OfAnotherVersion(OrderActivities):
-    """Steps that answer in words which this version's workflow does not know."""
+    """Steps whose answers this version's workflow does not know."""
 
     @activity.defn
     def validate_order(self, order: Order) -> str:  # type: ignore[override]
@@ -121,7 +121,7 @@ def mixed(step: str) -> type[OrderActivities]:
 
 
 @pytest.mark.parametrize("step", ["validate_order", "charge_payment"])
-async def test_an_answer_that_cannot_be_read(shop: Shop, step: str) -> None:
+async def test_an_unreadable_answer_of_a_step_fails_the_order(shop: Shop, step: str) -> None:
     shop.order_activities = mixed(step)
     async with shop.working("order", "shipping"):
         order = await shop.start()
@@ -131,7 +131,7 @@ async def test_an_answer_that_cannot_be_read(shop: Shop, step: str) -> None:
     assert shop.payments() == ([("refunded", "5.00")] if step == "charge_payment" else [])
 
 
-async def test_a_refund_whose_answer_cannot_be_read(shop: Shop) -> None:
+async def test_a_refund_with_an_unreadable_answer_still_counts(shop: Shop) -> None:
     shop.outside = Outside(always_fail=frozenset({"dispatch_carrier"}))
     shop.order_activities = mixed("close_order")
     async with shop.working("order", "shipping"):
@@ -142,7 +142,7 @@ async def test_a_refund_whose_answer_cannot_be_read(shop: Shop) -> None:
     assert shop.payments() == [("refunded", "5.00")]
 
 
-async def test_a_step_that_does_not_work_within_the_budget(shop: Shop) -> None:
+async def test_a_step_that_fails_for_the_whole_budget_fails_the_order(shop: Shop) -> None:
     shop.outside.errors["charge_payment"] = 1000
     async with shop.working("order", "shipping"):
         order = await shop.start(policy=shop.policy.model_copy(update={"budget": timedelta(seconds=20)}))
@@ -151,8 +151,8 @@ async def test_a_step_that_does_not_work_within_the_budget(shop: Shop) -> None:
     assert shop.row()["state"] == "failed"
 
 
-async def test_no_attempt_is_too_short_to_work(shop: Shop) -> None:
-    """A fortieth of this budget is 25 ms, in which no step and no refund succeeds."""
+async def test_even_with_a_small_budget_each_attempt_has_250_ms(shop: Shop) -> None:
+    """A fortieth of this budget is 25 ms, which is too short for a step or a refund."""
     shop.outside = Outside(always_fail=frozenset({"dispatch_carrier"}))
     async with shop.working("order", "shipping"):
         order = await shop.start(policy=Policy(budget=timedelta(seconds=1)))
@@ -167,7 +167,7 @@ async def test_no_attempt_is_too_short_to_work(shop: Shop) -> None:
     assert shop.row()["state"] == "failed"
 
 
-async def test_a_refund_is_tried_until_it_works(shop: Shop) -> None:
+async def test_a_failing_refund_is_retried_until_it_succeeds(shop: Shop) -> None:
     shop.outside.errors["close_order"] = 6
     async with shop.working("order"):
         order = await shop.start()
@@ -180,8 +180,8 @@ async def test_a_refund_is_tried_until_it_works(shop: Shop) -> None:
 
 # It ends at once, whoever still waits for an answer.
 @pytest.mark.filterwarnings("ignore::temporalio.workflow.UnfinishedSignalHandlersWarning")
-async def test_somebody_elses_order(shop: Shop) -> None:
-    """The row is another run's: as after a Temporal server was emptied and the database was not."""
+async def test_an_order_id_of_another_run_fails_the_workflow(shop: Shop) -> None:
+    """The row belongs to another run, as when Temporal's server was emptied and the database was not."""
     shop.store.receive(an_order(), "another run")
     before = shop.row(), shop.events()
     async with shop.working("order", "shipping"):
@@ -195,8 +195,8 @@ async def test_somebody_elses_order(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("step", ["close_order", "ship_order"])
-async def test_what_must_happen_is_tried_until_it_does(shop: Shop, step: str) -> None:
-    """A refund that is refused, and the last step of a parcel that the carrier has: neither may end the order."""
+async def test_a_refused_refund_or_last_step_is_retried_until_it_succeeds(shop: Shop, step: str) -> None:
+    """Neither a refused refund nor a refused last step may end the order."""
     shop.outside.refusals[step] = 3
     async with shop.working("order", "shipping"):
         order = await shop.start_until("dispatch_carrier")
@@ -209,8 +209,8 @@ async def test_what_must_happen_is_tried_until_it_does(shop: Shop, step: str) ->
     assert shop.payments() == [("refunded" if step == "close_order" else "charged", "5.00")]
 
 
-async def test_the_database_has_ended_the_order(shop: Shop) -> None:
-    """By hand, say. The next step is refused, and the order does not go on as if the carrier had been quicker."""
+async def test_a_workflow_ends_if_its_order_was_closed_in_the_database(shop: Shop) -> None:
+    """Somebody closed it by hand. The next step is refused. The order does not continue as if it were dispatched."""
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         assert order.first_execution_run_id is not None
@@ -221,7 +221,7 @@ async def test_the_database_has_ended_the_order(shop: Shop) -> None:
     assert shop.events()[-1] == "order_cancelled"
 
 
-async def test_somebody_elses_payment(shop: Shop) -> None:
+async def test_of_two_orders_with_one_payment_id_one_fails(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         orders = [await shop.start(name, payment_id="p-1") for name in ("first", "second")]
         for order in orders:
@@ -253,7 +253,7 @@ async def test_somebody_elses_payment(shop: Shop) -> None:
         ),
     ],
 )
-async def test_a_signal_that_makes_no_sense(shop: Shop, signal: str, arguments: list[Any]) -> None:
+async def test_a_malformed_signal_is_ignored(shop: Shop, signal: str, arguments: list[Any]) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         await order.signal(signal, args=arguments)
@@ -269,7 +269,7 @@ async def test_a_signal_that_makes_no_sense(shop: Shop, signal: str, arguments: 
         *in_proof(("change_address", []), ("cancel", [1, 2]), ("no_such_update", [])),
     ],
 )
-async def test_an_update_that_makes_no_sense(shop: Shop, update: str, arguments: list[Any]) -> None:
+async def test_a_malformed_update_is_refused(shop: Shop, update: str, arguments: list[Any]) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         with pytest.raises(WorkflowUpdateFailedError):

@@ -1,5 +1,4 @@
-"""A flood of signals strands no money: whatever others send, how much and how large, a charged order that must not be
-is refunded, and the record of what came too late stays short."""
+"""A flood of signals does not keep an order from its refund, and the record of late signals stays short."""
 
 from __future__ import annotations
 
@@ -74,7 +73,7 @@ async def send(order: Handle, *signals: tuple[str, str | None], at_a_time: int =
 
 
 async def charged(shop: Shop, name: str) -> Handle:
-    """An order that was charged and waits for shipping, and no worker runs any more."""
+    """Return an order that was charged and waits for shipping. No worker runs any more."""
     async with shop.working("order"):
         order = await shop.start(name)
         await order.signal(OrderWorkflow.approve_order)
@@ -84,7 +83,7 @@ async def charged(shop: Shop, name: str) -> Handle:
 
 @asynccontextmanager
 async def dispatched(shop: Shop, name: str) -> AsyncIterator[Handle]:
-    """An order whose parcel the carrier has; the workflows' worker is away until the end of the context."""
+    """Yield a dispatched order. The workflows' worker is away until the context ends."""
     async with shop.working("order activities", "shipping"):
         async with shop.working("order workflows"):
             shop.outside.hold("ship_order")
@@ -101,7 +100,7 @@ async def dispatched(shop: Shop, name: str) -> AsyncIterator[Handle]:
 MANY = 2_010
 
 
-async def test_thousands_of_approvals_do_not_hold_up_a_refund(shop: Shop, name: str) -> None:
+async def test_thousands_of_approvals_do_not_delay_a_refund(shop: Shop, name: str) -> None:
     order = await charged(shop, name)
     assert await send(order, ("cancel_order", '"changed my mind"')) == 1
     assert await send(order, *[("approve_order", None)] * MANY) == MANY
@@ -115,14 +114,14 @@ async def test_thousands_of_approvals_do_not_hold_up_a_refund(shop: Shop, name: 
 
 
 @pytest.mark.proof
-async def test_thousands_of_late_cancels_do_not_hold_up_the_end(shop: Shop, name: str) -> None:
+async def test_thousands_of_late_cancels_do_not_delay_the_end(shop: Shop, name: str) -> None:
     async with dispatched(shop, name) as order:
         assert await send(order, *[("cancel_order", '"too late"')] * MANY) == MANY
     assert shop.payments(name) == [("charged", "5.00")]
     assert len(shop.told("late_signal", name)) == LATE_ONE_BY_ONE + 1
 
 
-async def test_of_many_addresses_the_last_one_is_written(shop: Shop, name: str) -> None:
+async def test_after_many_changes_of_address_the_last_one_counts(shop: Shop, name: str) -> None:
     order = await charged(shop, name)
     await send(order, *(("update_address", address(number)) for number in range(300)), at_a_time=1)
     async with shop.working("order"):
@@ -144,10 +143,10 @@ async def test_a_running_worker_keeps_up_with_changes_of_address(shop: Shop, nam
         assert (await order.result()).state is OrderState.CANCELLED
 
 
-async def test_signals_that_nobody_can_read_cost_no_traceback_each(
+async def test_unreadable_signals_are_logged_without_tracebacks(
     shop: Shop, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The 2 s that a worker gives a workflow would not be enough for ten thousand."""
+    """Ten thousand tracebacks would take longer than the 2 s that a worker gives a workflow."""
     order = await charged(shop, name)
     await send(order, *[("update_address", '{"x"'), ("cancel_order", "nul"), ("dispatch_failed", None)] * 100)
     with caplog.at_level(logging.WARNING, logger="temporalio"):
@@ -190,7 +189,7 @@ async def test_after_dispatch_too_large_a_history_changes_nothing(shop: Shop, na
 
 
 @pytest.mark.proof
-async def test_our_server_takes_no_message_that_is_too_large(shop: Shop, name: str) -> None:
+async def test_our_server_refuses_messages_that_are_too_large(shop: Shop, name: str) -> None:
     order = await charged(shop, name)
     assert await send(order, *[("cancel_order", f'"{"x" * 1_900_000}"')] * 28) == 0
     async with shop.working("order"):
@@ -198,7 +197,7 @@ async def test_our_server_takes_no_message_that_is_too_large(shop: Shop, name: s
         await order.result()
 
 
-async def test_an_update_as_large_as_our_server_takes_does_not_hold_up_the_order(shop: Shop, name: str) -> None:
+async def test_the_largest_allowed_update_does_not_delay_the_order(shop: Shop, name: str) -> None:
     async with shop.working("order"):
         order = await shop.start(name)
         await order.signal(OrderWorkflow.approve_order)
@@ -248,7 +247,7 @@ async def test_an_order_that_the_server_terminates_is_named_and_repaired(elsewhe
 
 
 @pytest.mark.proof
-async def test_large_messages_do_not_hold_up_a_running_order(elsewhere: Shop, name: str) -> None:
+async def test_large_messages_do_not_delay_a_running_order(elsewhere: Shop, name: str) -> None:
     order = await charged(elsewhere, name)
     await send(order, *[("dispatch_failed", f'"{"x" * 1_900_000}"')] * 6, at_a_time=1)
     async with elsewhere.working("order"):
@@ -263,7 +262,7 @@ async def test_large_messages_do_not_hold_up_a_running_order(elsewhere: Shop, na
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("size", ["small", "large"])
 @pytest.mark.parametrize("worker", ["away", "there"])
-async def test_twenty_thousand_signals_of_four_kinds(shop: Shop, name: str, worker: str, size: str) -> None:
+async def test_an_order_ends_in_spite_of_twenty_thousand_signals(shop: Shop, name: str, worker: str, size: str) -> None:
     filling = "x" * (LARGE if size == "large" else 1)
     four = [
         ("approve_order", f'"{filling}"' if size == "large" else None),

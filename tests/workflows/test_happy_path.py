@@ -1,4 +1,4 @@
-"""The way of an order to which nothing happens."""
+"""An order to which nothing unusual happens is shipped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from order_lifecycle.workflows.progress import ORDER_STATE, ORDER_TOTAL
 from tests.support.shop import HAPPY_PATH, Shop
 
 
-async def test_shipped(shop: Shop) -> None:
+async def test_an_approved_order_is_shipped(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         await order.signal(OrderWorkflow.approve_order)

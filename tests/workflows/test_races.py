@@ -1,6 +1,9 @@
-"""Two things that a workflow learns of in the same moment, on the real server: the one that skips time loses what is
-asked of an activity that has just ended. Both halves of the order worker are workers of their own here: while the
-workflows' half is away, things happen, and when it is back it learns of all of them at once."""
+"""A workflow learns of two events at once.
+
+The order worker is split here: workflows and activities have a worker each. While the workflows' worker is away, events
+happen, and then it learns of them all at once. This needs the real server: the time-skipping one loses a request to
+cancel an activity that has just ended.
+"""
 
 from __future__ import annotations
 
@@ -54,12 +57,12 @@ async def test_a_cancel_and_the_end_of_a_step(shop: Shop, name: str, step: str) 
 
 
 async def completed(shop: Shop, step: str) -> bool:
-    """Whether the server knows that this step is done."""
+    """Return True if the server knows that this step is done."""
     pending = (await shop.started[-1].describe()).raw_description.pending_activities
     return step not in [activity.activity_type.name for activity in pending]
 
 
-async def test_a_cancel_and_an_approval(shop: Shop, name: str) -> None:
+async def test_of_a_cancel_and_an_approval_at_once_the_cancel_wins(shop: Shop, name: str) -> None:
     async with shop.working("order activities", "shipping"):
         async with shop.working("order workflows"):
             order = await shop.start(name)
@@ -73,8 +76,8 @@ async def test_a_cancel_and_an_approval(shop: Shop, name: str) -> None:
 
 
 @pytest.mark.parametrize("by", ["signal", "Update"])
-async def test_an_approval_on_record_beats_a_deadline_that_has_passed(shop: Shop, name: str, by: str) -> None:
-    """No worker ran when the deadline passed, and the approval came after it. Whoever looks next finds both."""
+async def test_a_recorded_approval_beats_a_deadline_that_has_passed(shop: Shop, name: str, by: str) -> None:
+    """No worker ran when the deadline passed, and the approval came later. The next worker finds both."""
     policy = shop.policy.model_copy(update={"review_timeout": timedelta(seconds=1)})
     async with shop.working("order activities", "shipping"):
         async with shop.working("order workflows"):
@@ -97,7 +100,7 @@ async def test_an_approval_on_record_beats_a_deadline_that_has_passed(shop: Shop
 
 
 async def admitted(shop: Shop, order: Handle, update_id: str) -> bool:
-    """Whether the server has that Update, and waits for a worker to answer it."""
+    """Return True if the server has that Update and waits for a worker to answer it."""
     update = UpdateRef(workflow_execution=WorkflowExecution(workflow_id=order.id), update_id=update_id)
     stage = Stage.UPDATE_WORKFLOW_EXECUTION_LIFECYCLE_STAGE_ADMITTED
     ask = PollWorkflowExecutionUpdateRequest(
@@ -114,7 +117,7 @@ async def admitted(shop: Shop, order: Handle, update_id: str) -> bool:
     return True
 
 
-async def test_a_cancel_and_the_end_of_shipping(shop: Shop, name: str) -> None:
+async def test_a_cancel_at_the_end_of_shipping_is_too_late(shop: Shop, name: str) -> None:
     async with shop.working("order activities", "shipping"):
         async with shop.working("order workflows"):
             shop.outside.hold("dispatch_carrier")
@@ -129,7 +132,7 @@ async def test_a_cancel_and_the_end_of_shipping(shop: Shop, name: str) -> None:
     assert shop.told("late_signal", name) == [{"reason": "cancelled: changed my mind"}]
 
 
-async def test_a_shipping_that_somebody_else_cancels_is_a_try_that_failed(shop: Shop, name: str) -> None:
+async def test_a_child_cancelled_from_outside_counts_as_a_failed_try(shop: Shop, name: str) -> None:
     async with shop.working("order", "shipping"):
         shop.outside.hold("prepare_package")
         order = await shop.start(name)
@@ -143,9 +146,12 @@ async def test_a_shipping_that_somebody_else_cancels_is_a_try_that_failed(shop: 
 
 
 @pytest.mark.parametrize("end", ["shipped", "cancelled"])
-async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -> None:
-    """Which gives its workflow another run id. To the database it is the same order: it ships, and its charge can be
-    refunded. Its events get keys of the new run, so a change of address is not taken for the first run's."""
+async def test_an_order_continues_after_a_reset(shop: Shop, name: str, end: str) -> None:
+    """A reset gives the workflow another run ID. For the database it is the same order.
+
+    It ships, and its charge can be refunded. New events get keys of the new run, so a change of address is not mistaken
+    for one of the first run.
+    """
     async with shop.working("order"):
         before = await shop.start(name)
         await before.signal(OrderWorkflow.approve_order)
@@ -181,8 +187,8 @@ async def test_an_order_goes_on_after_a_reset(shop: Shop, name: str, end: str) -
 
 
 @pytest.mark.proof
-async def test_a_cancel_at_any_moment_of_an_approval(shop: Shop, name: str) -> None:
-    """While approve_order runs, as it ends, and as the charge begins and ends: 0 to 30 ms later."""
+async def test_a_cancel_at_any_moment_of_an_approval_is_done_or_recorded_as_late(shop: Shop, name: str) -> None:
+    """The cancel comes 0 to 30 ms later: while approve_order runs, as it ends, and as the charge begins and ends."""
     async with shop.working("order", "shipping"):
         for ms in range(0, 31, 2):
             order = await shop.start_until("review", f"{name}-{ms}")

@@ -1,4 +1,4 @@
-"""An order that its workflow leaves charged: the audit names it, and `repair` brings it to its right end."""
+"""The audit names an order that its workflow left charged, and `repair` ends it correctly."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def shop(dev_shop: Shop) -> Shop:
 
 
 async def violations(shop: Shop, order_id: str) -> list[str]:
-    """What invariant 7 says of that order. The server has orders of other tests."""
+    """Return the violations of invariant 7 by that order. The server also has orders of other tests."""
     found = await compare_with_temporal(shop.client, shop.store.order_states)
     return [violation.detail for violation in found if violation.order_id == order_id]
 
 
 async def charged(shop: Shop, name: str) -> Handle:
-    """An order that waits for a shipping worker."""
+    """Return an order that waits for a shipping worker."""
     order = await shop.start(name)
     await order.signal(OrderWorkflow.approve_order)
     await until(lambda: shop.status(order), lambda status: status.step == "shipping")
@@ -58,7 +58,7 @@ async def test_a_terminated_order_is_named_and_repaired(shop: Shop, name: str) -
     assert await violations(shop, name) == []
 
 
-async def test_a_flood_is_left_out_of_the_repair(shop: Shop, name: str) -> None:
+async def test_a_repair_does_not_replay_a_flood_of_signals(shop: Shop, name: str) -> None:
     async with shop.working("order"):
         order = await charged(shop, name)
     for _ in range(50):
@@ -69,7 +69,7 @@ async def test_a_flood_is_left_out_of_the_repair(shop: Shop, name: str) -> None:
         assert (await shop.status(shop.started[0])).errors == ()
 
 
-async def test_an_order_that_the_carrier_has_is_shipped_by_the_repair(shop: Shop, name: str) -> None:
+async def test_the_repair_ships_an_order_that_the_carrier_has(shop: Shop, name: str) -> None:
     async with shop.working("order", "shipping"):
         shop.outside.hold("ship_order")
         order = await shop.start(name)
@@ -87,14 +87,14 @@ async def test_an_order_that_the_carrier_has_is_shipped_by_the_repair(shop: Shop
 
 @workflow.defn(name="OrderWorkflow", sandboxed=False)
 class AnotherVersion:
-    """Code with which an order that runs cannot go on."""
+    """Code with which a running order cannot continue."""
 
     @workflow.run
     async def run(self, order: Order, policy: Policy) -> OrderResult:
         raise workflow.NondeterminismError("this code does not fit")
 
 
-async def test_an_order_that_cannot_go_on_is_named_and_repaired(shop: Shop, name: str) -> None:
+async def test_an_order_that_cannot_continue_is_named_and_repaired(shop: Shop, name: str) -> None:
     async with shop.working("order"):
         order = await charged(shop, name)
     await order.signal(OrderWorkflow.dispatch_failed, "so that it has a task")
@@ -108,7 +108,7 @@ async def test_an_order_that_cannot_go_on_is_named_and_repaired(shop: Shop, name
     assert await violations(shop, name) == []
 
 
-async def test_an_order_that_is_well_is_left_alone(shop: Shop, name: str) -> None:
+async def test_a_healthy_order_is_not_repaired(shop: Shop, name: str) -> None:
     async with shop.working("order"):
         order = await charged(shop, name)
         with pytest.raises(
@@ -121,7 +121,7 @@ async def test_an_order_that_is_well_is_left_alone(shop: Shop, name: str) -> Non
         await repair(shop.client, shop.store, name)
 
 
-async def test_an_order_that_never_was_is_not_repaired(shop: Shop, name: str) -> None:
+async def test_an_unknown_order_is_not_repaired(shop: Shop, name: str) -> None:
     with pytest.raises(NotRepairedError, match=f"^there is no order {name}:"):
         await repair(shop.client, shop.store, name)
 

@@ -1,4 +1,4 @@
-"""What can be seen of an order from outside while it runs: `status`, the Web UI's words, and the log."""
+"""What `status`, the Web UI and the log show of a running order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 
 
 async def seen(shop: Shop, number: int) -> Report:
-    """What is reported, as soon as a step that is pending is at that attempt, and its failure is known."""
+    """Return the report as soon as a pending step is at that attempt and its last failure is known."""
 
     def true(report: Report) -> bool:
         return any(it.attempt >= number and (it.last_failure or number == 1) for it in report.pending)
@@ -32,7 +32,7 @@ async def end(shop: Shop, order: Handle) -> None:
         await order.result()
 
 
-async def test_attempts_and_the_last_failure(shop: Shop) -> None:
+async def test_the_report_shows_attempts_and_the_last_failure(shop: Shop) -> None:
     shop.outside.errors["charge_payment"] = 1_000_000
     async with shop.working("order", "shipping"):
         order = await shop.start()
@@ -47,7 +47,7 @@ async def test_attempts_and_the_last_failure(shop: Shop) -> None:
         await end(shop, order)
 
 
-async def test_tries_at_shipping(shop: Shop) -> None:
+async def test_the_report_shows_the_tries_at_shipping(shop: Shop) -> None:
     shop.outside.refusals["prepare_package"] = 1
     async with shop.working("order", "shipping"):
         order = await shop.start_until("dispatch_carrier")
@@ -60,13 +60,13 @@ async def test_tries_at_shipping(shop: Shop) -> None:
 
 
 async def words(order: Handle) -> str:
-    """What the Web UI shows as the workflow's current details."""
+    """Return what the Web UI shows as the workflow's current details."""
     metadata = await order.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
     assert isinstance(metadata, WorkflowMetadata)
     return metadata.current_details
 
 
-async def test_the_web_ui_is_told_in_words(shop: Shop) -> None:
+async def test_the_web_ui_shows_the_state_in_words(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         assert await words(order) == "awaiting_review: review, waits for approve_order"
@@ -80,7 +80,7 @@ async def test_the_web_ui_is_told_in_words(shop: Shop) -> None:
         assert await words(cancelled) == "cancelled: too dear"
 
 
-async def test_a_cancel_that_was_too_late_leaves_the_right_words(shop: Shop) -> None:
+async def test_the_web_ui_shows_the_state_after_a_late_cancel(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("dispatch_carrier")
         shop.outside.hold("close_order")
@@ -98,8 +98,8 @@ async def test_a_cancel_that_was_too_late_leaves_the_right_words(shop: Shop) -> 
         assert await words(order) == "shipped"
 
 
-async def test_each_move_is_logged_once(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
-    """However often the history is replayed: with a worker that keeps nothing, for each of its tasks."""
+async def test_each_change_of_state_is_logged_once(shop: Shop, caplog: pytest.LogCaptureFixture) -> None:
+    """This holds however often the history is replayed: a worker without a cache replays it for each task."""
     with caplog.at_level(logging.INFO):
         async with shop.working("order", "shipping"):
             order = await shop.start()

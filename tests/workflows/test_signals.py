@@ -1,4 +1,4 @@
-"""Each signal at each wait of the story, but for the cancel: that one is in test_every_wait.py."""
+"""Each signal at each `await` of the story. test_every_wait.py has the cancel."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ before_dispatch = pytest.mark.parametrize("wait", [wait for wait in WAITS if wai
 
 
 @every_wait
-async def test_query_and_approve(shop: Shop, wait: str) -> None:
+async def test_the_status_query_answers_at_each_await(shop: Shop, wait: str) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until(wait)
         status = await shop.status(order)
@@ -52,7 +52,7 @@ async def test_query_and_approve(shop: Shop, wait: str) -> None:
 
 
 @before_dispatch
-async def test_update_address(shop: Shop, wait: str) -> None:
+async def test_an_address_changed_by_signal_is_shipped_to(shop: Shop, wait: str) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until(wait)
         await order.signal(OrderWorkflow.update_address, ELSEWHERE)
@@ -68,8 +68,8 @@ async def test_update_address(shop: Shop, wait: str) -> None:
 
 
 @pytest.mark.parametrize("wait", everyday("review", "dispatch_carrier", of=WAITS))
-async def test_dispatch_failed(shop: Shop, wait: str) -> None:
-    """From somebody who is not the child: it is shown, and changes nothing."""
+async def test_a_dispatch_failed_signal_from_outside_changes_nothing(shop: Shop, wait: str) -> None:
+    """A client sends it in place of the child workflow: `status` shows it, and nothing changes."""
     async with shop.working("order", "shipping"):
         order = await shop.start_until(wait)
         await order.signal(OrderWorkflow.dispatch_failed, "the van broke down")
@@ -80,8 +80,8 @@ async def test_dispatch_failed(shop: Shop, wait: str) -> None:
     assert [event for event in shop.events() if event != "late_signal"] == HAPPY_PATH
 
 
-async def test_the_carrier_is_quicker_than_a_cancel(shop: Shop) -> None:
-    """Whether the carrier has the parcel the database knows, and the workflow takes its word."""
+async def test_a_cancel_that_loses_to_the_carrier_does_not_refund(shop: Shop) -> None:
+    """The database decides whether the carrier has the parcel, and the workflow follows it."""
     async with shop.working("order", "shipping"):
         order = await shop.start_until("dispatch_carrier")
         shop.outside.hold("close_order")
@@ -94,8 +94,8 @@ async def test_the_carrier_is_quicker_than_a_cancel(shop: Shop) -> None:
     assert shop.told("late_signal") == [{"reason": "cancelled: changed my mind"}]
 
 
-async def test_a_cancel_while_a_failed_order_is_closed(shop: Shop) -> None:
-    """It changes nothing any more, and is on record."""
+async def test_a_cancel_while_a_failed_order_is_closed_is_recorded_as_late(shop: Shop) -> None:
+    """The cancel changes nothing, but is recorded."""
     shop.outside.refusals["charge_payment"] = 1
     shop.outside.hold("close_order")
     async with shop.working("order", "shipping"):
@@ -110,7 +110,7 @@ async def test_a_cancel_while_a_failed_order_is_closed(shop: Shop) -> None:
     assert shop.told("late_signal") == [{"reason": "cancelled: changed my mind"}]
 
 
-async def test_late_signals(shop: Shop) -> None:
+async def test_late_signals_are_recorded_and_change_nothing(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("ship_order")
         await order.signal(OrderWorkflow.cancel_order, "too late")
@@ -130,7 +130,7 @@ async def test_late_signals(shop: Shop) -> None:
         *in_proof(("approve_order", []), ("update_address", [ELSEWHERE]), ("dispatch_failed", ["why"])),
     ],
 )
-async def test_after_the_end(shop: Shop, signal: str, arguments: list[object]) -> None:
+async def test_a_signal_after_the_end_is_refused(shop: Shop, signal: str, arguments: list[object]) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start()
         await order.signal(OrderWorkflow.approve_order)
@@ -142,7 +142,7 @@ async def test_after_the_end(shop: Shop, signal: str, arguments: list[object]) -
     assert shop.events() == HAPPY_PATH
 
 
-async def test_two_addresses_the_last_one_wins(shop: Shop) -> None:
+async def test_of_several_addresses_the_last_one_counts(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("receive_order")
         for number in range(1, 6):
@@ -156,7 +156,7 @@ async def test_two_addresses_the_last_one_wins(shop: Shop) -> None:
     assert shop.row()["address_json"]["address"] == "5 Lake Dr."
 
 
-async def test_review_deadline(shop: Shop) -> None:
+async def test_an_order_without_a_review_is_cancelled_at_the_deadline(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         status = await shop.status(order)
@@ -168,8 +168,8 @@ async def test_review_deadline(shop: Shop) -> None:
     assert shop.events() == ["order_received", "order_validated", "review_requested", "order_cancelled"]
 
 
-async def test_a_long_review_leaves_time_for_the_rest(shop: Shop) -> None:
-    """The budget of an hour is for the work on an order; a review of two days does not use it up."""
+async def test_a_long_review_does_not_use_up_the_budget(shop: Shop) -> None:
+    """The budget of an hour is for the work on an order. A review of two days does not count."""
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         await shop.env.sleep(timedelta(days=2))

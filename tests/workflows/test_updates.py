@@ -1,4 +1,4 @@
-"""Updates: the caller learns whether what was asked is done, or why not."""
+"""An Update tells its caller that the change is made, or why it is not."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ ELSEWHERE = Address(address="5 Lake Dr.", city="Temp", state="AL", zipcode="4356
 
 
 async def refusal(order: Handle, update: str, *arguments: object) -> str:
-    """Why the order refuses that Update."""
+    """Return why the order refuses that Update."""
     with pytest.raises(WorkflowUpdateFailedError) as refused:
         await order.execute_update(update, args=arguments)
     return str(getattr(refused.value.cause, "message", refused.value.cause))
 
 
 async def attempt(order: Handle, step: str) -> int:
-    """Which attempt of that step the order is at, as the server knows it."""
+    """Return the number of the current attempt of that step, as the server knows it."""
     pending = (await order.describe()).raw_description.pending_activities
     (number,) = [activity.attempt for activity in pending if activity.activity_type.name == step]
     return number
 
 
-async def test_accepted(shop: Shop) -> None:
+async def test_an_update_answers_once_the_change_is_made(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review")
         result = await order.execute_update(OrderWorkflow.change_address, ELSEWHERE)
@@ -45,9 +45,8 @@ async def test_accepted(shop: Shop) -> None:
     assert shop.told("carrier_dispatched") == [{"address": ELSEWHERE.model_dump()}]
 
 
-async def test_no_answer_before_the_database_has_one(shop: Shop) -> None:
-    """An attempt that Temporal has given up may still write the address down: the order's budget is no reason to say
-    that it was refused."""
+async def test_an_update_does_not_answer_before_the_database_does(shop: Shop) -> None:
+    """An attempt that timed out may still write the address, so an exhausted budget is not a refusal."""
     policy = Policy(budget=timedelta(seconds=2))
     async with shop.working("order", "shipping"):
         order = await shop.start(policy=policy)
@@ -63,7 +62,7 @@ async def test_no_answer_before_the_database_has_one(shop: Shop) -> None:
     assert shop.told("address_changed") == [ELSEWHERE.model_dump()]
 
 
-async def test_before_the_order_is_received(shop: Shop) -> None:
+async def test_an_order_answers_updates_before_it_is_received(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("receive_order")
         assert (await order.execute_update(OrderWorkflow.approve)).message == "approved"
@@ -72,7 +71,7 @@ async def test_before_the_order_is_received(shop: Shop) -> None:
     assert shop.events() == ["order_received", "order_cancelled"]
 
 
-async def test_approve_twice(shop: Shop) -> None:
+async def test_a_second_approval_is_refused(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("receive_order")
         await order.execute_update(OrderWorkflow.approve)
@@ -81,7 +80,7 @@ async def test_approve_twice(shop: Shop) -> None:
         assert (await order.result()).state is OrderState.SHIPPED
 
 
-async def test_cancel_twice(shop: Shop) -> None:
+async def test_a_second_cancel_is_refused(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("prepare_package")
         shop.outside.hold("close_order")
@@ -96,7 +95,7 @@ async def test_cancel_twice(shop: Shop) -> None:
     assert shop.payments() == [("refunded", "5.00")]
 
 
-async def test_after_dispatch(shop: Shop) -> None:
+async def test_an_update_after_dispatch_is_refused(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("ship_order")
         for update, arguments, what in (
@@ -110,8 +109,8 @@ async def test_after_dispatch(shop: Shop) -> None:
     assert "late_signal" not in shop.events()  # who asked knows, so there is nothing to record
 
 
-async def test_the_carrier_is_quicker(shop: Shop) -> None:
-    """Accepted, and yet too late: the database, not the workflow, knows whether the carrier has the parcel."""
+async def test_an_update_that_loses_to_the_carrier_is_refused(shop: Shop) -> None:
+    """The workflow accepts the Update, but only the database knows whether the carrier has the parcel."""
     async with shop.working("order", "shipping"):
         order = await shop.start_until("dispatch_carrier")
         shop.outside.hold("close_order")
@@ -130,8 +129,8 @@ async def test_the_carrier_is_quicker(shop: Shop) -> None:
 @pytest.mark.parametrize(
     "end", everyday("cancelled", "failed", of=["cancelled", "cancelled without a word", "expired", "failed"])
 )
-async def test_approve_when_the_end_is_being_made(shop: Shop, end: str) -> None:
-    """Who is told "approved" goes away, and the order would be cancelled all the same."""
+async def test_an_approval_of_an_order_that_is_being_closed_is_refused(shop: Shop, end: str) -> None:
+    """A caller who is told "approved" would leave, and the order would still be cancelled."""
     shop.outside.hold("close_order")
     if end == "failed":
         shop.outside.refusals["validate_order"] = 1
@@ -162,8 +161,8 @@ async def test_approve_when_the_end_is_being_made(shop: Shop, end: str) -> None:
     assert shop.told("late_signal") == [{"reason": "approve_order"}]
 
 
-async def test_between_two_tries_at_shipping(shop: Shop) -> None:
-    """It answers, and the next try goes to the new address."""
+async def test_the_address_can_change_between_two_tries_at_shipping(shop: Shop) -> None:
+    """The Update answers, and the next try goes to the new address."""
     shop.outside.refusals["dispatch_carrier"] = 1
     async with shop.working("order", "shipping"):
         order = await shop.start_until("dispatch_carrier")
