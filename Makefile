@@ -4,6 +4,7 @@
 #   make lab PYTHON=python3.12        the Python that makes .venv (3.11 or newer)
 #   make lab LAB_ARGS='--port 9999'   more options for JupyterLab
 #   make test PYTEST_ARGS='-k store'  more options for pytest (also for make proof)
+#   make test COVERAGE=yes          measure which lines run, for the figure that make proof prints (slower)
 #   make chaos CHAOS_ARGS='--seed 7'  more options for the chaos run (--help lists them)
 #   make bench BENCH_ARGS='--only one --folder /tmp/bench'  run this part only, and write to this folder (--help)
 #   make histories HISTORIES_ARGS='shipped'  record these kinds only (--help lists them)
@@ -12,6 +13,7 @@ SHELL := bash
 PYTHON ?= python3
 LAB_ARGS ?=
 PYTEST_ARGS ?=
+COVERAGE ?=
 CHAOS_ARGS ?=
 BENCH_ARGS ?=
 HISTORIES_ARGS ?=
@@ -99,7 +101,8 @@ for variable in $${!PYTHON@} UV_CONSTRAINT UV_OVERRIDE UV_BUILD_CONSTRAINT UV_SY
 done
 keep_what_pip_needs() { # $$1: a Python that has pip
     local network variable
-    network=$$("$$1" -m pip config list 2>/dev/null | "$$1" -c '
+    # To 'pip config', PIP_USER=1 means --user: show the file of the user alone.
+    network=$$(env -u PIP_USER -u PIP_GLOBAL -u PIP_SITE "$$1" -m pip config list 2>/dev/null | "$$1" -c '
 import ast, shlex, sys
 KEEP = "index-url extra-index-url no-index find-links trusted-host proxy cert client-cert timeout retries".split()
 KEEP += "default-timeout keyring-provider cache-dir".split()
@@ -222,7 +225,8 @@ define TIMED
 set -euo pipefail
 trap 'printf "make $$goal took %d min %d s\n" $$((SECONDS / 60)) $$((SECONDS % 60))' EXIT
 run() { echo "$$*"; "$$@"; }
-pytest() { echo ".venv/bin/pytest $$*"; $(IN_VENV) $(MEASURED) .venv/bin/pytest "$$@"; }
+measured=()
+pytest() { echo ".venv/bin/pytest $$*"; $(IN_VENV) $${measured[@]+"$${measured[@]}"} .venv/bin/pytest "$$@"; }
 endef
 
 # What `coverage` reads in each Python process that pytest starts; .ci/covered.py makes the figure of what it writes.
@@ -234,9 +238,12 @@ $(TIMED)
 run .venv/bin/ruff check .
 run .venv/bin/ruff format --check .
 run .venv/bin/mypy
-.venv/bin/python .ci/covered.py begin
+if [ -n "$(COVERAGE)" ]; then
+    .venv/bin/python .ci/covered.py begin
+    measured=($(MEASURED))
+fi
 pytest -m 'not proof' $(PYTEST_ARGS)
-.venv/bin/python .ci/covered.py passed $(PYTEST_ARGS)
+[ -z "$(COVERAGE)" ] || .venv/bin/python .ci/covered.py passed $(PYTEST_ARGS)
 endef
 export TEST
 
@@ -244,6 +251,7 @@ define PROOF
 goal=proof
 $(TIMED)
 .venv/bin/python .ci/covered.py continue
+measured=($(MEASURED))
 pytest -m 'proof or search' --hypothesis-profile=proof $(PYTEST_ARGS)
 .venv/bin/python .ci/covered.py figure
 endef

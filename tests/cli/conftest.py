@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 
@@ -25,9 +26,14 @@ def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.fixture(scope="module")
-def shop(stack: Addresses, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Addresses]:
-    """The stack, with its own database, and both workers."""
-    with workers({**os.environ, **variables(stack)}, tmp_path_factory.mktemp("workers")):
+def shop(
+    new_stack: Callable[[], AbstractContextManager[Addresses]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Addresses]:
+    """A stack with both workers. No test of another folder has left a worker of its own there."""
+    with (
+        new_stack() as stack,
+        workers({**os.environ, **variables(stack)}, tmp_path_factory.mktemp("workers")),
+    ):
         yield stack
 
 

@@ -83,7 +83,7 @@ def refusal(call: Callable[[], object]) -> str | None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "_LAST_MOMENT", 0)
+    monkeypatch.setattr(process, "_SHUTDOWN_DELAY", 0)
 
 
 @pytest.fixture(autouse=True)

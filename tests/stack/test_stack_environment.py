@@ -97,7 +97,7 @@ def test_the_message_shows_what_was_read_in_place_of_the_addresses(
     talks.write_text(f'#!/bin/sh\necho "Welcome to this Python!"\nexec "{sys.executable}" "$@"\n')
     talks.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(talks))
-    with pytest.raises(StackError, match="the first line was 'Welcome to this Python!'"):
+    with pytest.raises(StackError, match="but it is 'Welcome to this Python!'"):
         read_addresses(ChildProcess("stack", [*STACK]))
 
 
