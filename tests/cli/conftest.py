@@ -14,7 +14,7 @@ from tests.support.command_line import Answer, variables, workers
 
 @pytest.fixture
 def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
-    """`inside("status", "abc-001")`: a command in this process."""
+    """Run a command in this process, as in `inside("status", "abc-001")`."""
 
     def run(*arguments: str) -> Answer:
         monkeypatch.setattr(sys, "argv", ["order-lifecycle", *arguments])
@@ -29,7 +29,7 @@ def inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 def shop(
     new_stack: Callable[[], AbstractContextManager[Addresses]], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Addresses]:
-    """A stack with both workers. No test of another folder has left a worker of its own there."""
+    """Start a stack with both workers, where no test of another folder has left a worker."""
     with (
         new_stack() as stack,
         workers({**os.environ, **variables(stack)}, tmp_path_factory.mktemp("workers")),
@@ -39,6 +39,6 @@ def shop(
 
 @pytest.fixture
 def in_shop(shop: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Commands, in this process and in new ones, find the shop."""
+    """Let commands find the shop, in this process and in new ones."""
     for name, value in variables(shop).items():
         monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""`status` names the innermost cause of a step that fails, in one line, whatever Temporal makes of it."""
+"""`status` names the innermost cause of a failing step in one line, however Temporal wraps it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Command = Callable[..., Answer]
 
 
 def last_failure(*messages: str) -> str | None:
-    """What is shown of a failure with these messages, from the outermost to the innermost."""
+    """Return what is shown of a failure with these messages, from the outermost to the innermost."""
     failure = Failure()
     inner = failure
     for number, message in enumerate(messages):
@@ -47,7 +47,7 @@ def test_the_innermost_cause_is_shown_in_one_line() -> None:
     assert long == "x" * (LONGEST_FAILURE - 1) + "…"
 
 
-async def test_a_database_that_refuses_is_named_by_status(
+async def test_status_names_a_database_that_refuses_connections(
     inside: Command, settings: Settings, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("TEMPORAL_HOST", "DATABASE_URL"):
@@ -79,7 +79,7 @@ async def test_a_database_that_refuses_is_named_by_status(
     assert "a-password" not in told
 
 
-def test_a_report_shows_what_is_hidden_as_escapes() -> None:
+def test_a_report_shows_invisible_characters_as_escapes() -> None:
     pending = report.Pending(step="charge", attempt=2, running=False, last_failure="no\u202e\x1b[2J")
     shown = report.Report(
         order_id="abc-001",

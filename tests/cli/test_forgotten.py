@@ -1,4 +1,4 @@
-"""What Temporal has forgotten, because it ended long ago, is no violation."""
+"""An order that ended long ago, and that Temporal has deleted, is no violation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
 from tests.support.orders import an_order
 
 
-async def test_an_order_that_ended_before_temporal_forgot_it(settings: Settings, superuser_url: str) -> None:
+async def test_an_order_that_ended_days_ago_may_be_gone_from_temporal(settings: Settings, superuser_url: str) -> None:
     assert settings.database_url
     store = Store(connect(settings.database_url.get_secret_value()))
     for order_id in ("long-ago", "just-now", "still-runs"):
@@ -44,9 +44,11 @@ async def test_an_order_that_ended_before_temporal_forgot_it(settings: Settings,
     superuser.dispose()
 
 
-async def test_an_order_whose_name_was_taken_again(settings: Settings) -> None:
-    """The new workflow is refused, since the row is another run's, and the row is right as it is; unless nobody works
-    on that order any more."""
+async def test_a_second_workflow_with_the_same_order_id_is_no_violation(settings: Settings) -> None:
+    """The row belongs to another run, so the new workflow is refused and the row stays correct.
+
+    It is a violation only if nobody works on that order any more.
+    """
     assert settings.database_url
     store = Store(connect(settings.database_url.get_secret_value()))
     for order_id in ("taken", "taken-midway"):

@@ -1,4 +1,4 @@
-"""`--items` and `--address`: as JSON, from a file, from standard input."""
+"""`--items` and `--address` take JSON, a file, or standard input."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def type_in(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_from_files(inside: Command, mark: str) -> None:
+def test_items_and_address_can_come_from_files(inside: Command, mark: str) -> None:
     Path("items.json").write_text(mark + ITEMS)
     Path("my address.json").write_text(mark + ADDRESS + "\r\n")
     assert start(inside, "@items.json", "@my address.json").refuses(ACCEPTED)
@@ -37,21 +37,23 @@ def test_from_files(inside: Command, mark: str) -> None:
 
 
 @pytest.mark.parametrize("which", ["items", "address"])
-def test_from_standard_input(inside: Command, which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_or_address_can_come_from_standard_input(
+    inside: Command, which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     type_in((ITEMS if which == "items" else ADDRESS).encode("utf-8-sig"), monkeypatch)
     assert start(inside, *("-", ADDRESS) if which == "items" else (ITEMS, "-")).refuses(ACCEPTED)
 
 
-def test_an_address_of_an_update_from_standard_input(inside: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_address_can_come_from_standard_input(inside: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     type_in(ADDRESS.encode(), monkeypatch)
     assert inside("update-address", "abc-001", "--address", "-").refuses(ACCEPTED)
 
 
-def test_standard_input_cannot_be_both(inside: Command) -> None:
+def test_items_and_address_cannot_both_come_from_standard_input(inside: Command) -> None:
     assert start(inside, "-", "-").refuses("standard input can be read only once", status=2)
 
 
-def test_what_cannot_be_read(inside: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_is_named(inside: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("folder").mkdir()
     Path("utf-16.json").write_text(ITEMS, "utf-16")
     Path("latin-1.json").write_text("é", "latin-1")
@@ -73,7 +75,7 @@ def test_what_cannot_be_read(inside: Command, monkeypatch: pytest.MonkeyPatch) -
     assert start(inside, "-", ADDRESS).refuses("items: standard input cannot be read: it is closed", status=2)
 
 
-def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_permission_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_permission(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -82,7 +84,7 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
         read_text_option("items", "@items.json")
 
 
-def test_an_argument_that_the_locale_could_not_decode() -> None:
+def test_an_argument_that_the_locale_cannot_decode_is_restored() -> None:
     assert read_text_option("items", ITEMS.encode().decode("ascii", "surrogateescape")) == ITEMS
     assert read_text_option("items", ITEMS) == ITEMS
     assert read_text_option("items", "\ud800\udcff") == "\ud800\udcff"

@@ -1,4 +1,4 @@
-"""Ctrl-C while a command waits for an order that no worker looks after."""
+"""The user presses Ctrl-C while a command waits for an order that no worker serves."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Command = Callable[..., Answer]
 
 @pytest.fixture(scope="module")
 def own_servers(new_stack: Callable[[], AbstractContextManager[Addresses]]) -> Iterator[Addresses]:
-    """The orders of these tests would wait for whichever worker comes."""
+    """Use separate servers, because the next worker of another test would take the orders of these tests."""
     with new_stack() as addresses:
         yield addresses
 
@@ -39,7 +39,7 @@ def no_worker(own_servers: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("no_worker")
 @pytest.mark.parametrize("arguments", everyday(["approve"], of=[["approve"], ["cancel"], ["status", "--watch"]]))
-def test_ctrl_c_says_that_the_request_may_still_be_carried_out(inside: Command, arguments: list[str]) -> None:
+def test_after_ctrl_c_a_command_says_that_its_request_may_still_run(inside: Command, arguments: list[str]) -> None:
     name = f"interrupted-{arguments[0]}"
     assert inside("start", name, f"pay-{name}", "--items", ITEMS, "--address", ADDRESS).status == 0
     running = subprocess.Popen(

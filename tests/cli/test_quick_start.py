@@ -1,5 +1,7 @@
-"""The original's quick start, command by command, each in a process of its own; then the same commands in JSON, as
-signals, and when the answer is no."""
+"""The quick start, command by command, each in its own process.
+
+Then the same commands answer in JSON, send signals, and refuse requests.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ def until_state(run: Command, order_id: str, state: str) -> dict[str, Any]:
     return wait_until(report, lambda found: found["state"] == state, what=f"{order_id} to be {state}", timeout=20)
 
 
-def test_the_quick_start() -> None:
+def test_the_quick_start_works_as_written() -> None:
     assert command("start", "abc-001", "123", "--items", ITEMS, "--address", ADDRESS).says("started order abc-001")
     until_state(command, "abc-001", "awaiting_review")
     assert command("update-address", "abc-001", "--address", ELSEWHERE).says("goes to 5 Lake Dr., Temp")
@@ -62,7 +64,7 @@ def test_the_quick_start() -> None:
     assert "abc-002" in listed.out
 
 
-def test_json(inside: Command) -> None:
+def test_each_command_answers_in_json(inside: Command) -> None:
     answer = start(inside, "json-1", "--json").json()
     assert (answer["order_id"], answer["workflow_id"]) == ("json-1", "order-json-1")
     assert answer["ui"].endswith("/workflows/order-json-1")
@@ -94,7 +96,7 @@ def listed(run: Command) -> set[tuple[str, str]]:
     return {(row["order_id"], row["state"]) for row in run("list", "--json").json()}
 
 
-def test_signals(inside: Command) -> None:
+def test_each_request_can_be_sent_as_a_signal(inside: Command) -> None:
     start(inside, "signal-1")
     until_state(inside, "signal-1", "awaiting_review")
     answer = inside("update-address", "signal-1", "--address", ELSEWHERE, "--signal")
@@ -106,7 +108,7 @@ def test_signals(inside: Command) -> None:
     until_state(inside, "signal-2", "cancelled")
 
 
-def test_the_system_says_no(inside: Command) -> None:
+def test_late_repeated_and_unknown_requests_are_refused(inside: Command) -> None:
     start(inside, "no-1")
     assert start(inside, "no-1").refuses("order no-1 exists already")
     inside("approve", "no-1")
@@ -119,20 +121,20 @@ def test_the_system_says_no(inside: Command) -> None:
     assert inside("approve", "nobody", "--signal").refuses("there is no order nobody")
 
 
-def test_two_refusals_of_the_order_itself(inside: Command) -> None:
+def test_a_second_approval_is_refused(inside: Command) -> None:
     start(inside, "no-2", "--approve")
     answer = inside("approve", "no-2")
     assert answer.refuses("already approved") or answer.refuses("too late")
 
 
-def test_a_payment_of_nothing_is_shown(inside: Command) -> None:
+def test_a_payment_of_zero_is_shown(inside: Command) -> None:
     free = '[{"name": "sample", "qty": 1, "price": 0}]'
     inside("start", "free", "pay-free", "--items", free, "--address", ADDRESS, "--approve")
     until_state(inside, "free", "shipped")
     assert inside("tables", "free", "--table", "payments").says(" 0.00 ")
 
 
-def test_a_watch_logs_in_once(inside: Command, shop: Addresses) -> None:
+def test_watching_uses_one_database_connection(inside: Command, shop: Addresses) -> None:
     start(inside, "watched")
     engine = connect(shop.database_url)
     address = make_url(shop.database_url).update_query_dict({"application_name": "watch"})
@@ -161,14 +163,14 @@ def test_a_watch_logs_in_once(inside: Command, shop: Addresses) -> None:
     assert len({pid for pid, _ in seen}) == 1
 
 
-def test_doctor(inside: Command) -> None:
+def test_doctor_finds_the_servers_and_the_workers(inside: Command) -> None:
     found = {finding["what"]: finding["ok"] for finding in inside("doctor", "--json").json()}
     assert set(found.values()) == {True}
     assert {"PostgreSQL", "Temporal", "order worker", "shipping worker"} < set(found)
     assert inside("doctor").says("ok       Temporal")
 
 
-def test_audit(inside: Command, shop: Addresses, superuser_of: Callable[[Addresses], str]) -> None:
+def test_audit_names_each_violation(inside: Command, shop: Addresses, superuser_of: Callable[[Addresses], str]) -> None:
     start(inside, "audit-1", "--approve")
     until_state(inside, "audit-1", "shipped")
     engine = connect(superuser_of(shop))
@@ -195,7 +197,7 @@ def test_audit(inside: Command, shop: Addresses, superuser_of: Callable[[Address
     engine.dispose()
 
 
-def test_repair(inside: Command, shop: Addresses) -> None:
+def test_repair_cancels_a_terminated_order(inside: Command, shop: Addresses) -> None:
     start(inside, "torn-1")
     until_state(inside, "torn-1", "awaiting_review")
     assert inside("repair", "torn-1").refuses("nothing to repair: order torn-1 is awaiting_review")
@@ -216,7 +218,7 @@ async def terminate(shop: Addresses, order_id: str) -> None:
 
 
 @pytest.mark.proof
-def test_both_workers_end_with_ctrl_c(tmp_path: Path) -> None:
+def test_ctrl_c_stops_both_workers(tmp_path: Path) -> None:
     with workers(dict(os.environ), tmp_path) as (both, said):
         children = psutil.Process(both.pid).children(recursive=True)
         assert len(children) >= 2

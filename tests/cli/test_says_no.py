@@ -1,4 +1,4 @@
-"""Bad input, and nothing there that could answer: one line that says what to do, and no trace anywhere."""
+"""Bad input or missing servers: a command says in one line what to do, and leaves no trace."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ BAD = [
 
 @pytest.fixture
 def servers(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real ones, with an empty database, and no worker."""
+    """Use the real servers with an empty database and no worker."""
     for name in ("TEMPORAL_HOST", "DATABASE_URL"):
         monkeypatch.setenv(name, environment[name])
 
 
 @pytest.mark.usefixtures("servers")
-def test_bad_input(inside: Command, stack: Addresses, database_url: str) -> None:
+def test_bad_input_is_refused_in_one_line(inside: Command, stack: Addresses, database_url: str) -> None:
     for change, names_the_field in BAD:
         given = GOOD | change
         order = "start", given["id"], given["payment"], "--items", given["items"], "--address", given["address"]
@@ -93,26 +93,26 @@ async def nothing_at_temporal(stack: Addresses, order_ids: set[str]) -> None:
         ["up", "--ephemeral", "--home", "somewhere"],
     ],
 )
-def test_bad_input_of_the_other_commands(inside: Command, arguments: list[str]) -> None:
+def test_bad_input_of_the_other_commands_is_refused(inside: Command, arguments: list[str]) -> None:
     assert inside(*arguments).refuses("", status=2)
 
 
 @pytest.mark.parametrize("arguments", [["start"], ["no-such-command"], ["status", "--no-such-option"], ["worker", "x"]])
-def test_bad_usage(inside: Command, arguments: list[str]) -> None:
+def test_bad_usage_shows_the_usage(inside: Command, arguments: list[str]) -> None:
     answer = inside(*arguments)
     assert (answer.status, answer.out) == (2, "")
     assert "Usage:" in answer.err
 
 
 @pytest.mark.parametrize("name", [None, *COMMANDS])
-def test_help(inside: Command, name: str | None) -> None:
+def test_every_command_has_help(inside: Command, name: str | None) -> None:
     told = inside(*([name] if name else []), "--help")
     assert told.says("Usage: order-lifecycle")
     assert "--help" in told.out
 
 
 @pytest.mark.usefixtures("servers")
-def test_no_worker(inside: Command, stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_without_a_worker_say_so(inside: Command, stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "QUERY_WITHIN", timedelta(seconds=1))
     order = "start", "alone", "p-alone", "--items", GOOD["items"], "--address", GOOD["address"]
     assert inside(*order).says("started order alone")
@@ -123,21 +123,21 @@ def test_no_worker(inside: Command, stack: Addresses, monkeypatch: pytest.Monkey
     asyncio.run(terminate(stack, "alone"))
 
 
-def test_an_order_that_is_not_there_is_not_taken_for_one_that_has_ended(inside: Command, servers: None) -> None:
-    """The server's answer names the workflow, in a sentence of its own."""
+def test_an_unknown_order_is_not_reported_as_ended(inside: Command, servers: None) -> None:
+    """The server's answer names the workflow, and that name must not be mistaken for its status."""
     assert inside("approve", "completed-1").refuses("there is no order completed-1: `order-lifecycle list` shows")
     assert inside("status", "namespace-1").refuses("there is no order namespace-1: `order-lifecycle list` shows")
 
 
 @pytest.mark.proof
-def test_both_workers_end_with_the_status_for_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever says it first: the other one is ended while it still begins."""
+def test_worker_all_exits_with_the_status_for_bad_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker that fails first ends the other one, which may still be starting."""
     monkeypatch.setenv("FAULTS_ALWAYS_FAIL", "dispatch_carier")
     assert command("worker", "all").status == 2
 
 
 async def terminate(stack: Addresses, order_id: str) -> None:
-    """So that the workers of another test do not find it."""
+    """Terminate the order, so that the workers of another test do not take it."""
     await (await Client.connect(stack.temporal_host)).get_workflow_handle(workflow_id(order_id)).terminate()
 
 
@@ -145,11 +145,11 @@ async def terminate(stack: Addresses, order_id: str) -> None:
     "arguments",
     [["status", "abc-001"], ["approve", "abc-001"], ["list"], ["tables"]],
 )
-def test_nothing_is_there(inside: Command, arguments: list[str]) -> None:
+def test_commands_without_servers_say_how_to_start_them(inside: Command, arguments: list[str]) -> None:
     assert inside(*arguments).refuses("Start one with `order-lifecycle up`")
 
 
-def test_nothing_answers(inside: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_servers_that_do_not_answer_are_named(inside: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_HOST", "127.0.0.1:1")
     monkeypatch.setenv("DATABASE_URL", "postgresql://orders:a-password@127.0.0.1:1/orders")
     assert inside("status", "abc-001").refuses("no Temporal server answers at 127.0.0.1:1")
@@ -163,7 +163,7 @@ def test_nothing_answers(inside: Command, monkeypatch: pytest.MonkeyPatch) -> No
     assert "a-password" not in told.out + told.err + tables.err
 
 
-def test_doctor_with_nothing(inside: Command) -> None:
+def test_doctor_names_each_missing_server(inside: Command) -> None:
     told = inside("doctor")
     assert told.status == 1
     assert "MISSING  PostgreSQL: no database: DATABASE_URL is not set" in told.out
@@ -171,13 +171,15 @@ def test_doctor_with_nothing(inside: Command) -> None:
     assert "Traceback" not in told.err
 
 
-def test_no_tables(inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_without_tables_is_named(
+    inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATABASE_URL", bare_database_url)
     assert "has no tables for orders yet: run `alembic upgrade head`" in inside("tables").err
     assert "has no tables for orders yet: run `alembic upgrade head`" in inside("doctor").out
 
 
-def test_a_schema_that_was_taken_back(inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_downgraded_schema_is_named(inside: Command, bare_database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     migrate(bare_database_url)
     monkeypatch.setenv("DATABASE_URL", bare_database_url)
     assert "ok       PostgreSQL: " in inside("doctor").out
@@ -192,7 +194,7 @@ def test_a_schema_that_was_taken_back(inside: Command, bare_database_url: str, m
 
 @pytest.fixture
 def stranger(admin_url: str, database_url: str) -> Iterator[str]:
-    """The address of the database for somebody who may read nothing in it."""
+    """Return the address of the database for a user who may not read it."""
     server = connect(admin_url)
     name = f"stranger_{uuid.uuid4().hex}"
     with server.begin() as tx:
@@ -203,16 +205,14 @@ def stranger(admin_url: str, database_url: str) -> Iterator[str]:
     server.dispose()
 
 
-def test_no_permission(inside: Command, stranger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_permission_is_named(inside: Command, stranger: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", stranger)
     assert "refused: permission denied for table orders" in inside("tables").err
     assert "refused: permission denied for table alembic_version" in inside("doctor").out
 
 
 @pytest.mark.usefixtures("servers")
-def test_doctor_looks_at_the_rest_where_the_namespace_is_wrong(
-    inside: Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_checks_the_rest_where_the_namespace_is_wrong(inside: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_NAMESPACE", "nowhere")
     told = inside("doctor")
     assert told.status == 1
@@ -223,7 +223,7 @@ def test_doctor_looks_at_the_rest_where_the_namespace_is_wrong(
 
 
 @pytest.mark.usefixtures("servers")
-def test_doctor_of_a_namespace_without_the_search_attributes(
+def test_doctor_names_missing_search_attributes(
     inside: Command, stack: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "search attributes" not in inside("doctor").out  # which are there
@@ -242,7 +242,7 @@ async def register(stack: Addresses, namespace: str) -> None:
 
 
 @pytest.mark.usefixtures("servers")
-def test_doctor_looks_at_the_rest_where_temporals_own_settings_are_wrong(
+def test_doctor_checks_the_rest_where_temporals_own_settings_are_wrong(
     inside: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TEMPORAL_TLS_CLIENT_CERT_PATH", "/no/such/file")
@@ -260,7 +260,7 @@ def test_doctor_looks_at_the_rest_where_temporals_own_settings_are_wrong(
     ],
 )
 @pytest.mark.usefixtures("servers")
-def test_an_audit_without_temporal_tells_what_the_database_says(
+def test_audit_without_temporal_still_checks_the_database(
     inside: Command, owner_url: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, why: str
 ) -> None:
     monkeypatch.setenv(variable, value)
@@ -293,8 +293,8 @@ def test_two_workers_cannot_serve_their_metrics_at_one_address(
 
 
 @pytest.mark.proof
-def test_a_demo_whose_servers_do_not_start() -> None:
-    """They may write no file that is larger than 256 KiB, as on a disk that is full."""
+def test_a_demo_whose_servers_do_not_start_says_why() -> None:
+    """The servers may not write a file of more than 256 KiB, as on a full disk."""
     told = command("demo", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**18, 2**18)))
     assert told.status == 1
     assert told.err.startswith("waited for the stack to be ready: it ended with exit status 1, and last said:\n")

@@ -1,5 +1,4 @@
-"""What commands write to a terminal of any width, a pipe, a full or closed standard output, and to one that is not
-UTF-8."""
+"""What commands write to a terminal of any width, a pipe, and a standard output that is full, closed or not UTF-8."""
 
 from __future__ import annotations
 
@@ -34,7 +33,7 @@ COMMAND = [sys.executable, "-m", "order_lifecycle"]
 
 @pytest.fixture
 def rows(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A database with one order, charged."""
+    """Fill a database with one charged order."""
     engine = connect(database_url)
     store = Store(engine)
     order = parse_order(LONG, f"pay-{LONG}", ITEMS, TOKYO)
@@ -47,7 +46,7 @@ def rows(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def in_terminal(columns: int, *arguments: str) -> str:
-    """What a command writes to a terminal that is so wide."""
+    """Return what a command writes to a terminal of that width."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
@@ -69,7 +68,7 @@ def in_terminal(columns: int, *arguments: str) -> str:
 
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("columns", everyday(80, 200, of=[60, 80, 200]))
-def test_tables_in_a_terminal_lose_no_digit(columns: int) -> None:
+def test_tables_in_a_terminal_show_every_digit(columns: int) -> None:
     shown = in_terminal(columns, "tables", LONG)
     for whole in (LONG, f"pay-{LONG}", "129999.00", "charged"):
         assert whole in shown
@@ -86,7 +85,7 @@ def test_a_table_is_as_wide_as_the_terminal() -> None:
 
 
 @pytest.mark.usefixtures("rows")
-def test_a_pipe_gets_everything_whatever_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_gets_every_column_even_if_columns_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     told = command("tables", LONG, "--table", "payments")
     row = told.out.splitlines()[3].split()
@@ -95,7 +94,7 @@ def test_a_pipe_gets_everything_whatever_columns_says(monkeypatch: pytest.Monkey
 
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("encoding", everyday("ascii", of=["ascii", "latin-1"]))
-def test_a_terminal_that_is_not_utf_8(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_output_encoding_without_utf_8_gets_escapes(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", encoding)
     told = command("tables", LONG)
     assert told.says("129999.00")
@@ -108,7 +107,7 @@ def test_a_terminal_that_is_not_utf_8(encoding: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.usefixtures("rows")
-def test_a_locale_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locale_without_utf_8_gets_escapes(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
         monkeypatch.setenv(name, value)
     assert command("tables", LONG).says(r"\u5343")
@@ -116,14 +115,14 @@ def test_a_locale_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command("tables", LONG, "--json").json()["orders"][0]["address_json"]["city"] == "東京"
 
 
-def test_json_of_hidden_characters_is_safe_in_a_terminal_and_the_same_data(rows: None) -> None:
+def test_json_escapes_invisible_characters_and_keeps_the_data(rows: None) -> None:
     told = command("tables", LONG, "--json")
     assert "\u202e" not in told.out
     assert told.json()["orders"][0]["items"][0]["name"] == "苹果 \u202eelppa"
 
 
 def into(target: str, *arguments: str, module: str = "order_lifecycle") -> subprocess.CompletedProcess[str]:
-    """A command whose standard output is `target`, in a shell's words."""
+    """Run a command in a shell with its standard output redirected to `target`."""
     return subprocess.run(
         ["sh", "-c", f'"$@" {target}', "sh", sys.executable, "-m", module, *arguments],
         stderr=subprocess.PIPE,
@@ -139,7 +138,7 @@ FULL = ["> /dev/full", ">&-"]
 @pytest.mark.usefixtures("rows")
 @pytest.mark.parametrize("target", everyday(FULL[0], of=FULL))
 @pytest.mark.parametrize("arguments", [["tables"], ["tables", "--json"], ["doctor"], ["--help"], ["list", "--help"]])
-def test_an_answer_that_cannot_be_written(target: str, arguments: list[str]) -> None:
+def test_output_that_cannot_be_written_is_an_error(target: str, arguments: list[str]) -> None:
     told = into(target, *arguments)
     assert told.returncode == 1
     assert told.stderr.startswith("standard output cannot be written: ")
@@ -147,7 +146,7 @@ def test_an_answer_that_cannot_be_written(target: str, arguments: list[str]) -> 
 
 
 @pytest.mark.parametrize("target", everyday(FULL[0], of=FULL))
-def test_the_help_of_a_worker_that_cannot_be_written(target: str) -> None:
+def test_help_of_a_worker_that_cannot_be_written_is_an_error(target: str) -> None:
     told = into(target, "--help", module="order_lifecycle.workers.order_worker")
     assert told.returncode == 1
     assert told.stderr.startswith("standard output cannot be written: ")
@@ -156,7 +155,7 @@ def test_the_help_of_a_worker_that_cannot_be_written(target: str) -> None:
 
 @pytest.mark.usefixtures("in_shop")
 @pytest.mark.parametrize("target", everyday(FULL[0], of=FULL))
-def test_what_was_done_is_said_where_it_cannot_be_written(inside: Command, target: str) -> None:
+def test_a_done_request_is_reported_even_if_output_cannot_be_written(inside: Command, target: str) -> None:
     name = f"full-{len(target)}"
     told = into(target, "start", name, f"pay-{name}", "--items", ITEMS, "--address", TOKYO, "--json")
     assert told.returncode == 1
@@ -181,7 +180,7 @@ def until_it_waits(inside: Command, name: str) -> None:
 
 
 @pytest.mark.usefixtures("rows")
-def test_a_reader_that_has_read_enough_is_no_error() -> None:
+def test_a_reader_that_stops_reading_causes_no_error() -> None:
     told = into("| head -c 1 > /dev/null", "tables", "--json")
     assert told.stderr == ""
 
@@ -189,7 +188,7 @@ def test_a_reader_that_has_read_enough_is_no_error() -> None:
 @pytest.mark.usefixtures("in_shop")
 @pytest.mark.parametrize("columns", everyday(80, of=[60, 80, 200]))
 async def test_a_list_with_a_foreign_order_shows_every_total(columns: int) -> None:
-    """Of a client that is not ours, with an id that no order of ours can have."""
+    """Another client started an order with an ID that ours cannot have."""
     client = await connect_to_temporal(Settings())
     foreign = f"order-\x1b[31m\u202e{'x' * 300}-{columns}"
     handle = await client.start_workflow("OrderWorkflow", id=foreign, task_queue="nobody-polls-this")

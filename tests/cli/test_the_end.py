@@ -1,4 +1,4 @@
-"""Requests that meet the end of their order are "too late", however the server says so."""
+"""A request to an order that has just ended is reported as "too late", however the server says so."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("in_shop")
 
 
 async def race(client: Client, order_id: str, requests: int) -> list[str]:
-    """What is answered to so many Updates that are sent at the same time, the first of which ends the order."""
+    """Send so many Updates at once, of which the first ends the order, and return the answers."""
     handle = await start_order(client, parse_order(order_id, f"pay-{order_id}", ITEMS, ADDRESS), Policy())
 
     async def one(number: int) -> str:
@@ -44,7 +44,7 @@ async def said_in_races(prefix: str, races: int, requests: int) -> list[str]:
     return [said for number in range(races) for said in await race(client, f"{prefix}-{number}", requests)]
 
 
-async def test_requests_that_race_with_the_end_are_never_told_that_there_is_no_order(
+async def test_requests_that_race_with_the_end_are_never_called_unknown(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calls, "ANSWER_WITHIN", calls.ANSWER_WITHIN * 6)  # on a busy machine
@@ -55,7 +55,7 @@ async def test_requests_that_race_with_the_end_are_never_told_that_there_is_no_o
 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
-async def test_720_requests_that_race_with_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_720_requests_that_race_with_the_end_are_never_called_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "ANSWER_WITHIN", calls.ANSWER_WITHIN * 6)
     said = await said_in_races("proof", races=60, requests=12)
     assert len(said) == 720
@@ -85,7 +85,7 @@ ENDS: dict[str, BaseException] = {
 
 
 @pytest.mark.parametrize("how", ENDS)
-async def test_every_answer_that_means_the_end_is_too_late(how: str) -> None:
+async def test_each_answer_of_an_ended_order_is_reported_as_too_late(how: str) -> None:
     client = await connect(Settings())
     order_id = f"ended-{[*ENDS].index(how)}"
     handle = await start_order(client, parse_order(order_id, f"pay-{order_id}", ITEMS, ADDRESS), Policy())
@@ -100,7 +100,7 @@ async def test_every_answer_that_means_the_end_is_too_late(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["aborted", "not found"])
-async def test_an_order_that_never_was_is_still_told_so(how: str) -> None:
+async def test_an_unknown_order_is_reported_as_unknown(how: str) -> None:
     async def answer() -> UpdateResult:
         raise ENDS[how]
 
@@ -108,7 +108,7 @@ async def test_an_order_that_never_was_is_still_told_so(how: str) -> None:
         await answer_from(answer(), "nobody")
 
 
-async def test_an_order_that_runs_is_not_said_to_have_ended() -> None:
+async def test_a_running_order_is_not_reported_as_ended() -> None:
     client = await connect(Settings())
     handle = await start_order(client, parse_order("runs-on", "pay-runs-on", ITEMS, ADDRESS), Policy())
 
@@ -121,7 +121,7 @@ async def test_an_order_that_runs_is_not_said_to_have_ended() -> None:
     assert handle.id == workflow_id("runs-on")
 
 
-async def test_a_call_that_timed_out_is_no_interrupt() -> None:
+async def test_a_timeout_is_not_reported_as_an_interrupt() -> None:
     async def answer() -> UpdateResult:
         raise WorkflowUpdateRPCTimeoutOrCancelledError
 

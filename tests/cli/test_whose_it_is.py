@@ -1,4 +1,4 @@
-"""`doctor` and `up` tell a database and a worker of ours from one that is not."""
+"""`doctor` and `up` distinguish our databases and workers from those of other projects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Nothing:
 
 
 def with_schema(database_url: str, *revisions: str) -> None:
-    """Give an empty database the mark that Alembic leaves, as a migration of that name does."""
+    """Give an empty database the version that Alembic records after a migration of that name."""
     engine = connect(database_url)
     with engine.begin() as tx:
         tx.exec_driver_sql("CREATE TABLE IF NOT EXISTS alembic_version (version_num varchar(32) PRIMARY KEY)")
@@ -54,7 +54,7 @@ WHOSE = [
 
 
 @pytest.mark.parametrize(("revisions", "says"), WHOSE)
-def test_a_database_whose_schema_is_not_ours(
+def test_a_schema_of_another_project_is_refused(
     inside: Command, bare_database_url: str, revisions: list[str], says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_schema(bare_database_url, *revisions)
@@ -69,7 +69,7 @@ def test_a_database_whose_schema_is_not_ours(
     assert make_url(bare_database_url).password not in str(refused.value) + told.out  # type: ignore[operator]
 
 
-def test_a_database_of_ours_that_is_older(
+def test_an_older_schema_is_named(
     inside: Command, database_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     newer = tmp_path / "migrations"
@@ -82,7 +82,7 @@ def test_a_database_of_ours_that_is_older(
     assert f"has the schema {head}, and the newest is 0998: run `alembic upgrade head`" in told
 
 
-def test_a_database_with_tables_of_our_names_that_we_did_not_make(bare_database_url: str) -> None:
+def test_tables_of_another_project_with_our_names_are_refused(bare_database_url: str) -> None:
     engine = connect(bare_database_url)
     with engine.begin() as tx:
         tx.exec_driver_sql("CREATE TABLE orders (number integer)")
@@ -93,10 +93,10 @@ def test_a_database_with_tables_of_our_names_that_we_did_not_make(bare_database_
         migrate(bare_database_url)
 
 
-async def test_a_worker_that_polls_our_queue_for_another_database(
+async def test_a_worker_on_our_queue_with_another_database_is_named(
     inside: Command, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two stacks whose workers meet at one Temporal: half of the orders would go to the other database."""
+    """The workers of two stacks poll one Temporal, so half of the orders would go to the other database."""
     for name in ("TEMPORAL_HOST", "DATABASE_URL"):
         monkeypatch.setenv(name, environment[name])
     # In a namespace of its own: Temporal remembers the pollers of other tests for minutes.

@@ -1,4 +1,4 @@
-"""A stack has ended, and somebody else takes the port of its PostgreSQL and asks for the password: they get nothing."""
+"""After a stack has ended, an impostor on the port of its PostgreSQL asks for the password and gets nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ASKS_FOR = {
 
 
 class Impostor:
-    """Speaks PostgreSQL's protocol as far as the question for a password, and keeps all that it is told."""
+    """A server that speaks PostgreSQL's protocol, asks for a password, and keeps what it receives."""
 
     def __init__(self, question: bytes) -> None:
         self.told = b""
@@ -66,7 +66,9 @@ def impostor(request: pytest.FixtureRequest) -> Iterator[Impostor]:
 
 
 @pytest.mark.parametrize("role", ["database_url", "database_owner_url"])
-def test_who_takes_the_port_of_our_postgresql_gets_no_password(stack: Addresses, impostor: Impostor, role: str) -> None:
+def test_an_impostor_on_the_port_of_postgresql_gets_no_password(
+    stack: Addresses, impostor: Impostor, role: str
+) -> None:
     url = make_url(getattr(stack, role)).set(port=impostor.port)
     there = url.render_as_string(hide_password=False)
     engine = connect(there)

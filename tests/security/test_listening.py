@@ -1,5 +1,7 @@
-"""What listens, and for whom: the stack, both workers and JupyterLab with a kernel, as `make lab` starts it, all listen
-on the loopback interface alone. That PostgreSQL lets nobody in without the password is in tests/stack."""
+"""The stack, both workers and JupyterLab with a kernel listen on the loopback interface only.
+
+tests/stack shows that PostgreSQL admits nobody without the password.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ def family(process: psutil.Process) -> list[psutil.Process]:
 
 
 class Lab:
-    """JupyterLab, started by the script of `make lab`, and one kernel of it."""
+    """JupyterLab, started by the script of `make lab`, and one of its kernels."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
@@ -62,7 +64,7 @@ class Lab:
             )
 
     def _written(self) -> list[str]:
-        """What it says of itself, once all of it is written."""
+        """Return what JupyterLab writes about itself, once the file is complete."""
         said = [path.read_text() for path in self._runtime.glob("jpserver-*.json")]
         return [text for text in said if text.rstrip().endswith("}")]
 
@@ -96,8 +98,10 @@ class Lab:
 
 
 def listening(process: psutil.Process) -> list[str]:
-    """The addresses at which it listens, and the paths of its sockets in the file system. None for a process that has
-    ended since it was listed, as PostgreSQL's do that serve one connection."""
+    """Return the addresses at which the process listens, and the paths of its sockets in the file system.
+
+    A process may have ended since it was listed, as PostgreSQL's do that serve one connection. Then there are none.
+    """
     found: list[str] = []
     try:
         connections = process.net_connections("all")
@@ -124,7 +128,7 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
         it.end()
 
 
-def test_everything_listens_on_the_loopback_interface_alone(lab: Lab) -> None:
+def test_jupyterlab_and_its_kernels_listen_on_loopback_only(lab: Lab) -> None:
     assert lab.host in ("127.0.0.1", "localhost")
     lab.start_a_kernel()
     assert {address for process in lab.processes() for address in listening(process)} == {"127.0.0.1"}
@@ -132,7 +136,7 @@ def test_everything_listens_on_the_loopback_interface_alone(lab: Lab) -> None:
     assert lab.ask("GET", "/api/kernels", "wrong") == http.client.FORBIDDEN
 
 
-def test_the_stack_and_the_workers(up: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_stack_and_the_workers_listen_on_loopback_only(up: Callable[..., Any], tmp_path: Path) -> None:
     home = tmp_path / "home"
     stack = up(home)
     addresses = stack.addresses()

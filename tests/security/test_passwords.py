@@ -1,8 +1,8 @@
-"""A password that is easy to recognise, and everything that can go wrong: it is in no output, log, traceback, history
-or notebook.
+"""Whatever goes wrong, the password is in no output, log, traceback, history or notebook.
 
-One output has it, and is meant to: `order-lifecycle up --json`, which tells a program how to connect (what it tells
-people masks it: tests/stack/test_stack_ports.py). Errors of a connection, alone: tests/db/test_connect.py.
+The tests use a password that is easy to recognise. Only `order-lifecycle up --json` shows it, so that a program can
+connect; tests/stack/test_stack_ports.py shows that output for people masks it. tests/db/test_connect.py has the errors
+of connections.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def admin(admin_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def url(admin: Engine, database_url: str) -> Iterator[URL]:
-    """The test's database, for a user with that password."""
+    """Return the address of the test's database for a user with that password."""
     # Constants: a statement that makes a user takes no parameters.
     with admin.connect() as connection:
         connection.execute(text("CREATE ROLE teller LOGIN PASSWORD 'do-not-tell-anybody'"))
@@ -82,7 +82,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_no_command_tells_it(
+def test_no_command_shows_the_password(
     wrong: str, url: URL, stack: Addresses, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", whole(url.set(**WRONG[wrong])))
@@ -116,8 +116,8 @@ SPELLINGS = [
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
-def test_no_spelling_of_an_option_shows_it(spelling: str) -> None:
-    """It is refused without its text, or left out where the address is shown."""
+def test_no_spelling_of_an_option_shows_the_password(spelling: str) -> None:
+    """The address is refused without being quoted, or the option is left out where the address is shown."""
     address = f"postgresql://me:{PASSWORD}@localhost/orders{spelling}"
     try:
         settings = Settings(database_url=SecretStr(address))
@@ -128,14 +128,14 @@ def test_no_spelling_of_an_option_shows_it(spelling: str) -> None:
     assert PASSWORD not in shown
 
 
-def test_an_option_that_is_harmless_is_shown() -> None:
+def test_a_harmless_option_of_the_address_is_shown() -> None:
     assert without_secrets(f"postgresql://me:{PASSWORD}@localhost/orders?sslmode=require&sslkey=x") == (
         "postgresql://me:***@localhost/orders?sslmode=require"
     )
 
 
-def test_an_address_is_shown_by_one_function() -> None:
-    """Whoever shows an address in another way shows its options."""
+def test_one_function_shows_all_addresses() -> None:
+    """Any other way to show an address would show its options, which may hold a password."""
     other_ways = re.compile(r"engine\.url[!}]|\{\w*url!r\}|hide_password=True")
     files = [*(TOP / "order_lifecycle").rglob("*.py"), *(TOP / "migrations").rglob("*.py")]
     found = {str(file.relative_to(TOP)) for file in files if other_ways.search(file.read_text())}
@@ -160,7 +160,7 @@ KEYS: dict[str, dict[bytes, bytes]] = {
     everyday(["status", "abc-001"], of=[["status", "abc-001"], ["worker", "order"]]),
     ids=["status", "worker"],
 )
-def test_a_key_that_cannot_be_sent_is_named_and_not_shown(
+def test_a_secret_that_cannot_be_sent_is_named_and_not_shown(
     wrong: str, arguments: list[str], environment: dict[str, str]
 ) -> None:
     theirs = {os.fsencode(name): os.fsencode(value) for name, value in environment.items()} | KEYS[wrong]
@@ -178,7 +178,7 @@ def test_a_key_that_cannot_be_sent_is_named_and_not_shown(
 
 @contextmanager
 def gone(admin: Engine, database: str | None) -> Iterator[None]:
-    """Nobody gets into the database meanwhile."""
+    """Refuse all connections to the database meanwhile."""
     allow = text("UPDATE pg_database SET datallowconn = :yes WHERE datname = :name")
     cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
     with admin.connect() as connection:
@@ -193,7 +193,7 @@ def gone(admin: Engine, database: str | None) -> Iterator[None]:
 
 @contextmanager
 def renamed(owner_url: str) -> Iterator[None]:
-    """A failing statement: the table of the events is not there."""
+    """Rename the table of the events meanwhile, so that statements fail."""
     engine = create_engine(owner_url, poolclass=NullPool)
     with engine.begin() as tx:
         tx.execute(text("ALTER TABLE events RENAME TO no_events"))
@@ -205,7 +205,7 @@ def renamed(owner_url: str) -> Iterator[None]:
 
 
 async def until_said(words: str, workers: list[ChildProcess], handle: WorkflowHandle[Any, Any]) -> str:
-    """What the server tells of the attempts that failed, until a worker has logged these words."""
+    """Return what the server reports of failed attempts, once a worker has logged these words."""
     told = ""
     async with asyncio.timeout(20):
         while True:
@@ -220,7 +220,7 @@ def log(worker: ChildProcess) -> str:
 
 
 async def everything(client: Client, handle: WorkflowHandle[Any, Any]) -> str:
-    """All that the server keeps of an order and of its children."""
+    """Return everything that the server keeps of an order and its children."""
     history = await handle.fetch_history()
     told = str(history.events) + str((await handle.describe()).raw_description)
     for event in history.events:
@@ -231,7 +231,7 @@ async def everything(client: Client, handle: WorkflowHandle[Any, Any]) -> str:
 
 
 @pytest.mark.parametrize("log_json", everyday("true", of=["false", "true"]))
-async def test_nor_does_a_worker_or_a_history(
+async def test_no_worker_and_no_history_shows_the_password(
     log_json: str, url: URL, admin: Engine, owner_url: str, settings: Settings
 ) -> None:
     client = await connect(settings)
@@ -285,7 +285,7 @@ def test_a_traceback_in_a_log_shows_no_variables(log_json: str) -> None:
 # --- what a cell or a debugger shows ---------------------------------------------------------------------------------
 
 
-def test_no_object_shows_it(tmp_path: Path) -> None:
+def test_no_object_shows_the_password(tmp_path: Path) -> None:
     address = f"postgresql://me:{PASSWORD}@localhost/orders"
     addresses = Addresses(temporal_host="h:1", ui_url=None, database_url=address, home=str(tmp_path))
     settings = Settings(database_url=SecretStr(address))
@@ -295,7 +295,7 @@ def test_no_object_shows_it(tmp_path: Path) -> None:
     assert json.loads(addresses.model_dump_json())["database_url"] == address  # as `up --json` tells it
 
 
-def test_no_saved_notebook_shows_one() -> None:
+def test_no_saved_notebook_shows_a_password() -> None:
     with_a_password = re.compile(r"postgres\w*(\+\w+)?://[^\s:@/]+:(?!(\*\*\*|password)@)[^\s@]+@")
     assert with_a_password.search(f"'postgresql+psycopg2://orders:{PASSWORD}@127.0.0.1:5434/orders'")
     notebooks = sorted((TOP / "notebooks").glob("*.ipynb"))

@@ -1,6 +1,6 @@
-"""The roles of the embedded PostgreSQL: who they are, what the application may not do, and a home of an older version.
+"""The roles of the embedded PostgreSQL: what each may do, and how a home of an older version gets them.
 
-What the database itself refuses, the owner of the tables included, is in tests/db/test_schema.py.
+tests/db/test_schema.py shows what the database refuses to all roles, also to the owner of the tables.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("statement", REFUSED)
-def test_what_the_application_may_not_do(database_url: str, statement: str) -> None:
+def test_the_application_role_may_not_delete_or_rewrite(database_url: str, statement: str) -> None:
     engine = connect(database_url)
     Store(engine).receive(ORDER, "run-1")
     before = everything(engine)
@@ -128,7 +128,7 @@ def everything(engine: Any) -> list[Any]:
     return [Store(engine).rows(table) for table in ("orders", "payments", "events")]
 
 
-def test_the_application_can_do_all_that_an_order_needs(database_url: str) -> None:
+def test_the_application_role_can_do_all_that_an_order_needs(database_url: str) -> None:
     engine = connect(database_url)
     store = Store(engine)
     store.receive(ORDER, "run-1")
@@ -143,7 +143,7 @@ def test_the_application_can_do_all_that_an_order_needs(database_url: str) -> No
 
 
 def roles(url: str) -> dict[str, tuple[bool, ...]]:
-    """Those that can log in, and whether each is a superuser, makes databases, and makes roles."""
+    """Return the roles that can log in, and whether each is a superuser, may create databases and may create roles."""
     with create_engine(url, poolclass=NullPool).connect() as view:
         found = view.execute(
             text("SELECT rolname, rolsuper, rolcreatedb, rolcreaterole FROM pg_roles WHERE rolcanlogin")
@@ -158,7 +158,7 @@ ROLES = {
 }
 
 
-def test_nobody_is_handed_out_the_superuser(stack: Addresses) -> None:
+def test_no_address_of_a_stack_is_the_superusers(stack: Addresses) -> None:
     assert roles(stack.database_url) == ROLES
     assert make_url(stack.database_url).username == "orders"
     assert make_url(stack.database_owner_url or "").username == "orders_owner"
@@ -246,8 +246,8 @@ def test_a_home_of_an_older_version_gets_the_two_roles(up: Callable[..., Any], t
 
 
 @pytest.mark.proof
-def test_a_change_of_roles_that_was_cut_short_is_done_at_the_next_start(up: Callable[..., Any], tmp_path: Path) -> None:
-    """The home of an older version in the middle: the superuser has its new name, and everything is still its own."""
+def test_an_interrupted_change_of_roles_is_finished_at_the_next_start(up: Callable[..., Any], tmp_path: Path) -> None:
+    """The change stopped in the middle: the superuser has its new name, but still owns everything."""
     home = tmp_path / "home"
     an_older_home(home)
     cut_short = OLDER.partition("postgres_roles.ensure_roles =")[0] + CUT_SHORT
@@ -276,10 +276,8 @@ home.close()
 """
 
 
-def test_somebody_elses_database_can_have_the_two_roles_too(
-    bare_database_url: str, admin_url: str, stack: Addresses
-) -> None:
-    """DATABASE_URL and DATABASE_OWNER_URL: `alembic upgrade head` gives the application what it needs."""
+def test_your_own_database_can_have_the_two_roles_too(bare_database_url: str, admin_url: str, stack: Addresses) -> None:
+    """With DATABASE_URL and DATABASE_OWNER_URL set, `alembic upgrade head` gives the application its rights."""
     application = make_url(stack.database_url).set(database=make_url(bare_database_url).database)
     url = application.render_as_string(hide_password=False)
     with create_engine(admin_url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as admin:

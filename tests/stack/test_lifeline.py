@@ -1,4 +1,4 @@
-"""Nothing outlives its kernel: not what was stopped (SIGSTOP), and not for a process that the kernel has forked."""
+"""No process outlives its kernel, not even a frozen one (SIGSTOP), nor because the kernel has forked others."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ STOPPED: dict[str, Callable[[Kernel], list[psutil.Process]]] = {
 
 
 @pytest.mark.parametrize("stopped", everyday("nothing", of=STOPPED))
-def test_nothing_outlives_a_kernel_that_is_killed(kernel: Kernel, stopped: str) -> None:
+def test_no_process_outlives_a_killed_kernel(kernel: Kernel, stopped: str) -> None:
     for process in STOPPED[stopped](kernel):
         process.send_signal(signal.SIGSTOP)
     assert all(process.is_running() for process in kernel.forked)
@@ -119,7 +119,7 @@ def test_nothing_outlives_a_kernel_that_is_killed(kernel: Kernel, stopped: str) 
 
 @pytest.mark.proof
 @pytest.mark.parametrize("stopped", ["PostgreSQL", "everything"])
-def test_what_was_stopped_ends_when_it_is_asked_to(kernel: Kernel, stopped: str) -> None:
+def test_frozen_servers_and_workers_end_when_asked_to(kernel: Kernel, stopped: str) -> None:
     for process in STOPPED[stopped](kernel):
         process.send_signal(signal.SIGSTOP)
     kernel.run("stack.stop(); worker.stop()")
@@ -128,8 +128,8 @@ def test_what_was_stopped_ends_when_it_is_asked_to(kernel: Kernel, stopped: str)
 
 
 @pytest.mark.proof
-def test_what_is_forked_has_no_lifeline(kernel: Kernel) -> None:
-    """The kernel's own death, which is watched too, is not all that ends what it started."""
+def test_forked_processes_do_not_hold_the_lifeline(kernel: Kernel) -> None:
+    """The servers also watch for the kernel's death, but the lifeline must work by itself."""
     inodes = {Path(f"/proc/{process.pid}/fd/0").readlink() for process in (kernel.worker, kernel.supervisor)}
     for process in kernel.forked:  # each may have only just begun
         held = partial(lambda process: open_files(process) & inodes, process)
@@ -137,7 +137,7 @@ def test_what_is_forked_has_no_lifeline(kernel: Kernel) -> None:
 
 
 def open_files(process: psutil.Process) -> set[Path]:
-    """What it has open now, the pipes included."""
+    """Return the files that the process has open now, including pipes."""
     found = set()
     for file in Path(f"/proc/{process.pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile

@@ -1,4 +1,4 @@
-"""A hundred lives of a home, each killed at random. `LIVES=1000 LIVES_SEED=7 pytest -n 0 -m proof …` has others."""
+"""Kill the stack of a home 100 times at random. `LIVES=1000 LIVES_SEED=7 pytest -n 0 -m proof …` runs others."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ pytestmark = [
 ]
 
 
-def test_a_hundred_lives(begin: Callable[..., Lives]) -> None:
+def test_a_home_that_is_killed_100_times_loses_nothing(begin: Callable[..., Lives]) -> None:
     print(f"seed {SEED}")
     live(begin(), MANY, random.Random(SEED))

@@ -1,4 +1,4 @@
-"""A hundred lives of a home as a container has them: an ordinary user, in a namespace of process IDs of its own."""
+"""Kill a stack 100 times as in a container: as an ordinary user, with separate process IDs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,6 @@ pytestmark = [
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user, in a namespace of its own")
-def test_a_hundred_lives_in_a_container(begin: Callable[..., Lives]) -> None:
+def test_a_container_that_is_killed_100_times_loses_nothing(begin: Callable[..., Lives]) -> None:
     print(f"seed {SEED}")
     live(begin(*as_ordinary_user()), MANY, random.Random(SEED))

@@ -1,4 +1,4 @@
-"""A disk that fills up, and a folder that goes away while the stack runs."""
+"""The disk fills up, or the folder is removed, while the stack runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADDRESS = '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipco
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 160 MB, in a folder."""
+    """Yield a folder with a file system of 160 MB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", folder], capture_output=True, text=True)
@@ -36,7 +36,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path, leave: int = 0) -> Path:
-    """Use up all of the disk but so many bytes."""
+    """Fill the disk except for so many bytes."""
     ballast = disk / "ballast"
     with ballast.open("wb") as file:
         while (free := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize) > leave:
@@ -55,7 +55,7 @@ def rows(database_url: str) -> int:
 
 
 def write(database_url: str, count: int) -> None:
-    """`count` orders of a kilobyte each, in one transaction."""
+    """Write `count` orders of a kilobyte each in one transaction."""
     insert = text(
         "INSERT INTO orders (id, state, items, address_json) SELECT gen_random_uuid()::text, 'received', "
         "jsonb_build_array(jsonb_build_object('name', repeat('x', 100), 'qty', 1, 'price', '5.00')), "
@@ -68,9 +68,7 @@ def write(database_url: str, count: int) -> None:
 
 @pytest.mark.proof
 @needs_root
-def test_a_disk_that_fills_up_is_named_and_nothing_acknowledged_is_lost(
-    small_disk: Path, up: Callable[..., Any]
-) -> None:
+def test_a_disk_that_fills_up_is_named_and_loses_no_saved_order(small_disk: Path, up: Callable[..., Any]) -> None:
     home = small_disk / "home"
     it = up(home)
     url = it.addresses().database_url
@@ -128,7 +126,7 @@ def remove(folder: Path) -> None:
 
 
 @pytest.mark.proof
-def test_a_home_that_is_removed_while_it_runs(up: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_home_that_is_removed_while_its_stack_runs_is_named(up: Callable[..., Any], tmp_path: Path) -> None:
     home = tmp_path / "home"
     it = up(home)
     it.addresses()

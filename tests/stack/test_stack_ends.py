@@ -1,4 +1,4 @@
-"""However a stack ends, nothing of it is left."""
+"""A stack leaves nothing behind, however it ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ASKED: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("way", everyday("Ctrl-C", of=ASKED))
-def test_asked_to_stop(up: Callable[..., Any], way: str) -> None:
+def test_a_stack_stops_when_asked_to(up: Callable[..., Any], way: str) -> None:
     it = up(None)
     home = Path(it.addresses().home)
     assert home.exists()
@@ -33,7 +33,7 @@ def test_asked_to_stop(up: Callable[..., Any], way: str) -> None:
 
 
 @pytest.mark.proof
-def test_ctrl_c_while_it_starts(up: Callable[..., Any], tmp_path: Path) -> None:
+def test_ctrl_c_stops_a_stack_that_starts(up: Callable[..., Any], tmp_path: Path) -> None:
     it = up(tmp_path / "home")
     version = tmp_path / "home" / "postgres.new" / "PG_VERSION"
     wait_until(version.exists, what="the middle of initdb", timeout=20)
@@ -42,7 +42,7 @@ def test_ctrl_c_while_it_starts(up: Callable[..., Any], tmp_path: Path) -> None:
     assert "Stopped while starting: Ctrl-C." in it.said()
 
 
-def test_parent_killed(up: Callable[..., Any]) -> None:
+def test_a_stack_stops_when_its_parent_is_killed(up: Callable[..., Any]) -> None:
     holds_its_lifeline = """
 import subprocess, sys
 subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True).wait()
@@ -56,7 +56,7 @@ subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, start_new_session=True).wa
 
 @pytest.mark.proof
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent is gone")
-def test_supervisor_killed(up: Callable[..., Any]) -> None:
+def test_the_servers_stop_when_the_supervisor_is_killed(up: Callable[..., Any]) -> None:
     it = up(None)
     home = Path(it.addresses().home)
     assert home.exists()
@@ -69,7 +69,7 @@ def test_supervisor_killed(up: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("program", "name"), [("postgres", "PostgreSQL"), pytest.param("temporal", "Temporal", marks=pytest.mark.proof)]
 )
-def test_a_server_that_dies_is_noticed(up: Callable[..., Any], program: str, name: str) -> None:
+def test_a_stack_stops_when_one_of_its_servers_dies(up: Callable[..., Any], program: str, name: str) -> None:
     it = up(None)
     it.addresses()
     server: psutil.Process = next(process for process in it.processes() if process.name() == program)

@@ -1,4 +1,4 @@
-"""What its user has set for others, or left beside a notebook, changes nothing that we start."""
+"""Variables that are set for other programs, and files beside a notebook, do not affect our servers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.harmful_environment import (
 
 @pytest.fixture
 def of_a_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with files that are called as modules of the standard library are."""
+    """Return a folder with files that are named like modules of the standard library."""
     monkeypatch.delenv(measured.START, raising=False)  # coverage would import them, before ours can prevent it
     folder = tmp_path / "of a learner"
     folder.mkdir()
@@ -43,7 +43,7 @@ def of_a_learner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_no_variable_of_libpq_reaches_a_stack_that_runs(
+def test_no_libpq_variable_reaches_a_running_stack(
     name: str, stack: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, ALL[name])
@@ -56,7 +56,7 @@ def test_no_variable_of_libpq_reaches_a_stack_that_runs(
     assert name not in os.environ
 
 
-def test_they_do_reach_a_server_of_somebody_else_and_an_error_names_them(
+def test_libpq_variables_reach_your_own_server_and_errors_name_them(
     stack: Addresses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PGSSLMODE", "require")
@@ -69,7 +69,7 @@ def test_they_do_reach_a_server_of_somebody_else_and_an_error_names_them(
     assert os.environ["PGSSLMODE"] == "require"
 
 
-def test_nothing_that_is_set_and_no_file_in_the_folder_changes_a_demo(of_a_learner: Path, tmp_path: Path) -> None:
+def test_no_variable_and_no_file_in_the_folder_changes_a_demo(of_a_learner: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     (home / ".config" / "temporalio").mkdir(parents=True)
     (home / ".config" / "temporalio" / "temporal.toml").write_text("[profile.default]\naddress = '192.0.2.1:1'\n")
@@ -90,7 +90,7 @@ def test_nothing_that_is_set_and_no_file_in_the_folder_changes_a_demo(of_a_learn
     assert b"not the" not in done.stdout + done.stderr
 
 
-def test_the_message_shows_what_was_read_in_place_of_the_addresses(
+def test_output_in_place_of_the_addresses_is_shown_in_the_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     talks = tmp_path / "python"
@@ -107,8 +107,8 @@ STARTS_IT = (
 )
 
 
-def test_a_checkout_on_the_python_path_starts_its_own_modules(of_a_learner: Path, tmp_path: Path) -> None:
-    """And finds what is only there, as the packages of somebody who installs none."""
+def test_a_checkout_on_pythonpath_starts_its_own_modules(of_a_learner: Path, tmp_path: Path) -> None:
+    """It also finds modules that are only there, as for a user who installs no packages."""
     checkout = tmp_path / "checkout"
     package = checkout / "order_lifecycle"
     shutil.copytree(Path(order_lifecycle.__file__).parent, package)
@@ -132,7 +132,7 @@ def test_a_checkout_on_the_python_path_starts_its_own_modules(of_a_learner: Path
 
 @pytest.mark.proof
 @pytest.mark.parametrize("server", ["temporal", "postgres"])
-def test_a_server_is_handed_nothing_that_its_user_has_set(server: str, up: Callable[..., Any]) -> None:
+def test_a_server_gets_none_of_the_users_variables(server: str, up: Callable[..., Any]) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux shows the environment of a process")
     it = up(None, environment={**os.environ, **ALL, **OF_TEMPORAL, "GODEBUG": "x", "LD_AUDIT": "", "MALLOC_X": "1"})

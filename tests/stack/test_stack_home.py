@@ -1,4 +1,4 @@
-"""What a kept home keeps, and who is let in to it."""
+"""What a kept home keeps, and who may use it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_a_home_is_kept_private_and_for_one_stack(
+def test_a_home_is_kept_private_and_used_by_one_stack_at_a_time(
     up: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "my höme? 100%"
@@ -124,7 +124,7 @@ def without_its_passwords(home: Path) -> None:
         (without_its_passwords, "password.superuser is gone"),
     ],
 )
-def test_a_folder_that_is_no_home_is_refused(home_is: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_home_is_refused(home_is: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     home_is(home)

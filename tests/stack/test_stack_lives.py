@@ -1,5 +1,4 @@
-"""Kill a stack at any moment: the next `up` in the same home works without a hand, and nothing that it acknowledged is
-lost."""
+"""A stack is killed at any moment: the next `up` in its home works by itself, and no acknowledged write is lost."""
 
 from __future__ import annotations
 
@@ -28,8 +27,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a c
 
 @pytest.mark.proof
 @needs_root
-def test_a_container_that_is_killed_starts_again(begin: Callable[..., Lives]) -> None:
-    """Its process ids are used again: `postmaster.pid` names a process that is alive, and somebody else's."""
+def test_a_killed_container_starts_again(begin: Callable[..., Lives]) -> None:
+    """Process IDs are used again, so `postmaster.pid` names a living process that is not PostgreSQL."""
     lives = begin(*as_ordinary_user())
     for number in range(4):
         lives.begin()
@@ -45,7 +44,7 @@ def test_a_home_that_is_killed_at_random_starts_again(begin: Callable[..., Lives
     live(begin(), 2, random.Random(1))  # test_many_lives.py has a hundred
 
 
-def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any], tmp_path: Path) -> None:
+def test_unfinished_files_of_a_killed_start_are_replaced(up: Callable[..., Any], tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "stack.json").write_text('{"temporal_host": "127.')
@@ -64,10 +63,8 @@ def test_what_a_killed_start_leaves_half_made_is_made_anew(up: Callable[..., Any
 
 
 @pytest.mark.proof
-def test_a_start_killed_before_the_roles_have_passwords_is_taken_up_again(
-    up: Callable[..., Any], tmp_path: Path
-) -> None:
-    """The data is there, and the superuser's password, which initdb needs. The others come later."""
+def test_a_start_killed_before_the_roles_have_passwords_is_finished(up: Callable[..., Any], tmp_path: Path) -> None:
+    """The data and the superuser's password exist, because initdb needs it. The other passwords come later."""
     with closing(Home(tmp_path / "home")) as home:
         server = Postgres(home, Ports())
         server.start()
@@ -80,8 +77,8 @@ def test_a_start_killed_before_the_roles_have_passwords_is_taken_up_again(
 
 @pytest.mark.proof
 @linux
-def test_a_second_start_in_one_life_does_not_pass_by_what_still_has_the_data_open(tmp_path: Path) -> None:
-    """A process of PostgreSQL's that outlives the first one may still write. Only PostgreSQL can tell."""
+def test_postgresql_refuses_to_start_while_an_old_process_has_the_data_open(tmp_path: Path) -> None:
+    """A process that outlives the first server may still write. Only PostgreSQL can detect that."""
     with closing(Home(tmp_path / "home")) as home:
         server = Postgres(home, Ports())
         try:

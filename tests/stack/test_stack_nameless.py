@@ -1,4 +1,4 @@
-"""A user ID without a name, as a container has it: no entry in /etc/passwd, no home folder, an odd umask."""
+"""A user ID without a name, as in a container: no entry in /etc/passwd, no home folder, an unusual umask."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder of that user's; pytest's own are root's alone."""
+    """Yield a folder of that user. The folders of pytest are for root only."""
     with tempfile.TemporaryDirectory() as name:
         os.chown(name, NAMELESS, NAMELESS)
         yield Path(name)
@@ -44,7 +44,9 @@ def can_have_a_user_namespace() -> bool:
 
 @pytest.mark.proof
 @pytest.mark.parametrize("umask", ["000", "777"])
-def test_a_user_without_a_name_and_without_a_home_folder(umask: str, folder: Path, up: Callable[..., Any]) -> None:
+def test_a_user_without_a_name_or_a_home_folder_can_start_a_stack(
+    umask: str, folder: Path, up: Callable[..., Any]
+) -> None:
     if not can_have_a_user_namespace():
         pytest.skip("no user namespace can be had here")
     home = folder / "home"
@@ -57,7 +59,7 @@ def test_a_user_without_a_name_and_without_a_home_folder(umask: str, folder: Pat
     assert others == []
 
 
-def test_without_a_user_namespace_the_way_out_is_named(folder: Path, up: Callable[..., Any]) -> None:
+def test_without_a_user_namespace_the_error_says_what_to_do(folder: Path, up: Callable[..., Any]) -> None:
     (folder / "programs").mkdir()
     (folder / "programs" / "setpriv").symlink_to(str(shutil.which("setpriv")))
     it = up(folder / "home", folder=folder, before=nameless(), environment=environment(PATH=str(folder / "programs")))

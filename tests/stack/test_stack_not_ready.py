@@ -1,4 +1,4 @@
-"""A stack that cannot become ready says what was seen last, as soon as that is certain."""
+"""A stack that cannot become ready says why, as soon as that is certain."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.waiting import wait_until
 WITHOUT_LOOPBACK = ["unshare", "--net"]  # in a new network, the loopback interface is down
 
 
-def test_a_machine_without_a_loopback_interface(up: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_machine_without_a_loopback_interface_is_named(up: Callable[..., Any], tmp_path: Path) -> None:
     if shutil.which("unshare") is None or subprocess.run([*WITHOUT_LOOPBACK, "true"], capture_output=True).returncode:
         pytest.skip("no network namespace can be had here")
     it = up(tmp_path / "home", before=WITHOUT_LOOPBACK)
@@ -41,7 +41,7 @@ def test_a_machine_without_a_loopback_interface(up: Callable[..., Any], tmp_path
 
 
 @pytest.mark.proof
-def test_a_password_that_is_not_the_databases(up: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_wrong_password_is_named(up: Callable[..., Any], tmp_path: Path) -> None:
     home = tmp_path / "home"
     first = up(home)
     first.addresses()
@@ -56,7 +56,7 @@ def test_a_password_that_is_not_the_databases(up: Callable[..., Any], tmp_path: 
 
 
 def answer_all(listener: socket.socket, answer: bytes) -> None:
-    """Be a server that gives every caller this answer."""
+    """Serve every caller this answer."""
     while True:
         try:
             caller, _ = listener.accept()
@@ -71,11 +71,11 @@ def answer_all(listener: socket.socket, answer: bytes) -> None:
     "answer",
     [b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", *in_proof(b"SSH-2.0-another-server\r\n")],
 )
-def test_a_server_that_gives_other_answers_is_named_with_what_it_says(answer: bytes) -> None:
-    """Here, one that has taken a port of ours, while our own server runs."""
+def test_an_unexpected_server_on_our_port_is_named_with_its_answer(answer: bytes) -> None:
+    """Another server has our port, while our own server runs."""
 
     class Elsewhere(Temporal):
-        """The dev server, looked for at another port than it has."""
+        """The dev server, expected at another port than it has."""
 
         def start(self) -> None:
             super().start()
@@ -103,8 +103,8 @@ def called(it: Any, name: str) -> list[psutil.Process]:
 
 
 @pytest.mark.proof
-def test_a_start_that_takes_long_tells_what_it_waits_for(up: Callable[..., Any], tmp_path: Path) -> None:
-    """PostgreSQL is stopped here, as a machine that is far too busy would."""
+def test_a_slow_start_says_what_it_waits_for(up: Callable[..., Any], tmp_path: Path) -> None:
+    """The test freezes initdb, as on a machine that is far too busy."""
     it = up(tmp_path / "home")
     found = wait_until(lambda: called(it, "initdb"), what="initdb", timeout=60)
     found[0].suspend()
@@ -116,14 +116,14 @@ def test_a_start_that_takes_long_tells_what_it_waits_for(up: Callable[..., Any],
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_may_not_be_written(up: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_folder_without_write_permission_is_named(up: Callable[..., Any], tmp_path: Path) -> None:
     tmp_path.joinpath("closed").mkdir(mode=0o500)
     it = up(tmp_path / "closed" / "home")
     assert it.process.wait(60) == 1
     assert "cannot hold the data: Permission denied. Give another --home." in it.said()
 
 
-def test_whoever_waits_too_long_reads_what_the_process_last_said() -> None:
+def test_a_process_that_is_not_ready_in_time_is_quoted() -> None:
     process = ChildProcess("python", ["code"])  # it greets on standard error, and then waits for input
     try:
         with pytest.raises(

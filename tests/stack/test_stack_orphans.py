@@ -1,4 +1,4 @@
-"""What a killed ephemeral stack leaves is removed by the next start, and nothing else ever is."""
+"""The next start removes what a killed ephemeral stack left behind, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT = "thesis.txt"
 
 @pytest.fixture(autouse=True)
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder for temporary files that no other test uses."""
+    """Return a folder for temporary files that no other test uses."""
     folder = tmp_path.resolve() / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -42,7 +42,7 @@ def ours(temporary: Path) -> list[str]:
 
 
 def killed(folder: Path) -> Path:
-    """An ephemeral folder as a stack leaves it that is killed as soon as it has its mark."""
+    """Make an ephemeral folder as a stack leaves it if it is killed just after it marked the folder."""
     folder.mkdir()
     (folder / EPHEMERAL).symlink_to(folder)
     return folder
@@ -101,7 +101,7 @@ def test_a_link_to_an_ephemeral_folder_is_not_followed(temporary: Path, tmp_path
     assert (elsewhere / KEPT).exists()
 
 
-def test_what_a_link_in_an_ephemeral_folder_leads_to_is_kept(temporary: Path, tmp_path: Path) -> None:
+def test_the_target_of_a_link_in_an_ephemeral_folder_is_kept(temporary: Path, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / KEPT).touch()
@@ -121,7 +121,7 @@ def test_a_copy_of_an_ephemeral_folder_is_kept(temporary: Path) -> None:
     assert (copy / KEPT).exists()
 
 
-def test_an_ephemeral_folder_that_is_given_as_a_home_is_kept_from_then_on(temporary: Path) -> None:
+def test_an_ephemeral_folder_that_is_given_as_a_home_is_kept(temporary: Path) -> None:
     folder = killed(temporary / f"{PREFIX}abc")
     (folder / "stack.json").touch()
     (folder / KEPT).touch()
@@ -130,14 +130,14 @@ def test_an_ephemeral_folder_that_is_given_as_a_home_is_kept_from_then_on(tempor
     assert (folder / KEPT).exists()
 
 
-def test_a_removal_that_was_interrupted_is_taken_up_again(temporary: Path) -> None:
+def test_an_interrupted_removal_is_finished(temporary: Path) -> None:
     folder = killed(temporary / f"{PREFIX}abc")
     (folder / "stack.json").touch()
     the_next_start()
     assert ours(temporary) == []
 
 
-def test_a_stack_that_is_alive_keeps_its_folder(temporary: Path) -> None:
+def test_a_running_stack_keeps_its_folder(temporary: Path) -> None:
     with closing(Home(None)) as home:
         the_next_start()
         assert home.exists()
@@ -154,7 +154,7 @@ for _ in range(20):
 """
 
 
-def test_many_that_start_at_once_leave_each_other_alone(temporary: Path) -> None:
+def test_stacks_that_start_at_once_do_not_remove_each_other(temporary: Path) -> None:
     all_of_them = [subprocess.Popen([sys.executable, "-c", START_AND_END], stderr=subprocess.PIPE) for _ in range(4)]
     for process in all_of_them:
         said = process.communicate(timeout=60)[1]
@@ -202,7 +202,7 @@ time.sleep(600)
 
 
 def leftover(home: Path, kind: str) -> subprocess.Popen[bytes]:
-    """A server of a stack that was killed: it has inherited the lock."""
+    """Start a server of a stack that was killed. The server has inherited the lock."""
     with closing(Home(home)) as first:
         process = subprocess.Popen(
             [sys.executable, "-c", HOLDS_THE_LOCK, kind], stdout=subprocess.PIPE, pass_fds=[first.servers_lock]
@@ -213,7 +213,7 @@ def leftover(home: Path, kind: str) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["stubborn", "stopped"])
-def test_a_server_that_outlived_its_supervisor_is_ended_before_the_next_one_starts(
+def test_a_server_that_outlived_its_supervisor_is_stopped_before_the_next_starts(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("order_lifecycle.stack.home.OLD_SERVERS_TIMEOUT", 0.2)
@@ -224,7 +224,7 @@ def test_a_server_that_outlived_its_supervisor_is_ended_before_the_next_one_star
     assert -process.wait(10) == (signal.SIGKILL if kind == "stubborn" else signal.SIGINT)
 
 
-def test_a_server_that_cannot_be_ended_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_cannot_be_stopped_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("order_lifecycle.stack.home.OLD_SERVERS_TIMEOUT", 0.2)
     home = tmp_path / "home"
     Home(home).close()
@@ -238,7 +238,7 @@ def test_a_server_that_cannot_be_ended_is_told_of(tmp_path: Path, monkeypatch: p
     Home(home).close()
 
 
-def test_a_folder_of_an_older_version_leaves_the_decision_to_postgresql(tmp_path: Path) -> None:
+def test_a_home_of_an_older_version_gets_a_lock_record(tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     (home / "stack.json").touch()

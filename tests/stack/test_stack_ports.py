@@ -1,4 +1,4 @@
-"""Which ports, and which servers at all."""
+"""Which ports a stack uses, and which servers it starts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.repeats import in_proof
 
 @pytest.fixture
 def occupy() -> Iterator[Callable[[int], int]]:
-    """`occupy(first)` listens at a port until the test ends: the first that nobody else has; 0 is any port."""
+    """Listen at the first free port from `first` on until the test ends, as in `occupy(first)`; 0 is any port."""
     with ExitStack() as sockets:
 
         def listen(first: int) -> int:
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize(("name", "option"), [("temporal_port", "--port"), ("ui_port", "--ui-port")])
-def test_a_port_that_was_asked_for_is_in_use(occupy: Callable[[int], int], name: str, option: str) -> None:
+def test_a_requested_port_that_is_in_use_is_named(occupy: Callable[[int], int], name: str, option: str) -> None:
     port = occupy(0)
     ports: dict[str, Any] = {name: port}
     with (
@@ -56,7 +56,7 @@ def test_a_port_that_was_asked_for_is_in_use(occupy: Callable[[int], int], name:
         pass
 
 
-def test_one_port_for_two() -> None:
+def test_one_port_for_two_servers_is_refused() -> None:
     port = free_port()
     with (
         pytest.raises(StackError, match=f"cannot both have port {port}"),
@@ -65,7 +65,7 @@ def test_one_port_for_two() -> None:
         pass
 
 
-def test_the_next_free_ports_where_nobody_asked(occupy: Callable[[int], int], tmp_path: Path) -> None:
+def test_a_stack_chooses_the_next_free_ports(occupy: Callable[[int], int], tmp_path: Path) -> None:
     # Another test's servers may have 7233 or 5434 now, and be gone before ours start.
     in_use = [occupy(first) for first in (7233, 5434)]
     ui_port = free_port()
@@ -85,11 +85,11 @@ def test_the_next_free_ports_where_nobody_asked(occupy: Callable[[int], int], tm
         (Postgres, 1, 1),
     ],
 )
-def test_a_port_taken_before_the_server_has_it(
+def test_a_port_that_is_taken_during_the_start_is_replaced(
     occupy: Callable[[int], int], server: Callable[[Home, Ports], Temporal | Postgres], its_ports: int, number: int
 ) -> None:
     class Unlucky(Ports):
-        """Somebody else gets hold of that one of the chosen ports."""
+        """Ports of which another process takes one just after it was chosen."""
 
         def choose(self, *arguments: Any, **options: Any) -> int:
             port = super().choose(*arguments, **options)
@@ -109,7 +109,7 @@ def test_a_port_taken_before_the_server_has_it(
             stop([it])
 
 
-def test_temporal_is_given(stack: Addresses) -> None:
+def test_with_your_own_temporal_only_postgresql_starts(stack: Addresses) -> None:
     it = Stack(None, settings=Settings(temporal_host=stack.temporal_host, temporal_ui_url=stack.ui_url))
     with it as addresses:
         assert [server.name for server in it.servers] == ["PostgreSQL"]
@@ -118,7 +118,7 @@ def test_temporal_is_given(stack: Addresses) -> None:
         assert inspect(connect(addresses.database_url)).has_table("orders")
 
 
-def test_the_database_is_given_and_gets_migrated(bare_database_url: str) -> None:
+def test_with_your_own_database_only_temporal_starts_and_migrates_it(bare_database_url: str) -> None:
     said: list[str] = []
     it = Stack(None, settings=Settings(database_url=bare_database_url), progress=said.append)
     with it as addresses:
@@ -128,7 +128,9 @@ def test_the_database_is_given_and_gets_migrated(bare_database_url: str) -> None
         assert "migrated from nothing" in said[-1]
 
 
-def test_both_are_given(up: Callable[..., Any], environment: dict[str, str], stack: Addresses) -> None:
+def test_with_both_of_your_own_servers_no_server_starts(
+    up: Callable[..., Any], environment: dict[str, str], stack: Addresses
+) -> None:
     it = up(None, environment=environment)
     addresses = Addresses.model_validate_json(it.process.stdout.readline())
     assert it.process.wait() == 0
@@ -136,14 +138,14 @@ def test_both_are_given(up: Callable[..., Any], environment: dict[str, str], sta
     assert addresses.database_url == environment["DATABASE_URL"]
 
 
-def test_for_people_the_password_is_masked(up: Callable[..., Any], environment: dict[str, str]) -> None:
+def test_output_for_people_masks_the_password(up: Callable[..., Any], environment: dict[str, str]) -> None:
     printed = up(None, as_json=False, environment=environment).process.stdout.read().decode()
     assert environment["TEMPORAL_HOST"] in printed
     assert "orders:***@" in printed
     assert make_url(environment["DATABASE_URL"]).password not in printed
 
 
-def test_a_given_database_that_is_not_there() -> None:
+def test_your_own_database_that_does_not_answer_is_named() -> None:
     url = f"postgresql://me:secret@127.0.0.1:{free_port()}/orders"
     settings = Settings(temporal_host="127.0.0.1:1", database_url=url)
     with (

@@ -1,4 +1,4 @@
-"""Root may start a stack, and everybody else too."""
+"""Root and ordinary users can start a stack."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def user_of_postgres(it: Any) -> set[int]:
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A folder that all users can get to; pytest's own are root's alone."""
+    """Yield a folder that all users can reach. The folders of pytest are for root only."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 @pytest.mark.proof
-def test_root_with_data_and_programs_that_are_closed_to_others(
+def test_root_can_start_a_stack_with_private_data_and_programs(
     open_folder: Path, tmp_path: Path, up: Callable[..., Any]
 ) -> None:
     site = tmp_path / "closed"
@@ -56,10 +56,10 @@ def test_root_with_data_and_programs_that_are_closed_to_others(
     assert site.stat().st_mode & 0o777 == 0o700
 
 
-def test_postgresql_under_root_has_none_of_roots_rights(
+def test_postgresql_started_by_root_has_no_rights_of_root(
     up: Callable[..., Any], tmp_path: Path, superuser_of: Callable[[Addresses], str]
 ) -> None:
-    """Not even its superuser, who may read files and run programs, gets at what is root's alone."""
+    """Not even its superuser, who may read files and run programs, can read a file of root's."""
     secret = tmp_path / "secret"
     secret.write_text("of root alone")
     secret.chmod(0o600)
@@ -86,7 +86,7 @@ def test_postgresql_under_root_has_none_of_roots_rights(
 
 @pytest.mark.proof
 @pytest.mark.skipif(not _executable_by_all(PROGRAMS / "postgres"), reason="the packages are closed to other users")
-def test_another_user_and_then_root(open_folder: Path, up: Callable[..., Any]) -> None:
+def test_root_can_continue_the_home_of_another_user(open_folder: Path, up: Callable[..., Any]) -> None:
     user = pwd.getpwnam("daemon")
     os.chown(open_folder, user.pw_uid, user.pw_gid)
     # Python itself may be in a folder that is closed to that user.
@@ -102,7 +102,7 @@ def test_another_user_and_then_root(open_folder: Path, up: Callable[..., Any]) -
 
 
 @pytest.mark.proof
-def test_the_public_copy_is_trusted_only_while_it_is_roots_and_whole(
+def test_the_shared_copy_of_the_programs_is_used_only_if_it_is_roots_and_complete(
     open_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(open_folder))
