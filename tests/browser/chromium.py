@@ -1,4 +1,4 @@
-"""Where Chromium is."""
+"""Find Chromium."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONS += ["--disable-background-networking", "--disable-component-update", "--
 
 
 def find_chromium() -> str:
-    """Its path. Without it the test is skipped, or fails where BROWSER_TESTS=required, as .ci/run says."""
+    """Return its path. Without one, skip the test, or fail if BROWSER_TESTS=required, as in .ci/run."""
     for name in NAMES:
         if path := shutil.which(name):
             return path

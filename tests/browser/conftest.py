@@ -1,4 +1,4 @@
-"""JupyterLab, and a browser in front of it."""
+"""Start JupyterLab, and a browser that shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.browser.jupyterlab_process import TOKEN, Lab
 
 @pytest.fixture
 def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    """Parametrized, it has this theme."""
+    """Start JupyterLab. The parameter, if any, is its theme."""
     lab = Lab(tmp_path, base="/user/me/", theme=getattr(request, "param", "JupyterLab Light"))
     try:
         yield lab
@@ -29,9 +29,11 @@ def chromium() -> str:
 
 @pytest.fixture
 def browser(chromium: str, lab: Lab) -> Iterator[Browser]:
-    """It is closed before `lab` is stopped. A SIGTERM that comes while JupyterLab answers a request can be lost: once
-    jupyter-server-proxy has run something, the signal is a SystemExit in whatever the server is doing (simpervisor),
-    and Tornado logs it as that request's error."""
+    """Start a browser, and close it before `lab` is stopped.
+
+    JupyterLab can lose a SIGTERM while it answers a request. Once jupyter-server-proxy has run a program, the signal
+    raises SystemExit in whatever the server does (simpervisor), and Tornado logs it as an error of that request.
+    """
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
         yield browser
@@ -40,7 +42,7 @@ def browser(chromium: str, lab: Lab) -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, lab: Lab) -> Page:
-    """In JupyterLab, signed in."""
+    """Open a page in JupyterLab, signed in."""
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_default_timeout(30_000)
     page = context.new_page()

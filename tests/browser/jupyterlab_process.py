@@ -1,4 +1,4 @@
-"""JupyterLab as `make lab` starts it, on a copy of the notebooks."""
+"""Start JupyterLab as `make lab` does, on a copy of the notebooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOKEN = "for-this-test-only"
 
 
 def _folders(folder: Path) -> dict[str, str]:
-    """For what JupyterLab keeps: the open notebooks, the settings, the running servers."""
+    """Return the variables for where JupyterLab keeps its open notebooks, settings and running servers."""
     return {f"JUPYTER_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
 
 
@@ -31,7 +31,7 @@ def _write(file: Path, settings: dict[str, Any]) -> None:
 
 
 class Lab:
-    """A running JupyterLab. `base`: its path, as a JupyterHub gives one to each of its users."""
+    """A running JupyterLab. `base`: its path, as JupyterHub gives one to each user."""
 
     def __init__(self, folder: Path, base: str = "/", theme: str = "JupyterLab Light") -> None:
         self.notebooks = folder / "notebooks"
@@ -66,14 +66,16 @@ class Lab:
             return False
 
     def has_a_kernel(self, notebook: str) -> bool:
-        """Whether the browser is connected to one for that notebook, and it waits for work. (JupyterLab shows it as
-        idle before that, and a cell that is run then is not run at all.)"""
+        """Return True if the browser is connected to an idle kernel for that notebook.
+
+        JupyterLab shows the kernel as idle before that, but then does not run a cell.
+        """
         with urlopen(f"{self.url}api/sessions?token={TOKEN}", timeout=10) as answer:
             kernels = [session["kernel"] for session in json.load(answer) if session["path"] == notebook]
         return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
 
     def stop(self) -> None:
-        """And see that nothing stays behind: neither kernels, nor what they started."""
+        """Stop JupyterLab, and check that no kernel, and no process that a kernel started, stays behind."""
         everything = psutil.Process(self.process.pid).children(recursive=True)
         self.process.terminate()
         self.process.wait(30)

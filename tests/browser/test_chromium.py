@@ -1,4 +1,4 @@
-"""Without a browser, the tests that need one do not pass unseen."""
+"""Without a browser, the tests that need one do not pass silently."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.browser.chromium import NONE, find_chromium
     ("setting", "outcome"),
     [("", pytest.skip.Exception), ("optional", pytest.skip.Exception), ("required", pytest.fail.Exception)],
 )
-def test_where_there_is_no_browser(
+def test_without_a_browser_a_test_is_skipped_or_fails_as_configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, outcome: type[BaseException]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -1,4 +1,4 @@
-"""What customers wrote, shown in a real JupyterLab: it runs nothing, and is set as nothing but text."""
+"""A real JupyterLab shows what customers wrote as text, and runs none of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Notebook 01 in the real thing: a browser, with the keyboard, as a person would.
+"""Use notebook 01 in a browser with the keyboard, as a person does.
 
-To look at what it saw: SCREENSHOTS=some/folder pytest -n 0 tests/browser
+To see screenshots: SCREENSHOTS=some/folder pytest -n 0 tests/browser
 """
 
 from __future__ import annotations
@@ -37,14 +37,16 @@ def open_notebook(page: Page, lab: Lab, name: str = NAME) -> None:
 
 
 def code_cells(lab: Lab) -> list[Any]:
-    """As they are saved."""
+    """Return the code cells of the saved notebook."""
     return [cell for cell in nbformat.read(lab.notebooks / NAME, as_version=4).cells if cell.cell_type == "code"]
 
 
 def save(page: Page) -> None:
-    """Press Ctrl+S until JupyterLab hears it, and wait for its end, which is the checkpoint. (While it is busy with the
-    save before, it is deaf: on a slow machine for a moment after that checkpoint has come, too. And before the file
-    itself is written, it is empty for a moment.)"""
+    """Press Ctrl+S until JupyterLab reacts, and wait for the checkpoint, which ends the save.
+
+    JupyterLab ignores the keys while it is busy with an earlier save; on a slow machine also for a moment after its
+    checkpoint. The file is empty for a moment before it is written.
+    """
     with page.expect_response(
         lambda response: response.request.method == "POST" and f"{NAME}/checkpoints" in response.url,
         timeout=60_000,  # ms
@@ -63,7 +65,7 @@ def save(page: Page) -> None:
 
 
 def have_run(page: Page, lab: Lab, cells: int, after: list[Any]) -> list[Any]:
-    """Wait until the first so many code cells have run in this kernel, and return all. `after`: as they were before."""
+    """Wait until so many code cells have run in this kernel, and return all. `after`: the cells before the run."""
     deadline = time.monotonic() + 90
     while True:
         page.wait_for_timeout(300)  # ms
@@ -77,12 +79,12 @@ def have_run(page: Page, lab: Lab, cells: int, after: list[Any]) -> list[Any]:
 
 
 def trouble(code: list[Any]) -> list[Any]:
-    """What is an error, or a warning."""
+    """Return the errors and warnings of the cells."""
     return [out for cell in code for out in cell.outputs if out.output_type == "error" or out.get("name") == "stderr"]
 
 
 def look_at(page: Page, what: str) -> None:
-    """Bring it to the screen: what is far from there, JupyterLab does not draw."""
+    """Scroll the element into view, because JupyterLab does not draw what is far away."""
     cell = page.locator(".jp-Cell", has=page.locator(what)).first
     for _ in range(60):
         if cell.count():
@@ -104,7 +106,7 @@ def run_each_cell(page: Page, lab: Lab) -> list[Any]:
     return have_run(page, lab, len(before), after=before)
 
 
-def test_notebook_01(page: Page, lab: Lab) -> None:
+def test_notebook_01_runs_in_jupyterlab(page: Page, lab: Lab) -> None:
     assert trouble(run_each_cell(page, lab)) == []
 
     page.locator(".jp-Notebook").hover()
@@ -136,8 +138,8 @@ def test_notebook_01(page: Page, lab: Lab) -> None:
 
 
 @pytest.mark.proof
-def test_restart_and_run_all(page: Page, lab: Lab) -> None:
-    """The first kernel's servers and orders do not disturb the second's."""
+def test_restart_and_run_all_reaches_the_last_cell(page: Page, lab: Lab) -> None:
+    """The servers and orders of the first kernel do not disturb the second."""
     code = run_each_cell(page, lab)
     page.locator("[data-command='notebook:restart-run-all']").click()
     expect(page.locator(".jp-Dialog button.jp-mod-accept")).to_be_focused()  # a busy machine takes a moment to ask
@@ -147,8 +149,8 @@ def test_restart_and_run_all(page: Page, lab: Lab) -> None:
 
 @pytest.mark.proof
 @pytest.mark.parametrize("lab", ["JupyterLab Dark"], indirect=True)
-def test_the_tile(page: Page, lab: Lab) -> None:
-    """The launcher's tile leads to the Web UIs of the notebooks that run. In the dark theme, to be looked at."""
+def test_the_launcher_tile_leads_to_the_web_uis(page: Page, lab: Lab) -> None:
+    """The tile leads to the Web UIs of the running notebooks. The screenshots show the dark theme."""
     tile = page.locator(".jp-LauncherCard", has_text="Temporal Web UI")
     with page.expect_popup() as opened:
         tile.click()

@@ -1,5 +1,7 @@
-"""A web page of somebody else, in a real browser: it scans the ports of a stack, and calls itself by a host name that
-it has pointed at this machine, and reads, cancels and terminates nothing."""
+"""A web page of another origin, in a real browser, can read, cancel and terminate nothing.
+
+It scans the ports of a stack, and uses a host name that it has pointed at this machine.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,7 @@ HOSTS = "--host-resolver-rules=MAP evil.test 127.0.0.1"
 
 @pytest.fixture
 def a_page() -> Iterator[str]:
-    """Somebody else's server: its pages are empty, and what they do is in SCAN."""
+    """Serve empty pages of another origin. SCAN says what they do."""
 
     class Page(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:

@@ -1,4 +1,4 @@
-"""A client of a notebook's servers, and orders on them."""
+"""Give the tests a client of a notebook's servers, and orders on them."""
 
 from __future__ import annotations
 

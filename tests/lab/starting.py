@@ -1,4 +1,4 @@
-"""The type of the fixture `start`, by which the lab's tests start an order."""
+"""The type of the fixture `start`, which starts an order for the lab's tests."""
 
 from __future__ import annotations
 

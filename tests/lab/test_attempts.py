@@ -1,4 +1,4 @@
-"""Every attempt of a step, as the workers' logs tell it."""
+"""Every attempt of a step, as the workers log it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def workers(lab_servers: LabServers) -> Iterator[list[LabProcess]]:
             worker.stop()
 
 
-async def test_each_failed_attempt_lies_in_time_as_it_was(workers: list[LabProcess], start: Start) -> None:
+async def test_each_failed_attempt_is_drawn_at_its_time(workers: list[LabProcess], start: Start) -> None:
     handle = await start("unlucky")
     await handle.signal(OrderWorkflow.approve_order)
     await handle.result()
@@ -61,7 +61,7 @@ async def test_each_failed_attempt_lies_in_time_as_it_was(workers: list[LabProce
     assert {span.kind for span in without.spans} == {"step", "retries", "child", "signal"}
 
 
-async def test_what_no_log_tells_is_still_drawn_as_before(workers: list[LabProcess], start: Start) -> None:
+async def test_attempts_without_a_log_are_drawn_from_the_history(workers: list[LabProcess], start: Start) -> None:
     _, shipping_worker = workers
     handle = await start("unlucky-too")
     await handle.signal(OrderWorkflow.approve_order)

@@ -1,4 +1,4 @@
-"""What the first exercise of notebook 04 is told: right, and each way to be wrong, by orders that went that way."""
+"""The check of notebook 04's first exercise, with a right order and one order for each mistake."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ async def said(start: Start, skipping: TimeSkipping, order_id: str, days: float,
     return str(lab.check_waited(await lab.timeline(order), days=2.5))
 
 
-async def test_check_waited(client: Client, start: Start, skipping: TimeSkipping) -> None:
+async def test_the_check_of_a_long_review_names_each_mistake(
+    client: Client, start: Start, skipping: TimeSkipping
+) -> None:
     assert "There is no timeline yet" in str(lab.check_waited(..., days=2.5))
     assert "It was approved after 2.6 days" in await said(start, skipping, "right", 2.6, "approve")
     assert "It waited for 2.0 days" in await said(start, skipping, "too-soon", 2, "approve")

@@ -1,4 +1,4 @@
-"""A notebook of somebody who uses Temporal Cloud as well: nothing of what is set for that holds for its servers."""
+"""Settings for Temporal Cloud do not apply to the servers of a notebook."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def a_user_of_temporal_cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield
 
 
-async def test_a_notebook(lab_servers: LabServers) -> None:
-    """Its own cells, its workers, the commands in it, and a second server."""
+async def test_cloud_settings_do_not_apply_to_a_notebook(lab_servers: LabServers) -> None:
+    """This holds for its own cells, its workers, the commands in it, and a second server."""
     worker = start_worker("order")
     client = await connect()
     assert (client.namespace, client.service_client.config.api_key) == ("default", None)
@@ -41,7 +41,7 @@ async def test_a_notebook(lab_servers: LabServers) -> None:
     assert not Settings(temporal_host="orders.example.com:7233").temporal_is_ours
 
 
-async def test_a_second_server_beside_one_that_was_given(
+async def test_cloud_settings_do_not_apply_to_a_second_server(
     stack: Addresses, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(servers, "_servers", None)

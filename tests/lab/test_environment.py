@@ -1,4 +1,4 @@
-"""What a notebook's servers take from the environment, put there, and hide."""
+"""What a notebook's servers read from the environment, write to it, and hide."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.support.harmful_environment import (
 )
 
 
-def test_workers_get_the_address_of_the_application_alone(lab_servers: LabServers) -> None:
-    """A notebook has both, for `alembic` in a cell; what it starts to work on orders has not."""
+def test_workers_get_only_the_address_of_the_application_role(lab_servers: LabServers) -> None:
+    """A notebook has both addresses, for `alembic` in a cell. Its workers have only one."""
     assert os.environ["DATABASE_OWNER_URL"] == lab_servers.database_owner_url
     worker = start_worker("order")
     theirs = psutil.Process(worker.pid).environ()
@@ -37,8 +37,10 @@ def test_workers_get_the_address_of_the_application_alone(lab_servers: LabServer
     worker.stop()
 
 
-async def test_a_demo_leaves_a_notebook_as_it_was(lab_servers: LabServers, capsys: pytest.CaptureFixture[str]) -> None:
-    """`%run -m order_lifecycle demo` in a cell."""
+async def test_a_demo_in_a_notebook_does_not_change_its_servers(
+    lab_servers: LabServers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A cell runs `%run -m order_lifecycle demo`."""
     before, folder = dict(os.environ), os.getcwd()
     await demo(lambda title, rows: print(title, len(rows)))
     assert "orders 1" in capsys.readouterr().out
@@ -51,7 +53,7 @@ async def test_a_demo_leaves_a_notebook_as_it_was(lab_servers: LabServers, capsy
 
 
 @pytest.mark.proof
-def test_a_notebook_beside_a_file_random_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notebook_works_beside_a_file_random_py(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(measured.START, raising=False)  # coverage would import random.py, before ours can prevent it
     harmful = HARMFUL | OF_PYTHON | OF_DEBUGGING
     for name in [*ADDRESSES, *harmful]:  # the addresses, because lab.up() sets them
@@ -66,7 +68,7 @@ def test_a_notebook_beside_a_file_random_py(tmp_path: Path, monkeypatch: pytest.
     lab_servers.process.stop()
 
 
-def test_no_picture_of_the_servers_shows_a_password(tmp_path: Path) -> None:
+def test_the_servers_never_show_a_password(tmp_path: Path) -> None:
     address = "postgresql://me:a-secret@localhost/orders"
     process = LabProcess("nothing", ["this"])
     shown = LabServers(

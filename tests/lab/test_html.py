@@ -1,4 +1,4 @@
-"""What the lab shows as HTML: what customers wrote is text there, and nothing else."""
+"""The lab shows what customers wrote as text, also in HTML."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ HOSTILE = "<img src=x onerror=alert(1)>\"'&"
 AS_TEXT = "&lt;img src=x onerror=alert(1)&gt;"
 
 
-def test_a_picture_says_its_alt_text_in_html_too() -> None:
+def test_a_picture_has_its_alt_text_in_html_too() -> None:
     data, _ = Picture("image/png", b"bytes", HOSTILE)._repr_mimebundle_()
     html = str(data["text/html"])
     assert html.startswith(f'<img alt="{AS_TEXT}&quot;&#x27;&amp;" src="data:image/png;base64,')
     assert html.count("<") == html.count(">") == 1
 
 
-def test_what_a_check_says_is_no_markup() -> None:
+def test_the_text_of_a_check_is_not_markup() -> None:
     check = Check(f"The reason is {HOSTILE}, it costs $5 and $6, order_id. Hint: `order_id = '*'`, `_`.", "")
     assert check._repr_html_() == (
         f'<div class="mathjax_ignore"><p>✗ Not yet. The reason is {AS_TEXT}&quot;&#x27;&amp;, it costs $5 and $6, '
@@ -37,8 +37,8 @@ def test_what_a_check_says_is_no_markup() -> None:
     assert not hasattr(check, "_repr_markdown_")
 
 
-async def test_a_hostile_order(lab_servers: LabServers, client: Client) -> None:
-    """In a table, in a timeline and in the link to the Web UI."""
+async def test_nothing_of_a_hostile_order_is_markup(lab_servers: LabServers, client: Client) -> None:
+    """This holds in a table, in a timeline and in the link to the Web UI."""
     order = Order(
         id="hostile",
         payment_id="pay-hostile",
@@ -64,8 +64,8 @@ async def test_a_hostile_order(lab_servers: LabServers, client: Client) -> None:
 
 
 @pytest.mark.parametrize("notebooks", [[], ["one.ipynb"], ["one.ipynb", HOSTILE]])
-def test_the_page_behind_the_tile(notebooks: list[str]) -> None:
-    """It names what there is, and leads to it by itself if there is one only."""
+def test_the_page_behind_the_launcher_tile_escapes_text(notebooks: list[str]) -> None:
+    """The page lists the Web UIs. If there is only one, it redirects to it."""
     page = jupyter.page([jupyter.WebUI(name, f"/proxy/absolute/{port}/") for port, name in enumerate(notebooks, 8001)])
     assert page.count("<a href=") == len(notebooks)
     assert ('http-equiv="refresh" content="0; url=/proxy/absolute/8001/"' in page) == (len(notebooks) == 1)
@@ -74,7 +74,7 @@ def test_the_page_behind_the_tile(notebooks: list[str]) -> None:
     assert "<img" not in page
 
 
-def test_a_kernel_that_no_jupyter_server_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_a_jupyter_server_links_lead_to_the_web_ui(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("JPY_PARENT_PID", raising=False)
     assert jupyter.proxied_path() is None
     monkeypatch.setenv("JPY_PARENT_PID", "1")

@@ -19,7 +19,7 @@ def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("state", OrderState)
-def test_the_diagram_lights_one_state_and_says_so(state: OrderState) -> None:
+def test_the_diagram_highlights_one_state_and_says_so(state: OrderState) -> None:
     picture = lab.state_diagram(state)
     assert picture.alt.endswith(f"Now: {state}.")
     svg = str(picture.data)
@@ -30,16 +30,16 @@ def test_the_diagram_lights_one_state_and_says_so(state: OrderState) -> None:
     assert data["text/plain"] == metadata["image/svg+xml"]["alt"] == picture.alt
 
 
-def test_without_a_state_none_is_lit() -> None:
+def test_without_a_state_none_is_highlighted() -> None:
     assert "now" not in str(lab.state_diagram().data)
 
 
-def test_a_state_that_does_not_exist_is_an_answer() -> None:
+def test_an_unknown_state_is_refused_with_the_known_ones() -> None:
     with pytest.raises(lab.LabError, match="no state 'sent': choose one of received, "):
         lab.state_diagram("sent")
 
 
-async def test_waiting_ends_as_soon_as_it_can_and_gives_what_came() -> None:
+async def test_waiting_returns_the_result_as_soon_as_it_is_there() -> None:
     answers = iter([None, 0, "tea"])
     assert await lab.wait_until(lambda: next(answers), "the tea") == "tea"
 
@@ -50,7 +50,7 @@ async def test_waiting_ends_as_soon_as_it_can_and_gives_what_came() -> None:
 
 
 @pytest.mark.parametrize("hangs", [False, True])
-async def test_waiting_in_vain_ends_in_time_and_says_for_what(hangs: bool) -> None:
+async def test_waiting_ends_at_its_timeout_and_says_what_it_waited_for(hangs: bool) -> None:
     async def never() -> bool:
         if hangs:
             await asyncio.sleep(60)
@@ -61,7 +61,7 @@ async def test_waiting_in_vain_ends_in_time_and_says_for_what(hangs: bool) -> No
             await lab.wait_until(never, "the tea", timeout=0.2)
 
 
-async def test_watching_gives_what_comes_and_raises_what_is_raised() -> None:
+async def test_watching_returns_the_result_or_raises_its_error() -> None:
     async def tea(error: Exception | None = None) -> str:
         await asyncio.sleep(0)
         if error:
@@ -73,7 +73,7 @@ async def test_watching_gives_what_comes_and_raises_what_is_raised() -> None:
         await lab.watch(tea(ValueError("coffee")), "the tea")
 
 
-async def test_who_stops_watching_leaves_nothing_behind() -> None:
+async def test_cancelled_watching_leaves_no_task_behind() -> None:
     before = asyncio.all_tasks()
     never = asyncio.get_running_loop().create_future()
     watching = asyncio.create_task(lab.watch(never, "the tea"))
@@ -88,12 +88,12 @@ async def test_who_stops_watching_leaves_nothing_behind() -> None:
 
 
 async def a_few_turns() -> None:
-    """Of the loop."""
+    """Let the event loop run a few turns."""
     for _ in range(5):
         await asyncio.sleep(0)
 
 
-def test_before_the_servers_run_everything_says_what_to_do() -> None:
+def test_without_servers_each_call_says_what_to_do() -> None:
     for ask in (lambda: lab.table("orders"), lambda: lab.start_worker("order"), lab.link):
         with pytest.raises(lab.LabError, match=r"run the cell with lab\.up\(\) first"):
             ask()
@@ -111,6 +111,6 @@ def test_changes_are_marked_in_words() -> None:
     assert list(marked["state"]) == ["received", "received → failed", "new"]
 
 
-def test_source_is_shown_from_the_file_that_it_is_in() -> None:
+def test_source_is_shown_with_the_name_of_its_file() -> None:
     shown = repr(lab.source(lab.wait_until))
     assert shown.startswith("# order_lifecycle/lab/waiting.py\nasync def wait_until(")

@@ -1,4 +1,4 @@
-"""The legend of a timeline names what the picture has, and nothing else."""
+"""The legend of a timeline names only what the picture has."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ UPDATE = Span("approve", "update", 0.3, 0.3, 0.3, "ok")
         ([QUEUED, FAILED], {"a step (activity)": None, "waits for a worker": None, "an attempt that failed": "x"}),
     ],
 )
-def test_a_legend(spans: list[Span], labels: dict[str, str | None]) -> None:
-    """Each mark is the one that is drawn; what is drawn as a bar has none."""
+def test_the_legend_names_only_marks_that_are_drawn(spans: list[Span], labels: dict[str, str | None]) -> None:
+    """The legend shows each mark as it is drawn. A bar has no mark."""
     assert {str(each.get_label()): getattr(each, "get_marker", lambda: None)() for each in _legend(spans)} == labels

@@ -1,4 +1,4 @@
-"""Nothing of an order is markup, whatever the lab shows it in. (In a real JupyterLab: tests/browser.)"""
+"""The lab shows every text of an order as text, never as markup. tests/browser shows it in JupyterLab."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.hostile_markup import PAYLOADS
 
 
 class Seen(HTMLParser):
-    """The elements, with their attributes, and the text of some HTML."""
+    """Parse HTML into its elements, with their attributes, and its text."""
 
     def __init__(self, shown: str | None) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Seen(HTMLParser):
 
 
 @pytest.mark.parametrize("text", PAYLOADS)
-def test_a_check_shows_it_as_text(text: str) -> None:
+def test_a_check_shows_markup_as_text(text: str) -> None:
     shown = Check(f"The reason on record is {text}. Hint: `cancel_order`.", "")._repr_html_()
     seen = Seen(shown)
     assert seen.tags <= {"div", "p", "code"}
@@ -58,7 +58,7 @@ def test_a_check_shows_it_as_text(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", PAYLOADS)
-def test_a_link_leads_to_that_workflow_and_nowhere_else(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_leads_to_its_workflow_only(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     servers = SimpleNamespace(ui_url="http://127.0.0.1:8233", ui_path="/user/me/proxy/absolute/8233")
     monkeypatch.setattr(links, "running_servers", lambda: servers)
     handle: Any = SimpleNamespace(id=text)
@@ -74,7 +74,7 @@ def test_a_link_leads_to_that_workflow_and_nowhere_else(text: str, monkeypatch: 
 
 
 @pytest.mark.parametrize("url", ["javascript:alert(1)", "data:text/html,x", " javascript:alert(1)", "JavaScript:x"])
-def test_a_web_ui_that_is_no_page_gets_no_link(url: str) -> None:
+def test_a_web_ui_address_that_is_not_http_gets_no_link(url: str) -> None:
     assert Seen(Link(url, "all workflows")._repr_html_()).elements == []
     assert Seen(link_to('/a" onclick="x', "y")).elements == [
         ("a", {"href": '/a" onclick="x', "target": "_blank", "rel": "noopener"})
@@ -82,7 +82,7 @@ def test_a_web_ui_that_is_no_page_gets_no_link(url: str) -> None:
 
 
 @pytest.mark.parametrize("text", PAYLOADS)
-def test_a_frame_shows_it_as_text(text: str) -> None:
+def test_a_dataframe_shows_markup_as_text(text: str) -> None:
     with pd.option_context("display.max_colwidth", None):
         shown = frame_as_html(pd.DataFrame({"name": [text]}))
     seen = Seen(shown)
@@ -93,21 +93,21 @@ def test_a_frame_shows_it_as_text(text: str) -> None:
         assert shown.startswith('<div class="mathjax_ignore">')
 
 
-def test_a_frame_without_such_text_is_as_pandas_shows_it() -> None:
+def test_a_dataframe_without_markup_is_shown_as_pandas_shows_it() -> None:
     frame = pd.DataFrame({"id": ["abc-001"], "address": ["東京"]})
     assert frame_as_html(frame) == frame._repr_html_()  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("text", PAYLOADS)
-def test_a_picture_says_it_in_its_alt_text(text: str) -> None:
+def test_a_picture_escapes_markup_in_its_alt_text(text: str) -> None:
     data, _ = Picture("image/png", b"bytes", text)._repr_mimebundle_()
     [(tag, attributes)] = Seen(str(data["text/html"])).elements
     assert (tag, attributes["alt"]) == ("img", visible(text))
     assert set(attributes) == {"alt", "src"}
 
 
-def test_a_timeline_of_an_id_that_is_no_mathematics() -> None:
-    """matplotlib would fail with such a title, or set it as a formula."""
+def test_a_timeline_shows_a_formula_in_an_id_as_text() -> None:
+    """matplotlib would fail on such a title, or draw it as a formula."""
     foreign = r"$\frac{1$ \href{javascript:x}"
     it = Timeline(foreign, [Span(foreign, "signal", 0.0, 0.0, 0.0, "ok")])
     assert it.data
@@ -115,7 +115,7 @@ def test_a_timeline_of_an_id_that_is_no_mathematics() -> None:
 
 
 @given(st.text(st.characters()))
-def test_any_text_as_html_is_that_text(text: str) -> None:
+def test_any_text_as_html_stays_that_text(text: str) -> None:
     seen = Seen(as_html(text))
     assert seen.elements == []
     assert seen.text == visible_lines(text)

@@ -35,7 +35,7 @@ def shipping_worker(lab_servers: LabServers) -> Iterator[LabProcess]:
     worker.stop()
 
 
-async def test_the_timeline_of_a_charged_order_that_waits_for_its_shipping(
+async def test_the_timeline_of_a_charged_order_shows_that_it_waits_for_shipping(
     order_worker: LabProcess, start: Start
 ) -> None:
     handle = await start("charged")
@@ -63,7 +63,7 @@ async def test_the_timeline_of_a_charged_order_that_waits_for_its_shipping(
     assert "The reason on record is 'the test is over'" in lab.check_cancelled("charged", "another").text
 
 
-async def test_the_timeline_of_a_shipped_order_lies_in_time_as_it_was(
+async def test_the_timeline_of_a_shipped_order_follows_its_history(
     order_worker: LabProcess, shipping_worker: LabProcess, start: Start
 ) -> None:
     handle = await start("shipped")
@@ -97,7 +97,7 @@ async def test_the_timeline_of_a_shipped_order_lies_in_time_as_it_was(
         await lab.wait_for_state(handle, "charged")
 
 
-async def test_the_tables_show_what_is_the_same_at_every_run(order_worker: LabProcess, start: Start) -> None:
+async def test_the_tables_show_only_what_is_the_same_in_every_run(order_worker: LabProcess, start: Start) -> None:
     handle = await start("early")
     await lab.wait_for_state(handle, "awaiting_review")
     orders = lab.table("orders", "early")
@@ -128,7 +128,7 @@ def works(seed: int, attempt: int) -> bool:
     return False
 
 
-async def test_a_step_that_failed_shows_how_often_and_why(
+async def test_a_timeline_shows_how_often_a_step_failed_and_why(
     lab_servers: LabServers, order_worker: LabProcess, start: Start
 ) -> None:
     order_worker.stop()
@@ -151,7 +151,7 @@ async def test_a_step_that_failed_shows_how_often_and_why(
     worker.stop()
 
 
-async def test_the_sum_of_the_refunds_is_checked_and_the_typical_mistake_is_told(lab_servers: LabServers) -> None:
+async def test_the_check_of_the_refunds_names_each_mistake(lab_servers: LabServers) -> None:
     amounts = [row["amount"] for row in store().rows("payments")]
     refunded = sum(row["amount"] for row in store().rows("payments") if row["status"] == "refunded")
     assert amounts
@@ -165,7 +165,7 @@ def test_every_event_can_be_shown(lab_servers: LabServers) -> None:
     assert set(lab.table("events")["type"]) <= set(EventType)
 
 
-def test_a_second_call_of_up_answers_with_the_running_servers(lab_servers: LabServers) -> None:
+def test_a_second_call_of_up_returns_the_running_servers(lab_servers: LabServers) -> None:
     assert lab.up() is lab_servers
     assert "Temporal at 127.0.0.1:" in repr(lab_servers)
 
@@ -179,7 +179,7 @@ def test_a_worker_that_cannot_start_says_why(lab_servers: LabServers) -> None:
         lab.start_worker("order", lab.Faults(fail=2))
 
 
-def test_what_is_checked_of_workers(lab_servers: LabServers) -> None:
+def test_a_worker_that_has_ended_is_named(lab_servers: LabServers) -> None:
     worker = lab.start_worker("order")
     assert lab.check_running(worker).ok
     worker.kill()

@@ -1,4 +1,4 @@
-"""The servers that a notebook starts beside its own."""
+"""The second server that a notebook starts beside its own."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WAYS: dict[str, Callable[[LabProcess], object]] = {
 @pytest.mark.parametrize(
     ("kind", "way"), [*in_proof(*(("time-skipping", way) for way in WAYS)), ("as-shipped", "killed")]
 )
-def test_nothing_of_it_is_left(kind: str, way: str) -> None:
+def test_a_second_server_leaves_nothing_behind(kind: str, way: str) -> None:
     process = LabProcess(kind, ["order_lifecycle.stack.second_server", kind])
     process.first_line(timeout=60)
     below = psutil.Process(process.pid).children(recursive=True)
@@ -42,7 +42,7 @@ def test_nothing_of_it_is_left(kind: str, way: str) -> None:
     block_until(lambda: not any(each.is_running() for each in below), "its server to end", 10)
 
 
-async def test_three_days_are_skipped_and_the_review_has_expired(lab_servers: LabServers) -> None:
+async def test_a_review_expires_when_three_days_are_skipped(lab_servers: LabServers) -> None:
     skipping = lab.time_skipping()
     worker = lab.start_worker("order", at=skipping)
     client = await Client.connect(skipping.temporal_host, data_converter=pydantic_data_converter)
@@ -68,7 +68,7 @@ async def test_three_days_are_skipped_and_the_review_has_expired(lab_servers: La
     assert not skipping.process.alive
 
 
-def test_a_server_that_does_not_exist_says_so() -> None:
+def test_an_unknown_kind_of_server_is_refused() -> None:
     process = LabProcess("none", ["order_lifecycle.stack.second_server", "none"])
     with pytest.raises(lab.LabError, match="KeyError: 'none'"):
         process.first_line(timeout=30)

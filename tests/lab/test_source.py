@@ -1,4 +1,4 @@
-"""What is shown of the project's source."""
+"""How `lab.source` shows the project's source."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from order_lifecycle import lab
 from order_lifecycle.workers.base import serve
 
 
-def test_of_a_source_one_statement_is_shown() -> None:
+def test_one_statement_of_a_source_can_be_shown() -> None:
     shown = repr(lab.source(serve, "worker = Worker("))
     assert shown.startswith("# order_lifecycle/workers/base.py\nworker = Worker(\n    client,\n")
     assert shown.endswith("\n)")

@@ -1,4 +1,4 @@
-"""What the lab shows of workers that die, stop or are not there, and the checks of the exercises about them."""
+"""What the lab shows of workers that die, stop or are missing, and the checks of exercises about them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def hangs(seed: int, order_id: str, step: str, attempt: int, share: float = 0.4)
 
 
 def first_charge_hangs(seed: int, order_id: str, share: float = 0.4) -> bool:
-    """The first charge of this order hangs, the second works, and so does everything before them."""
+    """Return True if the first charge of this order hangs, the second works, and all earlier steps work."""
     steps = [("receive_order", 1), ("validate_order", 1), ("charge_payment", 1), ("charge_payment", 2)]
     return [hangs(seed, order_id, *step, share) for step in steps] == [False, False, True, False]
 
@@ -62,18 +62,20 @@ async def charge_has_begun(handle: Handle) -> None:
 
 
 async def spans(handle: Handle, step: str) -> dict[str, Span]:
-    """The spans of this step, by their kind."""
+    """Return the spans of this step by their kind."""
     return {span.kind: span for span in (await lab.timeline(handle)).spans if span.step == step}
 
 
-async def test_an_order_that_nobody_has_received_is_told_from_one_that_was_never_started(start: Start) -> None:
+async def test_a_check_distinguishes_an_order_not_received_from_one_never_started(start: Start) -> None:
     handle = await start("early")
     assert "early was started, but no worker has received it yet. Hint: " in lab.check_killed("early").text
     assert "There is no order nobody. Hint: " in lab.check_killed("nobody").text
     await handle.terminate()
 
 
-async def test_an_attempt_whose_worker_was_killed_takes_its_time_out(lab_servers: LabServers, start: Start) -> None:
+async def test_an_attempt_whose_worker_was_killed_lasts_until_its_timeout(
+    lab_servers: LabServers, start: Start
+) -> None:
     first = lab.start_worker("order", PROVIDER)
     handle = await start(LOST, ONE_SECOND)
     await handle.signal(OrderWorkflow.approve_order)
@@ -119,7 +121,7 @@ def order_worker(lab_servers: LabServers) -> Iterator[LabProcess]:
     worker.stop()
 
 
-async def test_a_charge_that_failed_in_another_way_is_told_from_one_that_was_lost(
+async def test_a_check_distinguishes_a_charge_that_failed_from_one_that_was_lost(
     order_worker: LabProcess, start: Start
 ) -> None:
     handle = await start(STOPPED, Policy(attempt_timeout=timedelta(seconds=2)))
@@ -139,7 +141,7 @@ async def at(state: str, handle: Handle) -> Any:
     return lab.check_killed(handle.id.removeprefix("order-"))
 
 
-async def test_a_child_waits_until_a_worker_takes_it(order_worker: LabProcess, start: Start) -> None:
+async def test_the_timeline_shows_a_child_that_waits_for_a_worker(order_worker: LabProcess, start: Start) -> None:
     handle = await start("childless")
     await handle.signal(OrderWorkflow.approve_order)
     await lab.wait_for_state(handle, "charged")
@@ -154,7 +156,9 @@ async def test_a_child_waits_until_a_worker_takes_it(order_worker: LabProcess, s
     worker.stop()
 
 
-async def test_a_child_that_no_worker_ever_took(order_worker: LabProcess, start: Start, client: Client) -> None:
+async def test_the_timeline_shows_a_child_that_no_worker_took(
+    order_worker: LabProcess, start: Start, client: Client
+) -> None:
     handle = await start("never")
     await handle.signal(OrderWorkflow.approve_order)
     await lab.wait_for_state(handle, "charged")
@@ -175,7 +179,7 @@ async def test_a_child_that_no_worker_ever_took(order_worker: LabProcess, start:
 
 
 @pytest.mark.parametrize("order_id", ["before", "after", "polite", "mine", "mine-57", "mine-67", "yours"])
-def test_the_first_charge_of_the_orders_that_notebook_06_catches_hangs(order_id: str) -> None:
+def test_the_first_charge_of_the_orders_of_notebook_06_hangs(order_id: str) -> None:
     cells = nbformat.read(TOP / "notebooks" / "06_kill_the_worker.ipynb", as_version=4).cells
     text = "\n".join(cell.source for cell in cells)
     assert f'buy("{order_id}")' in text or f"`{order_id}`" in text
@@ -184,7 +188,7 @@ def test_the_first_charge_of_the_orders_that_notebook_06_catches_hangs(order_id:
     assert first_charge_hangs(int(provider[2]), order_id, float(provider[1]))
 
 
-def test_a_lesson_that_does_not_exist_has_no_worker(lab_servers: LabServers) -> None:
+def test_a_worker_for_an_unknown_lesson_says_why_it_ended(lab_servers: LabServers) -> None:
     with pytest.raises(lab.LabError, match=r"(?s)no_such worker to poll its queue: it ended.*No module named"):
         lab.start_lesson_worker("no_such")
 
@@ -200,7 +204,7 @@ def as_given(order_id: str, points: int) -> None:
 
 @activity.defn
 def empty(order_id: str, points: int) -> None:
-    """With the decorator, and nothing else yet."""
+    """Do nothing: only the decorator is there."""
 
 
 def sql(statement: str, *, swallowed: bool = False) -> Callable[[str, int], None]:
@@ -307,7 +311,7 @@ def test_a_step_that_is_safe_to_repeat(
     assert said.startswith("✓") or "Hint: " in said
 
 
-def test_how_often_an_order_was_tried(lab_servers: LabServers) -> None:
+def test_the_check_of_the_shipping_tries_names_each_mistake(lab_servers: LabServers) -> None:
     def ended(order_id: str, tries: int, end: OrderState | None = OrderState.FAILED) -> str:
         item = Item(name="apple", qty=1, price="1.00")  # type: ignore[arg-type]
         address = Address(address="575 Lake Dr.", city="Columbus", state="OH", zipcode="43210")
@@ -406,13 +410,13 @@ async def hides_failures(step: Any, cancel: asyncio.Event) -> Any:
         (fair, "✓ Right."),
     ],
 )
-def test_a_race_between_a_step_and_a_cancel(race: Any, says: str) -> None:
+def test_the_check_of_the_race_names_each_mistake(race: Any, says: str) -> None:
     said = lab.check_race(race).text
     assert says in said
     assert said.startswith("✓") or "Hint: " in said
 
 
-def test_a_column_instead_of_its_sum(lab_servers: LabServers) -> None:
+def test_a_column_in_place_of_its_sum_is_named(lab_servers: LabServers) -> None:
     refunded = lab.table("payments").query("status == 'refunded'")["amount"]
     assert "Expected a number, got Series. Hint: use `.sum()`" in lab.check_refunds(refunded).text
     assert "Expected a number" not in lab.check_refunds(refunded.sum()).text

@@ -1,4 +1,4 @@
-"""A real kernel, as JupyterLab starts one, with what it started in turn."""
+"""Start a real kernel, as JupyterLab does, and find the processes that it started."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ class Kernel:
         self.client.wait_for_ready(timeout=TIMEOUT)
 
     def send(self, source: str, stop_on_error: bool = True) -> str:
-        """Queue a cell. Returns the id of the request. With `stop_on_error`, an error in it ends what is queued behind
-        it, and what comes a moment later too."""
+        """Queue a cell and return the ID of the request.
+
+        With `stop_on_error`, an error in it ends the cells behind it, also those that are queued a moment later.
+        """
         return str(self.client.execute(source, store_history=True, stop_on_error=stop_on_error))
 
     def replies(self, requests: list[str], timeout: float = TIMEOUT) -> list[dict[str, Any]]:
-        """The replies to all these requests."""
+        """Return the replies to all these requests."""
         found: dict[str, dict[str, Any]] = {}
         deadline = time.monotonic() + timeout
         while missing := [request for request in requests if request not in found]:
@@ -51,7 +53,7 @@ class Kernel:
         assert reply["status"] == "ok", reply
 
     def send_and_see(self, source: str) -> str:
-        """Run a cell that is to be interrupted, and wait until its code runs."""
+        """Queue a cell that will be interrupted, and wait until its code runs."""
         request = self.send(f"print('it runs')\n{source}", stop_on_error=False)
         while True:
             message = self.client.get_iopub_msg(timeout=TIMEOUT)
@@ -59,7 +61,7 @@ class Kernel:
                 return request
 
     def shown(self, request: str) -> list[str]:
-        """The texts that a cell shows, until it is done: progress, what it displays, its result."""
+        """Return the texts that a cell shows until it ends: its progress, displays and result."""
         found = []
         while True:
             message = self.client.get_iopub_msg(timeout=TIMEOUT)
@@ -75,7 +77,7 @@ class Kernel:
         return psutil.Process(self.manager.provisioner.pid)  # type: ignore[union-attr]
 
     def started(self) -> list[psutil.Process]:
-        """All that runs below the kernel: the supervisor, the servers, the workers."""
+        """Return all processes below the kernel: the supervisor, the servers, the workers."""
         below = self.process.children(recursive=True)
         return [process for process in below if process.status() != psutil.STATUS_ZOMBIE]
 
@@ -95,8 +97,10 @@ def kernel() -> Iterator[Kernel]:
 
 
 def lasting(processes: Iterable[psutil.Process]) -> Iterator[psutil.Process]:
-    """Without those that PostgreSQL starts for its connections. One may be about to end, such as that of the doctor of
-    the test before."""
+    """Leave out the processes that PostgreSQL starts for its connections.
+
+    One of them may be about to end, such as that of the doctor of the test before.
+    """
     for process in processes:
         with suppress(psutil.NoSuchProcess):
             parent = process.parent()
@@ -109,7 +113,7 @@ def names(processes: list[psutil.Process]) -> str:
 
 
 def all_gone(processes: list[psutil.Process], timeout: float = 5.0) -> bool:
-    """Whether all have ended. One that has, and that its parent has not asked for yet, is a zombie."""
+    """Return True if all have ended. A zombie has ended, too: only its parent has not noticed yet."""
     deadline = time.monotonic() + timeout
     while any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes):
         if time.monotonic() > deadline:

@@ -1,6 +1,6 @@
 """Run notebooks and save them with their outputs: `python tests/notebooks/save.py notebooks/*.ipynb`.
 
-The saved output is what the tests compare with. Save a notebook again when you have changed it and looked at the new
+The tests compare with the saved output. Save a notebook again when you have changed it and looked at the new
 outputs, never to make a test pass.
 """
 
@@ -19,7 +19,7 @@ from order_lifecycle.settings import Settings
 
 
 def save(path: Path) -> float:
-    """Returns the seconds that it took to run."""
+    """Run and save a notebook, and return the seconds that it took."""
     notebook = nbformat.read(path, as_version=4)
     began = time.monotonic()
     NotebookClient(

@@ -1,5 +1,4 @@
-"""The exercises of notebooks 00 to 03, and one of 05: what is right, and each of the ways to be wrong, told apart in a
-real lab."""
+"""The checks of notebooks 00 to 03, and one of 05, name the right answer and each mistake, in a real lab."""
 
 from __future__ import annotations
 
@@ -27,14 +26,14 @@ LAKE, HILL = (Address(address=street, city="Columbus", state="OH", zipcode="4321
 
 @pytest.fixture(scope="module")
 def worker(lab_servers: LabServers) -> Iterator[LabProcess]:
-    """An order worker."""
+    """Start an order worker."""
     worker = lab.start_worker("order")
     yield worker
     worker.stop()
 
 
 async def start(order_id: str) -> WorkflowHandle[OrderWorkflow, OrderResult]:
-    """An order that waits for its review."""
+    """Start an order, and return it once it waits for its review."""
     order = Order(
         id=order_id,
         payment_id=f"pay-{order_id}",
@@ -53,7 +52,7 @@ def says(check: object) -> str:
 # --- 00 --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_worker_that_was_started_again_without_its_name(worker: LabProcess) -> None:
+def test_a_restarted_worker_without_its_variable_is_named(worker: LabProcess) -> None:
     shipping_worker = lab.start_worker("shipping")
     shipping_worker.stop()
     ended = "✗ Not yet. The shipping worker has ended. "
@@ -64,7 +63,7 @@ def test_a_worker_that_was_started_again_without_its_name(worker: LabProcess) ->
     nameless.stop()
 
 
-def test_each_duty_is_for_one_part() -> None:
+def test_the_check_of_the_parts_names_each_wrong_duty() -> None:
     right = {duty: part for duty, (part, _) in DUTIES.items()}
     assert sorted(right.values()) == sorted(PARTS)
     assert says(lab.check_parts(right)).startswith("✓ Right.")
@@ -77,7 +76,7 @@ def test_each_duty_is_for_one_part() -> None:
         assert says(lab.check_parts({**right, duty: ...})).startswith("✗ Not yet. No part is chosen yet to " + duty)
 
 
-def test_the_duties_are_in_a_dict() -> None:
+def test_an_answer_about_the_parts_must_be_a_dict() -> None:
     said = says(lab.check_parts(["workflow"]))
     assert said.startswith("✗ Not yet. Expected a dict, got list. Hint: ")
 
@@ -85,7 +84,7 @@ def test_the_duties_are_in_a_dict() -> None:
 # --- 01 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_order_that_nobody_approved(worker: LabProcess) -> None:
+async def test_an_order_without_approval_is_named(worker: LabProcess) -> None:
     await start("fruit-1")
     waits = "✗ Not yet. fruit-1 waits for its review"
     approve = "Hint: {}send it the signal `approve_order`"
@@ -132,7 +131,7 @@ def joins_what_is_no_text(data: dict[str, Any]) -> list[str]:
 
 
 def as_they_are(data: dict[str, Any]) -> list[Any]:
-    """Neither these nor the next can be put in a set."""
+    """Return dicts, which cannot be put in a set. Nor can the lists of the next function."""
     return [{"loc": name.split(".")} for name in right(data)]
 
 
@@ -190,14 +189,16 @@ def as_tuples(data: dict[str, Any]) -> list[Any]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_refused_fields(solution: Callable[[dict[str, Any]], Any], expected: str) -> None:
+def test_the_check_of_the_refused_fields_names_each_mistake(
+    solution: Callable[[dict[str, Any]], Any], expected: str
+) -> None:
     assert says(lab.check_refused_fields(solution)).startswith(expected)
 
 
 # --- 02 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_order_that_was_cancelled_before_its_charge(worker: LabProcess) -> None:
+async def test_an_order_cancelled_before_its_charge_is_named(worker: LabProcess) -> None:
     handle = await start("mine")
     await handle.signal(OrderWorkflow.cancel_order, "found it cheaper")
     await handle.result()
@@ -205,7 +206,7 @@ async def test_an_order_that_was_cancelled_before_its_charge(worker: LabProcess)
     assert says(check).startswith("✗ Not yet. mine was cancelled before it was charged")
 
 
-async def test_who_waits_for_the_charge_of_an_order_that_nobody_approved_sees_why(worker: LabProcess) -> None:
+async def test_waiting_for_the_charge_of_an_unapproved_order_says_why(worker: LabProcess) -> None:
     handle = await start("unapproved")
     what = r"order-unapproved to be charged \(it is awaiting_review, and waits for approve_order\)"
     with pytest.raises(lab.LabError, match=what + ": approve it first"):
@@ -222,7 +223,9 @@ async def test_who_waits_for_the_charge_of_an_order_that_nobody_approved_sees_wh
         ("second", [HILL], "✗ Not yet. second has moved to 2 Hill. Hint: it should be 1 Lake, then 2 Hill"),
     ],
 )
-async def test_a_customer_who_moves(worker: LabProcess, order_id: str, addresses: list[Address], expected: str) -> None:
+async def test_the_check_of_the_moved_customer_names_each_mistake(
+    worker: LabProcess, order_id: str, addresses: list[Address], expected: str
+) -> None:
     handle = await start(order_id)
     for address in addresses:
         await handle.signal(OrderWorkflow.update_address, address)
@@ -234,7 +237,7 @@ async def test_a_customer_who_moves(worker: LabProcess, order_id: str, addresses
     assert says(lab.check_moved(order_id, to=[LAKE, HILL])).startswith(expected)
 
 
-async def test_a_customer_who_has_not_moved_yet(worker: LabProcess) -> None:
+async def test_a_customer_who_has_not_moved_yet_is_named(worker: LabProcess) -> None:
     assert says(lab.check_moved("nobody", to=[LAKE, HILL])).startswith("✗ Not yet. There is no order nobody")
     await start("stays")
     assert says(lab.check_moved("stays", to=[LAKE, HILL])).startswith("✗ Not yet. The address of stays has not changed")
@@ -245,8 +248,10 @@ async def test_a_customer_who_has_not_moved_yet(worker: LabProcess) -> None:
 
 @pytest.fixture
 async def events(worker: LabProcess) -> pd.DataFrame:
-    """Of real orders, at made-up times: each pause is shorter than the one before. So the time between two orders is
-    longer than any in the second."""
+    """Return events of real orders at invented times, where each pause is shorter than the one before.
+
+    So the time between two orders is longer than any pause in the second.
+    """
     for order_id in {"first", "second", "third"} - set(lab.table("orders")["id"]):
         await start(order_id)
     with lab_owner().begin() as tx:
@@ -279,11 +284,13 @@ def across_orders(events: pd.DataFrame) -> Any:
         (lambda events: of_each_order(events).min().dt.total_seconds(), "✗ Not yet. These are not the longest pauses"),
     ],
 )
-def test_the_longest_pauses(events: pd.DataFrame, answer: Callable[[pd.DataFrame], Any], expected: str) -> None:
+def test_the_check_of_the_longest_pauses_names_each_mistake(
+    events: pd.DataFrame, answer: Callable[[pd.DataFrame], Any], expected: str
+) -> None:
     assert says(lab.check_pauses(answer(events))).startswith(expected)
 
 
-async def test_all_charges_together_are_not_what_was_given_back(worker: LabProcess) -> None:
+async def test_the_sum_of_all_charges_is_not_the_sum_of_the_refunds(worker: LabProcess) -> None:
     for order_id in ("keeps", "returns"):
         handle = await start(order_id)
         await handle.signal(OrderWorkflow.approve_order)
@@ -299,7 +306,7 @@ async def test_all_charges_together_are_not_what_was_given_back(worker: LabProce
 # --- 02 once more, last: this charges too, and the sum above counts every charge -----------------------------------
 
 
-async def test_a_shipped_order_is_too_late_for_a_cancel(worker: LabProcess) -> None:
+async def test_a_cancel_of_a_shipped_order_is_named_as_too_late(worker: LabProcess) -> None:
     shipping_worker = lab.start_worker("shipping")
     handle = await start("gone")
     await handle.signal(OrderWorkflow.approve_order)
@@ -312,7 +319,7 @@ async def test_a_shipped_order_is_too_late_for_a_cancel(worker: LabProcess) -> N
 # --- 05 --------------------------------------------------------------------------------------------------------------
 
 
-async def test_an_order_that_has_not_failed(worker: LabProcess) -> None:
+async def test_an_order_that_has_not_failed_is_named(worker: LabProcess) -> None:
     assert says(lab.check_failed_unpaid("none")).startswith("✗ Not yet. There is no order none. Hint: ")
     await start("fine")
     assert says(lab.check_failed_unpaid("fine")).startswith(
@@ -320,7 +327,7 @@ async def test_an_order_that_has_not_failed(worker: LabProcess) -> None:
     )
 
 
-async def test_the_reason_on_record_is_not_that_of_a_late_signal(worker: LabProcess) -> None:
+async def test_a_late_signal_does_not_change_the_recorded_reason(worker: LabProcess) -> None:
     handle = await start("late")
     await handle.signal(OrderWorkflow.approve_order)
     await lab.wait_for_state(handle, "charged")

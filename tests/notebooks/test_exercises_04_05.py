@@ -1,5 +1,7 @@
-"""The exercises of notebooks 04 and 05 that need no server: what is right, and each of the ways to be wrong, told
-apart. (tests/lab/test_check_waited.py has the first of 04.)"""
+"""The checks of notebooks 04 and 05 that need no server name the right answer and each mistake.
+
+tests/lab/test_check_waited.py has the first exercise of notebook 04.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ RESULT = UpdateResult(order_id="mine", state=OrderState.AWAITING_REVIEW, message
         (["approved", "Workflow update failed"], "✗ Not yet. That is the message of the outer error"),
     ],
 )
-def test_what_an_order_said_to_two_approvals(answers: object, says: str) -> None:
+def test_the_check_of_two_approvals_names_each_mistake(answers: object, says: str) -> None:
     assert str(lab.check_answers(answers)).startswith(says)
 
 
@@ -154,5 +156,7 @@ def a_name_that_is_not_there(call: Call, tries: int) -> str:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_retries(with_retries: Callable[[Call, int], str | None], says: str) -> None:
+def test_the_check_of_the_retries_names_each_mistake(
+    with_retries: Callable[[Call, int], str | None], says: str
+) -> None:
     assert str(lab.check_retries(with_retries)).startswith(says)

@@ -1,5 +1,7 @@
-"""The exercises of notebook 08: what is right, and each of the ways to be wrong, told apart. (The mistakes that need
-orders stand in the notebook itself.)"""
+"""The checks of notebook 08 name the right answer and each mistake.
+
+The notebook itself shows the mistakes that need orders.
+"""
 
 from __future__ import annotations
 
@@ -165,7 +167,9 @@ async def right(charge: Step, pack: Step, refund: Step) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_saga(saga: Callable[[Step, Step, Step], Awaitable[object]], says: str) -> None:
+def test_the_check_of_the_saga_names_each_mistake(
+    saga: Callable[[Step, Step, Step], Awaitable[object]], says: str
+) -> None:
     said = str(lab.check_saga(saga))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said

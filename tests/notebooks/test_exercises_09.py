@@ -1,5 +1,7 @@
-"""The exercises of notebook 09: what is right, and each of the ways to be wrong, told apart. (The mistakes in a
-test that need a server stand in the notebook itself.)"""
+"""The checks of notebook 09 name the right answer and each mistake.
+
+The notebook itself shows the mistakes in a test that need a server.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,9 @@ async def right(workflow: type, history: WorkflowHistory) -> bool:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_goes_on(goes_on: Callable[[type, WorkflowHistory], Awaitable[Any]], says: str) -> None:
+def test_the_check_of_a_replay_function_names_each_mistake(
+    goes_on: Callable[[type, WorkflowHistory], Awaitable[Any]], says: str
+) -> None:
     said = str(lab.check_goes_on(goes_on, HISTORIES))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
@@ -111,7 +115,7 @@ async def without_a_look_at_its_end(workflow: type) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_a_test(test: Callable[[type], Awaitable[None]], says: str) -> None:
+def test_the_check_of_a_learners_test_names_each_mistake(test: Callable[[type], Awaitable[None]], says: str) -> None:
     said = str(lab.check_test(test))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
@@ -128,8 +132,8 @@ async def never_charged(workflow):
 """
 
 
-def test_a_test_that_does_not_ask_how_the_order_ended(lab_servers: LabServers) -> None:
-    """It fails with each of the workflows that charge, and passes with the one that walks away."""
+def test_a_learners_test_that_ignores_the_end_of_the_order_is_named(lab_servers: LabServers) -> None:
+    """It fails with each workflow that charges, and passes with one that just ends."""
     code = [cell.source for cell in nbformat.read(NOTEBOOK, as_version=4).cells if cell.cell_type == "code"]
     imports, of_an_order, mock, mocked = code[:4]
     names: dict[str, Any] = {}
@@ -139,7 +143,7 @@ def test_a_test_that_does_not_ask_how_the_order_ended(lab_servers: LabServers) -
     assert said.startswith("✗ Not yet. It passes with a workflow that just ends after three days.")
 
 
-def test_a_replay_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     async def waits_for_ever(workflow: type, history: WorkflowHistory) -> None:
         await asyncio.Event().wait()
 
@@ -148,7 +152,7 @@ def test_a_replay_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
     assert says.startswith("✗ Not yet. With OrderWorkflow and the history `shipped` it does not end within")
 
 
-def test_a_test_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_learners_test_that_does_not_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     async def waits_for_three_days(workflow: type) -> None:
         await fails_with_the_wrong_one(workflow)
         await asyncio.sleep(3 * 24 * 3600)
@@ -201,7 +205,7 @@ def changed(old: str, new: str, code: str = RIGHT) -> str:
         (changed("from temporalio import workflow", ""), "A worker cannot use it: NameError: name 'workflow' is not"),
     ],
 )
-def test_a_module_that_no_worker_can_use(code: object, says: str) -> None:
+def test_a_module_that_no_worker_can_use_is_named(code: object, says: str) -> None:
     said = str(lab.check_return(code))
     assert said.startswith(f"✗ Not yet. {says}")
     assert said.startswith("✓") or "Hint: " in said
@@ -263,13 +267,13 @@ def test_a_module_that_no_worker_can_use(code: object, says: str) -> None:
         ),
     ],
 )
-def test_a_workflow_for_a_parcel_that_comes_back(lab_servers: LabServers, code: str, says: str) -> None:
+def test_the_check_of_the_return_workflow_names_each_mistake(lab_servers: LabServers, code: str, says: str) -> None:
     said = str(lab.check_return(code))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
 
 
-def test_without_servers_the_check_says_so_and_blames_no_code(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_servers_the_check_does_not_blame_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "_servers", None)
     with pytest.raises(lab.LabError, match="no servers yet"):
         lab.check_return(RIGHT)

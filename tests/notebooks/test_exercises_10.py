@@ -1,4 +1,4 @@
-"""The exercises of notebook 10: what is right, and each of the ways to be wrong, told apart on a real server."""
+"""The checks of notebook 10 name the right answer and each mistake, on a real server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STEP = "await workflow.execute_activity(deploy.pack, order_id, start_to_close_ti
         (..., "✗ Not yet. There is no answer"),
     ],
 )
-def test_which_changes_need_a_patch(answer: object, says: str) -> None:
+def test_the_check_of_which_changes_need_a_patch_names_each_mistake(answer: object, says: str) -> None:
     said = str(lab.check_changes(answer))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
@@ -77,13 +77,13 @@ def test_which_changes_need_a_patch(answer: object, says: str) -> None:
         (..., "✗ Not yet. There are no lines yet"),
     ],
 )
-def test_the_patch(lines: object, says: str) -> None:
+def test_the_check_of_the_patch_names_each_mistake(lines: object, says: str) -> None:
     said = str(lab.check_patch(lines))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
 
 
-async def test_the_build_of_an_order(lab_servers: LabServers) -> None:
+async def test_the_check_of_an_orders_build_names_each_mistake(lab_servers: LabServers) -> None:
     client = await Client.connect(lab_servers.temporal_host)
 
     async def buy(order_id: str) -> None:
@@ -108,7 +108,7 @@ async def test_the_build_of_an_order(lab_servers: LabServers) -> None:
         worker.stop()
 
 
-def test_the_notebook_names_the_changes_that_are_checked() -> None:
+def test_the_notebook_lists_the_changes_that_its_check_knows() -> None:
     notebook = nbformat.read(TOP / "notebooks" / "10_changing_running_code.ipynb", as_version=4)
     prose = "\n".join(cell.source for cell in notebook.cells)
     for letter, change in CHANGES.items():

@@ -1,4 +1,4 @@
-"""The exercises of notebook 11: what is right, and each of the ways to be wrong, told apart in a real lab."""
+"""The checks of notebook 11 name the right answer and each mistake, in a real lab."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAITING = "OrderState = 'awaiting_review'"
 
 @pytest.fixture(scope="module")
 def worker(lab_servers: LabServers) -> Iterator[LabProcess]:
-    """An order worker whose calls fail now and then."""
+    """Start an order worker whose calls sometimes fail."""
     worker = lab.start_worker("order", lab.Faults(fail=0.5, seed=3), metrics=True)
     yield worker
     worker.stop()
@@ -32,7 +32,7 @@ def worker(lab_servers: LabServers) -> Iterator[LabProcess]:
 
 @pytest.fixture(scope="module")
 def orders(worker: LabProcess) -> None:
-    """Four orders: two that wait, at 2.50 and at 10.00; two that were cancelled, likewise."""
+    """Start four orders at 2.50 and 10.00: two that wait, and two that were cancelled."""
     run_in_own_loop(four_orders())
 
 
@@ -88,7 +88,7 @@ async def four_orders() -> None:
         (..., "✗ Not yet. There is no query yet"),
     ],
 )
-def test_the_list_filter(query: object, says: str) -> None:
+def test_the_check_of_the_list_filter_names_each_mistake(query: object, says: str) -> None:
     said = str(lab.check_query(query, state="awaiting_review", more_than="5.00"))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
@@ -136,14 +136,16 @@ def every_line_with_a_word(lines: list[str]) -> Counter[str]:
         (lambda lines: list(right(lines)), "✗ Not yet. Expected a dictionary, got list. Hint: return a"),
     ],
 )
-def test_the_count(worker: LabProcess, count: Callable[[list[str]], Mapping[str, int]], says: str) -> None:
+def test_the_check_of_the_count_names_each_mistake(
+    worker: LabProcess, count: Callable[[list[str]], Mapping[str, int]], says: str
+) -> None:
     said = str(lab.check_counted(count, worker))
     assert said.startswith(says)
     assert said.startswith("✓") or "Hint: " in said
 
 
 @pytest.mark.usefixtures("orders")
-def test_the_metrics_count_what_the_log_tells(worker: LabProcess) -> None:
+def test_the_metrics_and_the_log_count_the_same_failures(worker: LabProcess) -> None:
     numbers = lab.metrics(worker)
     failed = numbers[numbers["metric"] == "temporal_activity_execution_failed"]
     told = right(worker.log().splitlines())
@@ -153,7 +155,7 @@ def test_the_metrics_count_what_the_log_tells(worker: LabProcess) -> None:
     } == told
 
 
-async def test_what_does_not_end_is_said_with_how_many_have(orders: None) -> None:
+async def test_a_throughput_that_times_out_says_how_many_orders_ended(orders: None) -> None:
     client = await connect()
     handles = [client.get_workflow_handle(f"order-{name}") for name in ("gone-1", "waits-1", "gone-4")]
     with pytest.raises(lab.LabError, match="3 orders to end: █████████████░░░░░░░ 2 of 3"):
@@ -194,7 +196,7 @@ def without(name: str) -> dict[str, str]:
         ({**CLOUD, "TEMPORAL_TLS": "false"}, "✗ Not yet. The API key would be sent unencrypted"),
     ],
 )
-def test_the_settings(settings: dict[str, str], says: str) -> None:
+def test_the_check_of_the_settings_names_each_mistake(settings: dict[str, str], says: str) -> None:
     before = dict(os.environ)
     said = str(lab.check_settings(settings))
     assert said.startswith(says)

@@ -1,4 +1,4 @@
-"""What nbval cannot see: a notebook in a real kernel, as a person uses it."""
+"""A notebook in a real kernel, used as a person uses it. nbval cannot test this."""
 
 from __future__ import annotations
 
@@ -33,15 +33,18 @@ def kernel_with_servers() -> Iterator[Kernel]:
 
 @pytest.fixture(scope="module")
 def begun() -> Iterator[Kernel]:
-    """One kernel, with servers and a worker, for all tests but those that need one that is new."""
+    """Start one kernel with servers and a worker, for all tests that do not need a new one."""
     with kernel_with_servers() as it:
         yield it
 
 
 @pytest.mark.parametrize("number", everyday("09", of=["09", "03", "08", "11"]))
-def test_run_all_queues_every_cell_at_once_and_comes_to_the_end(number: str) -> None:
-    """It could stop for ever after a %run, which patches the loop. In 03 and 11 much is awaited after one; in 08 a
-    worker is started, and checks have a loop of their own. In 09 workers run in the kernel itself."""
+def test_run_all_reaches_the_last_cell(number: str) -> None:
+    """A %run patches the event loop, and a later cell could then hang for ever.
+
+    Notebooks 03 and 11 await much after a %run. 08 starts a worker, and its checks have their own loop. In 09 workers
+    run in the kernel itself.
+    """
     cells = nbformat.read(next(path for path in NOTEBOOKS if path.name.startswith(number)), as_version=4).cells
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
     assert number == "09" or any(source.startswith("%run -m order_lifecycle ") for source in sources[:-1])
@@ -50,15 +53,15 @@ def test_run_all_queues_every_cell_at_once_and_comes_to_the_end(number: str) -> 
     assert [reply["status"] for reply in replies] == ["ok"] * len(sources)
 
 
-def test_a_worker_that_nothing_refers_to_any_more_ends(begun: Kernel) -> None:
-    """So running the cell that starts one again leaves one worker, not two."""
+def test_a_worker_without_a_variable_is_stopped(begun: Kernel) -> None:
+    """So if you run the cell that starts it again, one worker runs, not two."""
     (first,) = (process for process in begun.started() if "order_worker" in names([process]))
     begun.right("worker = lab.start_worker('order')")
     assert all_gone([first])
     assert sum("order_worker" in names([process]) for process in begun.started()) == 1
 
 
-def test_an_error_of_the_lab_is_its_message_and_no_traceback(begun: Kernel) -> None:
+def test_an_error_of_the_lab_shows_its_message_and_no_traceback(begun: Kernel) -> None:
     (reply,) = begun.replies([begun.send("lab.table('order')", stop_on_error=False)])
     assert reply["traceback"] == ["LabError: there is no table 'order': choose one of orders, payments, events"]
 
@@ -86,7 +89,7 @@ lab.check_test(my_test)
     [(THE_TEA, "the tea"), (ONE_LONG_LOOK, "the tea"), (A_LONG_CHECK, "my_test(WithoutSmallReviews)")],
     ids=["wait_until", "wait_until, one look", "check_test"],
 )
-def test_who_waits_for_more_than_a_second_sees_for_what(begun: Kernel, cell: str, what: str) -> None:
+def test_a_wait_of_more_than_a_second_shows_what_it_waits_for(begun: Kernel, cell: str, what: str) -> None:
     *progress, _answer = begun.shown(begun.send(cell))
     assert progress == [f"waiting for {what} … 1 s", f"waiting for {what} … 2 s", ""]
 
@@ -99,8 +102,8 @@ for number in range(3):
 """
 
 
-def test_several_waits_that_are_short_are_seen_when_they_are_long_together(begun: Kernel) -> None:
-    """In one place of the output: a place of each one's own would leave an empty line each."""
+def test_several_short_waits_show_progress_in_one_place(begun: Kernel) -> None:
+    """They share one place in the output. With one place each, each would leave an empty line."""
     assert begun.shown(begun.send(THREE_CUPS)) == ["waiting for cup 1 … 0 s", "", "waiting for cup 2 … 0 s", ""]
 
 
@@ -128,7 +131,7 @@ lab.check_test(never)
     ["", "import nest_asyncio2; nest_asyncio2.apply()"],
     ids=["an ordinary loop", "a loop that %run has patched"],
 )
-def test_an_interrupt_ends_the_cell_and_nothing_else(begun: Kernel, before: str, waiting: str) -> None:
+def test_an_interrupt_ends_only_the_cell(begun: Kernel, before: str, waiting: str) -> None:
     started = list(lasting(begun.started()))
     assert {"temporal", "postgres"} <= {process.name() for process in started}
     begun.right(f"{before}\nimport threading\nthreads = set(threading.enumerate())")
@@ -157,9 +160,12 @@ Cycle()
 """
 
 
-def test_nothing_is_left_of_a_kernel_that_is_shut_down_in_the_middle(begun: Kernel, tmp_path: Path) -> None:
-    """The last test that has `begun`. The kernel does not wait for a last garbage collection, which on a slow machine
-    takes longer than Jupyter waits before it ends the kernel by force."""
+def test_a_kernel_that_is_shut_down_while_it_runs_leaves_nothing(begun: Kernel, tmp_path: Path) -> None:
+    """The kernel does not wait for a last garbage collection.
+
+    On a slow machine that takes longer than Jupyter waits before it kills the kernel. This is the last test that uses
+    `begun`.
+    """
     started = begun.started()
     begun.right(GARBAGE.format(path=str(tmp_path / "collected")))
     begun.send_and_see(WAITING)
@@ -169,7 +175,7 @@ def test_nothing_is_left_of_a_kernel_that_is_shut_down_in_the_middle(begun: Kern
 
 
 @pytest.mark.proof
-def test_a_restart_gives_an_empty_world_and_a_kill_leaves_nothing() -> None:
+def test_a_restarted_kernel_has_empty_servers_and_a_killed_one_leaves_nothing() -> None:
     with kernel_with_servers() as it:
         before = it.started()
         it.send_and_see(WAITING)

@@ -1,4 +1,4 @@
-"""The overview of the course, notebooks/README.md, says of each notebook what the notebook says of itself."""
+"""The overview, notebooks/README.md, says the same about each notebook as the notebook itself."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def minutes(text: str) -> list[str]:
 
 
 def notebooks(text: str) -> list[list[str]]:
-    """The numbers of those that are needed, and of those that only help."""
+    """Return the numbers of the notebooks that are needed, and of those that only help."""
     return [re.findall(r"\b\d\d\b", part) for part in text.split(";")]
 
 
-def test_it_has_every_notebook_in_order() -> None:
+def test_the_overview_lists_every_notebook_in_order() -> None:
     assert list(ROWS) == [path.name for path in NOTEBOOKS]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_says_how_long_a_notebook_takes_and_what_it_needs(path: Path) -> None:
+def test_the_overview_and_each_notebook_agree_on_its_time_and_needs(path: Path) -> None:
     row = ROWS[path.name]
     first = nbformat.read(path, as_version=4).cells[0].source
     said = re.search(r"\*\*Time\*\*(?P<time>.+?)\*\*Needs\*\*(?P<needs>.+)", first)
@@ -41,7 +41,7 @@ def test_it_says_how_long_a_notebook_takes_and_what_it_needs(path: Path) -> None
     assert row["title"].startswith(f"{path.name[:2]} ")
 
 
-def test_jupyterlab_asks_for_news_in_no_class_either() -> None:
-    """What `make setup` writes for JupyterLab is in the recipe for a class without a network too."""
+def test_the_recipe_for_a_class_turns_off_news_of_jupyterlab() -> None:
+    """The recipe for a class without a network has the setting that `make setup` writes for JupyterLab."""
     (setting,) = re.findall(r"'\{\"@jupyterlab.+\}'", (TOP / "Makefile").read_text())
     assert setting in OVERVIEW

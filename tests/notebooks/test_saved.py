@@ -1,4 +1,4 @@
-"""The saved notebooks are what they must be, and the rules that say so can tell."""
+"""The saved notebooks keep the rules, and each rule finds a notebook that breaks it."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from tests.notebooks.rules.outputs import LISTED
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_keeps_all_the_rules(path: Path) -> None:
+def test_each_notebook_keeps_all_the_rules(path: Path) -> None:
     assert faults(nbformat.read(path, as_version=4)) == []
 
 
-def test_there_are_notebooks() -> None:
+def test_the_notebooks_are_numbered_without_gaps() -> None:
     assert [path.name[:2] for path in NOTEBOOKS] == [f"{number:02}" for number in range(len(NOTEBOOKS))]
     assert len(NOTEBOOKS) >= 4
 
 
-def test_what_is_listed_as_not_compared_is_there() -> None:
+def test_the_list_of_cells_that_are_not_compared_is_complete() -> None:
     ignored = {
         cell.id
         for path in NOTEBOOKS
@@ -38,7 +38,7 @@ def test_what_is_listed_as_not_compared_is_there() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((TOP / "notebooks" / "images").glob("*.svg")), ids=lambda path: path.stem)
-def test_a_picture_has_a_white_ground_of_its_own_for_dark_themes(path: Path) -> None:
+def test_each_picture_has_a_white_background_for_dark_themes(path: Path) -> None:
     drawing = ElementTree.parse(path).getroot()
     ground = drawing.find("{*}rect")
     assert ground is not None
@@ -47,7 +47,7 @@ def test_a_picture_has_a_white_ground_of_its_own_for_dark_themes(path: Path) -> 
     assert [float(ground.get(name, 0)) for name in ("x", "y", "width", "height")] == box
 
 
-def test_the_picture_of_the_states_is_the_one_that_the_lab_draws() -> None:
+def test_the_saved_picture_of_the_states_is_up_to_date() -> None:
     file = NOTEBOOKS[0].parent / "images" / "states.svg"
     assert file.read_text() == f"{state_diagram().data!s}\n", "write it anew with lab.state_diagram().data"
 
@@ -91,7 +91,7 @@ def coding(*lines: str) -> Spoil:
 
 
 def instead(old: str, new: str, kind: str = "") -> Spoil:
-    """In every cell, or in those of one kind."""
+    """Return a change that replaces a text in every cell, or in those of one kind."""
 
     def spoil(notebook: Any) -> None:
         found = [cell for cell in (cells(notebook, kind) if kind else notebook.cells) if old in cell.source]
@@ -280,7 +280,7 @@ NO_PATHS = "http://127.0.0.1:8080/home/orders, tests/home/x, and/or, <var>x</var
 
 @cache
 def saved() -> tuple[Any, list[str]]:
-    """A notebook, and what is wrong with it before it is spoiled."""
+    """Return a notebook, and its faults before the test spoils it."""
     notebook = nbformat.read(NOTEBOOKS[1], as_version=4)
     return notebook, faults(notebook)
 
@@ -293,20 +293,20 @@ def led_to(spoil: Spoil) -> list[str]:
 
 
 @pytest.mark.parametrize(("says", "spoil"), SPOILS, ids=[says for says, _ in SPOILS])
-def test_a_spoiled_notebook_is_refused(says: str, spoil: Spoil) -> None:
+def test_each_broken_rule_is_found(says: str, spoil: Spoil) -> None:
     found = led_to(spoil)
     assert any(says in fault for fault in found), found
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_of_a_machine_is_refused_on_every_line(path: str) -> None:
+def test_a_path_of_a_machine_is_found_on_every_line(path: str) -> None:
     (fault,) = led_to(showing(f"the first line\n{path}\n"))
     assert "shows a path of this machine: " in fault
 
 
-def test_an_error_that_is_meant_and_explained_may_be_shown() -> None:
+def test_an_intended_and_explained_error_is_allowed() -> None:
     assert led_to(meant_to_fail_and_explained) == []
 
 
-def test_what_only_looks_like_a_path_may_be_shown() -> None:
+def test_text_that_only_looks_like_a_path_is_allowed() -> None:
     assert led_to(showing(NO_PATHS)) == []

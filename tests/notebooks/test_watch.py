@@ -1,4 +1,4 @@
-"""`lab.watch` in a real kernel: what is seen of a wait, and that an Interrupt ends it."""
+"""`lab.watch` in a real kernel: it shows its progress, and an interrupt ends it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def it() -> Iterator[Kernel]:
         yield it
 
 
-def test_who_watches_for_more_than_a_second_sees_for_what(it: Kernel) -> None:
+def test_watching_for_more_than_a_second_shows_what_it_waits_for(it: Kernel) -> None:
     request = it.send("await lab.watch(asyncio.sleep(1.7, 'tea'), 'the tea')")
     *waiting, gone, tea = it.shown(request)
     assert waiting
@@ -25,12 +25,12 @@ def test_who_watches_for_more_than_a_second_sees_for_what(it: Kernel) -> None:
     assert (gone, tea) == ("", "'tea'")
 
 
-def test_what_comes_within_a_second_is_all_that_is_seen(it: Kernel) -> None:
+def test_watching_for_less_than_a_second_shows_no_progress(it: Kernel) -> None:
     request = it.send("await lab.watch(asyncio.sleep(0.1, 'tea'), 'the tea')")
     assert it.shown(request) == ["'tea'"]
 
 
-def test_an_interrupt_ends_it_and_what_it_shows(it: Kernel) -> None:
+def test_an_interrupt_ends_watching_and_its_progress(it: Kernel) -> None:
     request = it.send("await lab.watch(asyncio.sleep(60), 'what never comes')", stop_on_error=False)
     while "data" not in it.client.get_iopub_msg(timeout=10)["content"]:
         pass

@@ -84,7 +84,7 @@ UNUSABLE = [
 
 @pytest.fixture(params=UNUSABLE, ids=lambda of: f"{of[0]}={of[1]}")
 def unusable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return words that the refusal must contain."""
+    """Set something unusable, and return the words that the refusal must contain."""
     name, value, words = request.param
     Path("malformed.toml").write_text("[profile\n")
     monkeypatch.setenv(name, value)

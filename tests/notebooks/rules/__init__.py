@@ -1,4 +1,4 @@
-"""What every saved notebook must be, beyond what nbval compares."""
+"""The rules for every saved notebook, beyond what nbval compares."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["NOTEBOOKS", "TOP", "faults"]
 
 
 def faults(notebook: Any, folder: Path = TOP / "notebooks") -> list[str]:
-    """What is wrong with it, each in one line."""
+    """Return the faults of a notebook, one line each."""
     return [
         *form.faults(notebook),
         *outputs.faults(notebook),

@@ -1,4 +1,4 @@
-"""A notebook, as the rules look at it."""
+"""The parts of a notebook that the rules read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def markdown(notebook: Any) -> list[Any]:
 
 
 def prose(notebook: Any) -> str:
-    """Without the blocks of code in it."""
+    """Return the prose of a cell, without its blocks of code."""
     return FENCED.sub("", "\n\n".join(cell.source for cell in markdown(notebook)))
 
 
@@ -33,7 +33,7 @@ def tags(cell: Any) -> list[str]:
 
 
 def shown(output: Any) -> Iterator[str]:
-    """Each text in it, as a reader would see it: no pictures, and a new line where there is one."""
+    """Yield each text of an output as a reader sees it: without pictures, with its line breaks."""
     yield output.get("text", "")
     yield output.get("evalue", "")
     yield from output.get("traceback", [])

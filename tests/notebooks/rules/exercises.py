@@ -1,5 +1,7 @@
-"""Each exercise has a check that is not right yet, a solution that is, and a typical mistake that is told apart; and
-all of them answer the same question."""
+"""Each exercise has a check that fails at first, a solution, and a typical mistake that the check names.
+
+All of them answer the same question.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ NAME = re.compile(r"\*\*(Exercise \d+)\.\*\*")
 
 @dataclass
 class Exercise:
-    """Its code cells. `unsolved` are those before the solution, and the last of them has the check."""
+    """The code cells of an exercise. `unsolved`: those before the solution; the last of them has the check."""
 
     name: str
     unsolved: list[Any] = field(default_factory=list)
@@ -80,7 +82,7 @@ def _folded(notebook: Any) -> Iterator[str]:
 
 
 def _check(cell: Any) -> str:
-    """The call at the end of the cell that checks the answer, without the answer; or nothing."""
+    """Return the call at the end of the cell that checks the answer, without the answer; "" if there is none."""
     match _statements(cell)[-1:]:
         case [ast.Expr(ast.Call(ast.Attribute(ast.Name("lab"), name), args, keywords))] if name.startswith("check_"):
             given = ["…", *(ast.unparse(each) for each in [*args[1:], *keywords])]
@@ -89,14 +91,14 @@ def _check(cell: Any) -> str:
 
 
 def _parameters(cell: Any) -> Iterator[str]:
-    """Of each function in the cell."""
+    """Yield the parameters of each function in the cell."""
     for statement in _statements(cell):
         if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
             yield f"({ast.unparse(statement.args)})"
 
 
 def _statements(cell: Any) -> list[ast.stmt]:
-    """Without IPython's own commands."""
+    """Return the statements of the cell, without IPython's own commands."""
     return ast.parse(re.sub(r"^[%!].*", "", cell.source, flags=re.MULTILINE)).body
 
 

@@ -1,4 +1,4 @@
-"""The same form in each: what a page begins with, what it ends with, and what fits on a screen."""
+"""Every page has the same form: its beginning, its end, and what fits on a screen."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def faults(notebook: Any) -> Iterator[str]:
 
 
 def plain(output: Any) -> str:
-    """As text, which each output has beside its HTML."""
+    """Return an output as text, which each output has beside its HTML."""
     return str(output.get("text") or output.get("data", {}).get("text/plain", ""))
 
 

@@ -1,4 +1,4 @@
-"""What the prose speaks of exists: files, headings, commands, and each name that is written `like this`."""
+"""Whatever the prose names exists: files, headings, commands, and each name written `like this`."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _span(span: str, known: set[str]) -> Iterator[str]:
 
 
 def _said(notebook: Any) -> str:
-    """What the code says, and what it shows."""
+    """Return what the code says and shows."""
     outputs = (text for cell in code(notebook) for output in cell.outputs for text in shown(output))
     return "\n".join([*(cell.source for cell in code(notebook)), *outputs])
 
@@ -118,7 +118,7 @@ def _commands() -> set[str]:
 
 
 def _owners(name: str) -> list[Any]:
-    """What a name before a dot can mean: one of MODULES, or a class that the package has or uses."""
+    """Return what a name before a dot can mean: one of MODULES, or a class that the package has or uses."""
     return [MODULES[name]] if name in MODULES else _classes()[name]
 
 
@@ -134,5 +134,5 @@ def _classes() -> defaultdict[str, list[type]]:
 
 
 def _has(owner: Any, name: str) -> bool:
-    """Fields of a model have no value on its class."""
+    """Return True if the owner has that name. The fields of a model are not attributes of its class."""
     return hasattr(owner, name) or name in getattr(owner, "__annotations__", {})

@@ -1,4 +1,4 @@
-"""What a saved notebook shows: no error, no warning, no picture without words, and nothing of one machine alone."""
+"""A saved notebook shows no error, no warning, no picture without alt text, and nothing of one machine."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _output(output: Any) -> Iterator[str]:
 
 
 def _errors(notebook: Any) -> Iterator[str]:
-    """One that is meant is tagged, and the next cell says what it is."""
+    """Yield each error that is not intended or not explained: by its tag, and in the next cell."""
     following = [*notebook.cells[1:], None]
     for cell, after in zip(notebook.cells, following, strict=True):
         for output in cell.get("outputs", []):
