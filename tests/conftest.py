@@ -1,5 +1,7 @@
-"""Fixtures for all tests: a real stack for each test process, an empty database for each test, and nothing of the
-settings of whoever runs the tests."""
+"""Fixtures for all tests: a real stack for each test process, and an empty database for each test.
+
+The settings of the user who runs the tests do not apply.
+"""
 
 from __future__ import annotations
 
@@ -62,11 +64,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The files that take longest come first: one that was begun last would be waited for alone. (Left to itself,
-    pytest-xdist begins with those that have the most tests.)"""
+    """Run the longest files first, because the whole run would wait for one that started last.
+
+    pytest-xdist alone would begin with the files that have the most tests.
+    """
 
     def turn(item: pytest.Item) -> int:
-        """The longest, then the notebooks, then the rest."""
+        """Return the place in the run: the longest files, then the notebooks, then the rest."""
         if item.path.name in LONGEST:
             return LONGEST.index(item.path.name)
         return len(LONGEST) + (item.path.suffix != ".ipynb")
@@ -86,7 +90,7 @@ sys.exit(up(home and pathlib.Path(home), **options))
 
 
 class Up:
-    """A supervisor with its stack, as a child process in a session of its own, with a lifeline to us."""
+    """A supervisor and its stack, in a child process with its own session and a lifeline to us."""
 
     def __init__(
         self,
@@ -96,8 +100,11 @@ class Up:
         environment: dict[str, str] | None = None,
         **options: Any,
     ) -> None:
-        """`folder`: an existing one, its current folder. `before`: what starts its command. `options`: as for
-        order_lifecycle.stack.supervisor.up."""
+        """Start the process.
+
+        `folder`: its current folder, which exists. `before`: the words before its command. `options`: as for
+        order_lifecycle.stack.supervisor.up.
+        """
         arguments = json.dumps([home and str(home), {"as_json": True, "lifeline": True, **options}])
         self._said = folder / f"stderr-{uuid.uuid4().hex}"
         with self._said.open("wb") as stderr:
@@ -113,11 +120,11 @@ class Up:
         self._seen: list[psutil.Process] = []
 
     def said(self) -> str:
-        """All that it said to standard error."""
+        """Return everything that it wrote to standard error."""
         return self._said.read_text()
 
     def addresses(self) -> Addresses:
-        """What it prints as soon as everything is ready."""
+        """Return what it prints as soon as everything is ready."""
         assert self.process.stdout
         line = self.process.stdout.readline()
         assert line, f"it ended with {self.process.wait()}:\n{self.said()}"
@@ -125,14 +132,16 @@ class Up:
         return Addresses(**json.loads(line))
 
     def processes(self) -> list[psutil.Process]:
-        """It and all that runs below it."""
+        """Return the process and all processes below it."""
         it = psutil.Process(self.process.pid)
         self._seen = [it, *it.children(recursive=True)]
         return self._seen
 
     def end(self, how: Callable[[], object] | None = None) -> int:
-        """End it, by the lifeline if no other way is given, and check that nothing of it is alive 5 s later.
-        Returns its exit status."""
+        """End it, and check that none of its processes is alive 5 s later.
+
+        The lifeline ends it, if no other way is given. Returns its exit status.
+        """
         (how or self.let_go)()
         status = self.process.wait(15)
         self.let_go()
@@ -140,12 +149,12 @@ class Up:
         return status
 
     def let_go(self) -> None:
-        """What the kernel does for us when we are killed."""
+        """Close the lifeline, as the kernel does when we are killed."""
         assert self.process.stdin
         self.process.stdin.close()
 
     def signal_its_group(self, number: signal.Signals) -> None:
-        """As a terminal does it."""
+        """Send a signal to its process group, as a terminal does."""
         os.killpg(self.process.pid, number)
 
 
@@ -164,15 +173,17 @@ def running(home: Path | None, folder: Path, **options: Any) -> Iterator[Up]:
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Callable[..., Up]]:
-    """`up(home, **options)` starts a stack of the test's own (see stack.supervisor.up); it ends with the test."""
+    """Start a separate stack that ends with the test: `up(home, **options)`, as stack.supervisor.up."""
     with ExitStack() as all_of_them:
         yield lambda home, folder=tmp_path, **options: all_of_them.enter_context(running(home, folder, **options))
 
 
 @pytest.fixture(scope="module")
 def lab_servers() -> Iterator[LabServers]:
-    """Servers as a notebook has them, for all tests of a file. What lab.up() writes into the environment is gone at the
-    end."""
+    """Start servers as a notebook does, for all tests of a file.
+
+    At the end, the environment no longer has what lab.up() wrote to it.
+    """
     from order_lifecycle import lab  # takes a second, which tests without a notebook's servers need not spend
     from order_lifecycle.lab import servers
 
@@ -190,7 +201,7 @@ def lab_servers() -> Iterator[LabServers]:
 
 @pytest.fixture(autouse=True)
 def an_empty_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No `.env` is found, and no stack that runs in the project's folder."""
+    """Change to an empty folder, where no `.env` and no running stack is found."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -200,7 +211,7 @@ MIGRATED = "migrated"
 
 @pytest.fixture(scope="session")
 def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], AbstractContextManager[Addresses]]:
-    """`with new_stack() as addresses`: a stack, in which `database_url` has databases made."""
+    """Start a stack in which `database_url` can make databases: `with new_stack() as addresses`."""
 
     @contextmanager
     def new() -> Iterator[Addresses]:
@@ -214,47 +225,49 @@ def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Abstract
 
 @pytest.fixture(scope="session")
 def stack(new_stack: Callable[[], AbstractContextManager[Addresses]]) -> Iterator[Addresses]:
-    """A stack for all tests of this process. Its Temporal is shared, so that a test needs order ids of its own; for a
-    database of its own it takes `database_url`."""
+    """Start a stack for all tests of this process.
+
+    They share its Temporal, so each test needs order IDs of its own. `database_url` gives a test its own database.
+    """
     with new_stack() as addresses:
         yield addresses
 
 
 @pytest.fixture
 def database_url(stack: Addresses) -> Iterator[str]:
-    """An empty, migrated database for one test, as the application reaches it."""
+    """Make an empty, migrated database for one test, and yield its address for the application role."""
     with _database(stack, MIGRATED) as name:
         yield with_database(stack.database_url, name)
 
 
 @pytest.fixture
 def owner_url(stack: Addresses, database_url: str) -> str:
-    """The same database for the role that owns its tables."""
+    """Return the address of the same database for the role that owns its tables."""
     assert stack.database_owner_url
     return with_database(stack.database_owner_url, make_url(database_url).database)
 
 
 @pytest.fixture(scope="session")
 def superuser_of() -> Callable[[Addresses], str]:
-    """`superuser_of(addresses)`: the database of a stack for the superuser of its server."""
+    """Return a function that gives the address of a stack's database for the superuser."""
     return superuser
 
 
 @pytest.fixture(scope="session")
 def admin_url(stack: Addresses) -> str:
-    """The stack's PostgreSQL for its superuser, who may do what is refused to everybody else."""
+    """Return the address of the stack's PostgreSQL for its superuser, who may do everything."""
     return with_database(superuser(stack), "postgres")
 
 
 @pytest.fixture
 def superuser_url(admin_url: str, database_url: str) -> str:
-    """The test's database for the server's superuser."""
+    """Return the address of the test's database for the server's superuser."""
     return with_database(admin_url, make_url(database_url).database)
 
 
 @pytest.fixture
 def bare_database_url(stack: Addresses) -> Iterator[str]:
-    """A database for one test, without a schema, as its owner reaches it: here one role does everything."""
+    """Make a database without tables for one test, and yield its address for the owner, the only role here."""
     assert stack.database_owner_url
     with _database(stack, "template0") as name:
         yield with_database(stack.database_owner_url, name)
@@ -265,7 +278,7 @@ def with_database(url: str, name: str | None) -> str:
 
 
 def superuser(stack: Addresses) -> str:
-    """The database of a stack for the superuser, whose password only tests and the stack itself read."""
+    """Return the address of a stack's database for the superuser. Only tests and the stack read that password."""
     password = Path(stack.home, "password.superuser").read_text()
     url = make_url(stack.database_url).set(username="postgres", password=password)
     return url.render_as_string(hide_password=False)
@@ -273,14 +286,16 @@ def superuser(stack: Addresses) -> str:
 
 @pytest.fixture(params=["cached", pytest.param("replayed", marks=pytest.mark.proof)], scope="module")
 def cache(request: pytest.FixtureRequest) -> int:
-    """How many workflows a worker keeps in memory. With none, each task replays the order's whole history, as it does
-    after a worker was killed."""
+    """Return how many workflows a worker keeps in memory.
+
+    With none, each task replays the order's whole history, as after the death of a worker.
+    """
     return 0 if request.param == "replayed" else 1000  # the default of the SDK
 
 
 @pytest.fixture
 def settings(stack: Addresses, database_url: str) -> Settings:
-    """The stack's Temporal, and a database for one test."""
+    """Return settings for the stack's Temporal and a database for one test."""
     return Settings(
         temporal_host=stack.temporal_host, temporal_ui_url=stack.ui_url, database_url=SecretStr(database_url)
     )
@@ -288,7 +303,7 @@ def settings(stack: Addresses, database_url: str) -> Settings:
 
 @pytest.fixture
 def environment(settings: Settings) -> dict[str, str]:
-    """The same `settings`, for a child process."""
+    """Return the same settings as variables for a child process."""
     assert settings.temporal_host
     assert settings.database_url
     addresses = {
@@ -308,7 +323,7 @@ def _database(stack: Addresses, template: str) -> Iterator[str]:
 
 
 def _create(stack: Addresses, name: str, template: str) -> None:
-    """What the stack's own database allows to whom is no part of a copy."""
+    """Copy a database and set its privileges, because a copy does not have those of its template."""
     _administer(stack, f"CREATE DATABASE {name} TEMPLATE {template} OWNER orders_owner")
     _administer(stack, f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
 

@@ -1,4 +1,4 @@
-"""The coverage figure: what `make proof` prints of what `make test` and it have measured."""
+"""The coverage figure that `make proof` prints after `make test` and `make proof` have measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HALF = "def is_even(number):\n    if number % 2 == 0:\n        return True\n    
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with our configuration, and a package of two modules, of which the tests import one."""
+    """Make a project with our configuration, and a package of two modules, of which the tests import one."""
     (tmp_path / ".ci").mkdir()
     for name in ("pyproject.toml", ".ci/covered.py"):
         shutil.copy(TOP / name, tmp_path / name)
@@ -35,7 +35,7 @@ def covered(project: Path, *arguments: str) -> tuple[int, str]:
 
 
 def run(project: Path, program: str = RUN) -> None:
-    """Run a program as `make test` starts pytest, with another current folder than the project's."""
+    """Run a program as `make test` starts pytest, but in another folder than the project's."""
     measured = {
         "PROJECT_FOLDER": str(project),
         "COVERAGE_PROCESS_START": str(project / "pyproject.toml"),
@@ -57,7 +57,7 @@ def test_too_little_coverage_fails_after_a_whole_make_test(project: Path) -> Non
     assert "half.py" in said
 
 
-def test_a_part_of_the_tests_is_not_judged(project: Path) -> None:
+def test_the_coverage_of_a_part_of_the_tests_is_not_judged(project: Path) -> None:
     covered(project, "begin")
     run(project)
     covered(project, "passed", "-k", "store")
@@ -65,13 +65,13 @@ def test_a_part_of_the_tests_is_not_judged(project: Path) -> None:
     assert (status, "of a part of the tests" in said) == (0, True), said
 
 
-def test_a_process_that_ends_at_once_is_measured(project: Path) -> None:
+def test_a_process_that_calls_os_exit_is_measured(project: Path) -> None:
     covered(project, "begin")
     run(project, f"{RUN}; import os; os._exit(0)")
     assert "half.py" in covered(project, "figure")[1]
 
 
-def test_what_was_measured_is_forgotten_when_a_line_has_changed(project: Path) -> None:
+def test_measurements_are_discarded_when_a_line_has_changed(project: Path) -> None:
     covered(project, "begin")
     run(project)
     covered(project, "passed")

@@ -1,4 +1,4 @@
-"""What enters as an order, and what is refused, with a message that a person can use."""
+"""Valid orders are accepted, and all others are refused with a message that helps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def parse(items: str = ITEMS, address: str = ADDRESS, order_id: str = "abc-001",
 
 
 def says_no(call: Callable[[], object]) -> str:
-    """The message, which must be fit for a terminal: one short line of plain characters."""
+    """Return the message of a refusal, which must be one short line of printable characters."""
     with pytest.raises(BadInputError) as refused:
         call()
     message = str(refused.value)
@@ -52,7 +52,7 @@ def item(**changed: Any) -> dict[str, Any]:
 
 
 def an_item(field: str, value: str) -> str:
-    """Items as JSON, with one that has `value` (JSON as well) in `field`."""
+    """Return items as JSON, with one item that has `value` (also JSON) in `field`."""
     rest = {name: json.dumps(of) for name, of in item().items() if name != field}
     return "[{" + ", ".join(f'"{name}": {of}' for name, of in [*rest.items(), (field, value)]) + "}]"
 
@@ -60,7 +60,7 @@ def an_item(field: str, value: str) -> str:
 # --- what is an order ------------------------------------------------------------------------------------------------
 
 
-def test_the_order_of_the_quick_start() -> None:
+def test_the_order_of_the_quick_start_is_accepted() -> None:
     assert parse() == Order(
         id="abc-001",
         payment_id="123",
@@ -75,24 +75,24 @@ def test_an_order_cannot_be_changed_after_its_check() -> None:
 
 
 @pytest.mark.parametrize("price", ["5", "5.0", "5.00", '"5.00"', "50e-1", "5E0", "0.5e1"])
-def test_a_price_is_kept_in_cents_however_it_is_written(price: str) -> None:
+def test_a_price_is_stored_in_cents_however_it_is_written(price: str) -> None:
     assert str(parse(an_item("price", price)).items[0].price) == "5.00"
 
 
 @pytest.mark.parametrize("price", ["0", "-0.0", "0.01", "1e2", "99999999.99"])
-def test_the_extremes_of_a_price(price: str) -> None:
+def test_the_smallest_and_the_largest_price_are_accepted(price: str) -> None:
     order = parse(an_item("price", price))
     assert total(order.items) == Decimal(price)
     assert str(total(order.items)) == f"{abs(Decimal(price)):.2f}"
 
 
 @pytest.mark.parametrize("name", ["Äpfel, 苹果 🍏", "x" * 100, "  apple  ", "'; DROP TABLE orders; --", "O'Neill"])
-def test_names_are_any_text(name: str) -> None:
+def test_a_name_may_be_any_text(name: str) -> None:
     assert parse(json.dumps([item(name=name)])).items[0].name == name.strip()
 
 
 @pytest.mark.parametrize("order_id", ["a", "7", "abc-001", "A.b_c-1", "x" * 64])
-def test_ids(order_id: str) -> None:
+def test_valid_ids_are_accepted(order_id: str) -> None:
     assert parse(order_id=order_id, payment_id=order_id).id == parse_order_id(order_id) == order_id
 
 
@@ -109,13 +109,13 @@ NOT_JSON = ["", " ", "apple", "[{", ITEMS + "x", "{'name': 1}", "[1,]", "\x00", 
 
 
 @pytest.mark.parametrize("text", NOT_JSON)
-def test_json_that_does_not_parse(text: str) -> None:
+def test_malformed_json_is_refused(text: str) -> None:
     assert says_no(lambda: parse(text)).startswith("items: not JSON: ")
     assert says_no(lambda: parse(address=text)).startswith("address: not JSON: ")
 
 
 @pytest.mark.parametrize("items", ["[]", json.dumps([item()] * 101)])
-def test_too_few_or_too_many_items(items: str) -> None:
+def test_too_few_or_too_many_items_are_refused(items: str) -> None:
     assert says_no(lambda: parse(items)).startswith("items: an order has 1 to 100 items, not ")
 
 
@@ -123,14 +123,14 @@ GOT = {"{": "an object"}
 
 
 @pytest.mark.parametrize("items", ["{}", "null", "5", '"apple"', "true", json.dumps(item())])
-def test_items_that_are_not_a_list(items: str) -> None:
+def test_items_must_be_a_list(items: str) -> None:
     assert says_no(lambda: parse(items)) == (
         f'items: got {GOT.get(items[0], items)}; wanted: a list such as [{{"name": "apple", "qty": 1, "price": 5.00}}]'
     )
 
 
 @pytest.mark.parametrize("one", ["5", "null", "[]", '"apple"', "[[]]"])
-def test_an_item_that_is_not_an_object(one: str) -> None:
+def test_an_item_must_be_an_object(one: str) -> None:
     assert says_no(lambda: parse(f"[{one}]")).startswith("items[0]: ")
 
 
@@ -138,7 +138,7 @@ QTY = ["0", "-1", "10001", "1.5", "1.0", "1e0", '"1"', "true", "null", "[]", str
 
 
 @pytest.mark.parametrize("qty", QTY)
-def test_quantities_that_are_none(qty: str) -> None:
+def test_an_invalid_quantity_is_refused(qty: str) -> None:
     assert says_no(lambda: parse(an_item("qty", qty))).startswith("items[0].qty: ")
 
 
@@ -160,17 +160,17 @@ PRICES = {
 
 
 @pytest.mark.parametrize("price", PRICES.values(), ids=PRICES)
-def test_prices_that_are_none(price: str) -> None:
+def test_an_invalid_price_is_refused(price: str) -> None:
     assert says_no(lambda: parse(an_item("price", price))).startswith("items[0].price: ")
 
 
 @pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
-def test_json_has_no_such_numbers(constant: str) -> None:
+def test_nan_and_infinity_are_refused(constant: str) -> None:
     assert says_no(lambda: parse(an_item("price", constant))) == f"items: not JSON: {constant} is not a number"
 
 
 @pytest.mark.parametrize("number", ["1" * 5000, "1e99999999999999999999", "1e-99999999999999999999"], ids=len)
-def test_a_number_that_python_cannot_read(number: str) -> None:
+def test_a_number_with_too_many_digits_is_refused(number: str) -> None:
     assert says_no(lambda: parse(an_item("price", number))).startswith("items: not JSON: ")
 
 
@@ -178,24 +178,24 @@ NO_TEXT = ["", "   ", "x" * 101, "a\0b", "\ud800", "\x1b[31mred", "two\nlines", 
 
 
 @pytest.mark.parametrize("text", NO_TEXT, ids=ascii)
-def test_text_that_cannot_be_stored_or_shown(text: object) -> None:
+def test_text_that_cannot_be_stored_or_shown_is_refused(text: object) -> None:
     assert says_no(lambda: parse(json.dumps([item(name=text)]))).startswith("items[0].name: ")
     changed = json.dumps({**json.loads(ADDRESS), "city": text})
     assert says_no(lambda: parse(address=changed)).startswith("address.city: ")
     assert says_no(lambda: parse_address(changed)).startswith("address.city: ")
 
 
-def test_a_zipcode_is_text() -> None:
+def test_a_zipcode_must_be_text() -> None:
     assert says_no(lambda: parse(address=ADDRESS.replace('"43210"', "43210"))).startswith("address.zipcode: ")
 
 
 @pytest.mark.parametrize("address", ["[]", "null", "5", '"575 Lake Dr."'])
-def test_an_address_that_is_not_an_object(address: str) -> None:
+def test_an_address_must_be_an_object(address: str) -> None:
     assert says_no(lambda: parse(address=address)).startswith("address: ")
     assert says_no(lambda: parse_address(address)).startswith("address: ")
 
 
-def test_what_is_missing() -> None:
+def test_a_missing_field_is_named() -> None:
     assert says_no(lambda: parse('[{"name":"apple","qty":1}]')) == (
         "items[0].price: it is missing; wanted: a number from 0 to 99999999.99, such as 14.31"
     )
@@ -229,12 +229,12 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text", MISTAKES)
-def test_a_mistake_is_named_with_what_was_got_and_what_is_wanted(text: str) -> None:
+def test_a_mistake_is_named_with_its_value_and_what_is_wanted(text: str) -> None:
     message = says_no(lambda: parse(text))
     assert [words for words in MISTAKES[text] if words not in message] == []
 
 
-def test_a_byte_order_mark_is_no_part_of_the_order() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert parse("\ufeff" + ITEMS, "\ufeff" + ADDRESS) == parse()
 
 
@@ -250,7 +250,7 @@ ADDRESSES = [
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
-def test_an_address_of_the_world_keeps_what_it_has_and_nothing_else(address: dict[str, Any]) -> None:
+def test_an_address_keeps_only_the_fields_that_it_has(address: dict[str, Any]) -> None:
     parsed = parse_address(json.dumps(address))
     there = {name: value for name, value in address.items() if value is not None}
     if "country" in there:
@@ -261,7 +261,7 @@ def test_an_address_of_the_world_keeps_what_it_has_and_nothing_else(address: dic
     assert "None" not in repr(parsed)
 
 
-def test_the_four_fields_of_the_original_are_the_same_as_ever() -> None:
+def test_an_address_with_the_four_original_fields_is_unchanged() -> None:
     assert parse_address(ADDRESS).model_dump_json() == ADDRESS
 
 
@@ -278,7 +278,7 @@ def test_the_four_fields_of_the_original_are_the_same_as_ever() -> None:
         ("planet", "Mars", "there is no such field; the fields are address, city, state, zipcode, country"),
     ],
 )
-def test_an_address_that_is_none_says_what_is_wanted(field: str, value: Any, says: str) -> None:
+def test_an_invalid_address_is_refused_with_what_is_wanted(field: str, value: Any, says: str) -> None:
     address = json.dumps(json.loads(ADDRESS) | {field: value})
     for message in (says_no(lambda: parse_address(address)), says_no(lambda: parse(address=address))):
         assert message.startswith(f"address.{field}: ")
@@ -291,30 +291,30 @@ def test_the_second_item_is_named_and_the_rest_is_counted() -> None:
     assert says_no(lambda: parse(items)).endswith(" (and 1 more)")
 
 
-def test_an_unknown_field() -> None:
+def test_an_unknown_field_is_refused() -> None:
     assert says_no(lambda: parse(json.dumps([item(colour="red")]))).startswith("items[0].colour: ")
     with_planet = ADDRESS.replace("{", '{"planet": "Mars", ')
     assert says_no(lambda: parse(address=with_planet)).startswith("address.planet: ")
 
 
 @pytest.mark.parametrize("name", ["", "two\nlines", "\x1b[31mred", "x" * 100_000, "\ud800", "a: b", "\u202e", "0"])
-def test_an_unknown_field_with_a_name_that_disturbs(name: str) -> None:
+def test_an_unknown_field_with_a_hostile_name_is_refused(name: str) -> None:
     assert says_no(lambda: parse(json.dumps([item(**{name: 1})]))).startswith("items[0]")
 
 
-def test_a_key_that_stands_there_twice() -> None:
+def test_a_duplicate_key_is_refused() -> None:
     assert says_no(lambda: parse('[{"name":"apple","qty":1,"qty":2,"price":5}]')).startswith("items: not JSON: ")
     assert says_no(lambda: parse(address=ADDRESS.replace("{", '{"city": "Rome", '))).startswith("address: not JSON: ")
 
 
 @pytest.mark.parametrize("depth", [500, 990, 100_000])
-def test_json_that_is_very_deep(depth: int) -> None:
+def test_very_deep_json_is_refused(depth: int) -> None:
     assert says_no(lambda: parse("[" * depth + "]" * depth)).startswith("items")
     assert says_no(lambda: parse(address='{"a":' * depth + "1" + "}" * depth)).startswith("address")
 
 
 @pytest.mark.parametrize("price", ["100000000", "99999999.99"])
-def test_a_total_that_no_payment_can_hold(price: str) -> None:
+def test_a_total_too_large_for_a_payment_is_refused(price: str) -> None:
     items = json.dumps([item(price=price), item(price="0.01")])
     assert says_no(lambda: parse(items)).startswith("items")
     assert "total must be below 100000000.00" in says_no(lambda: parse(an_item("qty", "10000").replace("5", "99999")))
@@ -324,7 +324,7 @@ IDS = ["", " ", "x" * 500, "x" * 65, "a b", "a/b", "../a", ".a", "-a", "a\n", "a
 
 
 @pytest.mark.parametrize("order_id", IDS, ids=lambda of: ascii(of[:10]))
-def test_ids_that_are_none(order_id: str) -> None:
+def test_an_invalid_id_is_refused(order_id: str) -> None:
     assert says_no(lambda: parse(order_id=order_id)).startswith("id: ")
     assert says_no(lambda: parse(payment_id=order_id)).startswith("payment_id: ")
     assert says_no(lambda: parse_order_id(order_id)).startswith("id: ")
@@ -343,7 +343,7 @@ ITEM = st.fixed_dictionaries({"name": st.just("apple"), "qty": st.integers(1, 10
 
 
 def almost(good: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """`good` with something else in one of its fields, or in one more."""
+    """Draw `good` with another value in one of its fields, or with one more field."""
     return st.builds(lambda field, value: {**good, field: value}, st.sampled_from([*good, "more"]) | ANY_TEXT, ANY_JSON)
 
 
@@ -365,7 +365,7 @@ def order_or_message(order_id: str, items: str, address: str) -> Order | str:
     ANYTHING | NEARLY_ITEMS | st.just(ITEMS),
     ANYTHING | NEARLY_ADDRESS | st.just(ADDRESS),
 )
-def test_anything_is_an_order_or_bad_input(order_id: str, items: str, address: str) -> None:
+def test_any_input_is_an_order_or_bad_input(order_id: str, items: str, address: str) -> None:
     answer = order_or_message(order_id, items, address)
     if isinstance(answer, Order):
         answer.model_dump_json().encode()
@@ -377,7 +377,7 @@ def test_anything_is_an_order_or_bad_input(order_id: str, items: str, address: s
 
 @pytest.mark.search
 @given(st.lists(ITEM, min_size=1, max_size=100).filter(lambda items: len(items) <= 100))
-def test_an_order_survives_its_way_through_json(items: list[dict[str, Any]]) -> None:
+def test_an_order_is_the_same_after_a_round_trip_through_json(items: list[dict[str, Any]]) -> None:
     order = parse(json.dumps(items))
     assert Order.model_validate_json(order.model_dump_json()) == order
     cents = sum(one["qty"] * int(one["price"].replace(".", "")) for one in items)
@@ -388,7 +388,7 @@ def test_an_order_survives_its_way_through_json(items: list[dict[str, Any]]) -> 
 # --- the states ------------------------------------------------------------------------------------------------------
 
 
-def test_the_moves_are_one_path() -> None:
+def test_the_legal_moves_form_one_path() -> None:
     path = [*MOVES.values()]
     assert [after for _, after in path[:-1]] == [before for before, _ in path[1:]]
     states = [path[0][0], *(after for _, after in path)]
@@ -398,7 +398,7 @@ def test_the_moves_are_one_path() -> None:
     assert [EventType.ORDER_RECEIVED, *MOVES] == [*EventType][:8]
 
 
-def test_before_dispatch_and_the_end() -> None:
+def test_every_state_is_before_dispatch_dispatched_or_terminal() -> None:
     everything = set(OrderState)
     assert everything - BEFORE_DISPATCH == {OrderState.DISPATCHED, *TERMINAL}
     assert TERMINAL.isdisjoint(before for before, _ in MOVES.values())

@@ -29,7 +29,7 @@ def outcome(faults: Faults, order: str, step: str, attempt: int) -> str:
     return "works"
 
 
-def test_a_third_fails_a_third_hangs_and_a_third_works() -> None:
+def test_faults_have_the_given_shares_and_depend_only_on_the_seed() -> None:
     calls = [(f"order-{number}", step, attempt) for number in range(500) for step in STEPS for attempt in range(1, 6)]
     faults = Faults(1 / 3, 1 / 3, seed=7)
     counted = Counter(outcome(faults, *call) for call in calls)
@@ -43,18 +43,18 @@ def test_a_third_fails_a_third_hangs_and_a_third_works() -> None:
     ]
 
 
-def test_without_being_told_it_always_works() -> None:
+def test_without_faults_every_call_works() -> None:
     assert {outcome(Faults(), f"order-{number}", step, 1) for number in range(100) for step in STEPS} == {"works"}
 
 
-def test_a_step_that_fails_for_good() -> None:
+def test_a_step_can_be_set_to_always_fail() -> None:
     faults = Faults(always_fail=frozenset({"charge_payment"}))
     with pytest.raises(RefusedError, match="charge_payment does not work, and will not"):
         outcome(faults, "order-1", "charge_payment", 1)
     assert outcome(faults, "order-1", "ship_order", 1) == "works"
 
 
-def test_these_are_the_steps_that_call_the_outside_world() -> None:
+def test_the_faults_know_every_step_that_calls_the_outside_world() -> None:
     found = set()
     for file in Path(activities.__file__).parent.glob("*.py"):
         for function in ast.walk(ast.parse(file.read_text())):
@@ -64,7 +64,7 @@ def test_these_are_the_steps_that_call_the_outside_world() -> None:
 
 
 @pytest.mark.parametrize("how", everyday("option", of=["option", "variable"]))
-def test_a_step_that_is_not_there_is_refused(how: str) -> None:
+def test_an_unknown_step_is_refused(how: str) -> None:
     options = ["--always-fail=dispatch_carier, ship_order"] if how == "option" else []
     told = {} if options else {"FAULTS_ALWAYS_FAIL": "dispatch_carier, ship_order"}
     worker = subprocess.run(

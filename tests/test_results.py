@@ -1,4 +1,4 @@
-"""What README and benchmarks/README.md say of speed is what was measured: benchmarks/results."""
+"""README and benchmarks/README.md report the speed that was measured: benchmarks/results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_readme_says_how_many_goals_were_not_reached() -> None:
 
 
 def test_each_goal_that_was_not_reached_is_explained() -> None:
-    """By the figures of its row: what was measured, and its ratio."""
+    """The section has the figures of its row: what was measured, and its ratio."""
     page = (TOP / "benchmarks" / "README.md").read_text()
     (section,) = re.findall(r"^## Goals not reached\n(.*?)^## ", page, re.MULTILINE | re.DOTALL)
     for line in NOT_REACHED:

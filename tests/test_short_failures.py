@@ -1,4 +1,4 @@
-"""What a failure says on its way to Temporal: the cause, and never more than Temporal keeps."""
+"""A failure that goes to Temporal names its cause, and is never larger than Temporal keeps."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_no_failure_is_too_large_for_temporal(name: str) -> None:
     assert "\n" not in innermost.message
 
 
-def test_a_short_failure_keeps_everything() -> None:
+def test_a_short_failure_keeps_its_message_type_and_stack_trace() -> None:
     failure = encoded(raised(RefusedError("order abc is cancelled")))
     assert failure.message == "order abc is cancelled"
     assert failure.application_failure_info.type == "RefusedError"  # retry policies go by it
@@ -108,7 +108,7 @@ def test_the_innermost_cause_comes_first() -> None:
     assert encoded(outer).application_failure_info.type == "RuntimeError"
 
 
-def test_a_database_that_refuses_is_named_in_a_line() -> None:
+def test_a_database_that_refuses_is_named_in_one_line() -> None:
     engine = create_engine("postgresql+psycopg2://me:do-not-tell@127.0.0.1:1/orders")
     with pytest.raises(OperationalError) as error:
         engine.connect()
@@ -121,7 +121,7 @@ def test_a_database_that_refuses_is_named_in_a_line() -> None:
     assert failure.ByteSize() < TEMPORAL_WARNS
 
 
-def test_that_no_connection_was_free_is_said_so() -> None:
+def test_a_full_pool_is_named() -> None:
     assert "all connections of this process were in use" in summarise(NoFreeConnection("QueuePool limit"))
 
 

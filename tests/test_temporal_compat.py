@@ -1,4 +1,4 @@
-"""What order_lifecycle/temporal_compat.py takes for granted of the SDK still holds."""
+"""The assumptions of order_lifecycle/temporal_compat.py about the SDK still hold."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ class Life:
     async def run(self) -> None: ...
 
 
-def test_what_is_decorated_is_recognised() -> None:
+def test_decorated_activities_are_recognised() -> None:
     assert is_activity(step)
     assert is_workflow(Life)
-    assert not is_activity(test_what_is_decorated_is_recognised)
+    assert not is_activity(test_decorated_activities_are_recognised)
     assert not is_workflow(PlainDataConverter)
 
 
-def test_the_overridden_methods_exist() -> None:
-    """An override of a method that nobody calls any more would do nothing, and say nothing."""
+def test_the_overridden_methods_exist_in_the_sdk() -> None:
+    """Overriding a method that the SDK no longer calls would silently do nothing."""
     own = {name for name in vars(PlainDataConverter) if name.endswith("_payload_sequence")}
     assert own
     assert own <= set(dir(DataConverter))
 
 
-def test_it_names_the_version_that_is_installed() -> None:
+def test_the_module_names_the_installed_version_of_the_sdk() -> None:
     assert f"Checked with temporalio {version('temporalio')}." in COMPAT.read_text()
 
 
-def test_no_other_file_of_the_package_uses_private_parts_of_the_sdk() -> None:
+def test_no_other_module_uses_private_parts_of_the_sdk() -> None:
     files = (TOP / "order_lifecycle").rglob("*.py")
     assert [path.name for path in files if path != COMPAT and PRIVATE.search(path.read_text())] == []

@@ -1,5 +1,7 @@
-"""Chaos: hundreds of orders, while workers are killed and servers are stopped under them. Exit status 1 if an order was
-lost, charged twice, did not end, or left the books in disorder."""
+"""Run hundreds of orders while workers are killed and servers are stopped.
+
+The exit status is 1 if an order was lost, was charged twice, did not end, or violates an invariant.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What the tests of this folder share: servers of their own, where nobody else's orders are, and processes that end
-with the test."""
+"""Give the tests of this folder their own servers without other orders, and processes that end with the test."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from tests.chaos.world import World
 
 @pytest.fixture(scope="module")
 def own_stack() -> Iterator[Addresses]:
-    """Both servers, for the tests of one file: all orders that their Temporal knows are those of the database."""
+    """Start both servers for the tests of one file. Their Temporal and their database have the same orders."""
     stack = ChildProcess("stack", [*STACK])
     yield read_addresses(stack)
     stack.stop()
@@ -30,7 +29,7 @@ def own_stack() -> Iterator[Addresses]:
 
 @pytest.fixture
 async def world(own_stack: Addresses) -> AsyncIterator[World]:
-    """After the test, all orders must be in order."""
+    """Yield a world. After the test, check that no order violates an invariant."""
     settings = Settings(temporal_host=own_stack.temporal_host, database_url=SecretStr(own_stack.database_url))
     environment = {
         "TEMPORAL_HOST": own_stack.temporal_host,

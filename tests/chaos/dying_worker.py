@@ -1,4 +1,4 @@
-"""A worker that dies between the database's commit and its report to Temporal: the moment of the classic double charge.
+"""A worker that dies after the database's commit and before its report to Temporal, where a double charge may happen.
 
 Usage: python -m tests.chaos.dying_worker {order,shipping} STEP. It is the project's own worker with one difference: as
 soon as STEP has done its work, the process kills itself.
@@ -21,7 +21,7 @@ from order_lifecycle.workers.shipping_worker import SHIPPING
 
 
 def dies_after(kind: WorkerSpec, step: str) -> WorkerSpec:
-    """That kind of worker, with a `step` that returns to nobody."""
+    """Return that kind of worker, which kills itself when `step` returns."""
     method = getattr(kind.activities, step)
 
     @functools.wraps(method)  # with what @activity.defn has written on it

@@ -1,6 +1,6 @@
-"""What will happen in a chaos run: all of it is drawn from the seed, before anything happens.
+"""The plan of a chaos run, drawn from the seed before the run starts.
 
-What cannot be decided in advance is how far an order has come when something happens to it.
+The plan cannot decide how far an order has come when an event happens.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ AT_ANY_MOMENT = 5.0  # s; most orders have ended by then
 
 @dataclass(frozen=True)
 class Request:
-    """Something that a client asks of an order, `after` so many seconds from its start."""
+    """A client's request to an order, `after` so many seconds from its start."""
 
     after: float
     way: Way
@@ -36,7 +36,7 @@ class Move(Request):
 
 @dataclass(frozen=True)
 class Customer:
-    """An order, and all that is going to be asked of it."""
+    """An order, and all requests to it."""
 
     begin: float  # seconds from the beginning of the run
     order: Order
@@ -49,7 +49,7 @@ class Customer:
 
 @dataclass(frozen=True)
 class Blow:
-    """Something that goes wrong."""
+    """A failure of a worker or a server."""
 
     at: float  # seconds from the beginning of the run
     target: Literal["order worker", "shipping worker", "PostgreSQL", "Temporal"]
@@ -75,7 +75,7 @@ def make_plan(
     temporal_every: float,
     workers: int,
 ) -> Plan:
-    """Orders and blows, spread over `seconds`. There is at least one blow of each kind."""
+    """Return orders and blows, spread over `seconds`. There is at least one blow of each kind."""
     # Three sources, so that more orders do not change the blows, nor the other way round.
     lives, kills, outages = (Random(f"{seed}/{what}") for what in ("orders", "kills", "outages"))
     customers = tuple(_customer(lives, number, seconds * number / orders) for number in range(orders))
@@ -91,7 +91,7 @@ def make_plan(
 
 
 def _times(random: Random, seconds: float, every: float) -> list[float]:
-    """One time in each stretch of `every` seconds."""
+    """Return one time in each stretch of `every` seconds."""
     return [(n + random.uniform(0.25, 0.75)) * every for n in range(max(1, round(seconds / every)))]
 
 

@@ -1,4 +1,4 @@
-"""The servers and workers of a chaos run. Each is a process that can be ended, in whatever way, and started again."""
+"""The servers and workers of a chaos run: processes that the run can stop, kill and start again."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ ENDINGS = {
 
 
 class SamePorts(Ports):
-    """A server that is started again gets the ports that it had: its clients know no others.
+    """Give a restarted server the ports that it had, because its clients know no others.
 
-    They lie below those that the system gives to outgoing connections. Among those, a client that tries to connect to
-    a server that is down would now and then take the server's port, or even connect to itself.
+    The ports lie below those that the system gives to outgoing connections. Otherwise a client that connects to a
+    stopped server would sometimes take the server's port, or even connect to itself.
     """
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class SamePorts(Ports):
 
 
 class Servers:
-    """PostgreSQL and Temporal on files in `folder`, for as long as this context lasts."""
+    """PostgreSQL and Temporal on files in `folder`, while this context lasts."""
 
     def __init__(self, folder: Path) -> None:
         self._home = Home(folder)
@@ -98,7 +98,7 @@ class Servers:
         return f"127.0.0.1:{temporal.port}"
 
     async def restart(self, name: str, how: str, down: float) -> float:
-        """End a server, and start it on its own files `down` seconds later. Returns for how long it did not answer."""
+        """Stop a server, start it on its own files `down` seconds later, and return how long it did not answer."""
         async with self._locks[name]:
             began = time.monotonic()
             await self._in_thread_of(name, lambda: self._end(name, ENDINGS[how]))
@@ -122,14 +122,16 @@ class Servers:
 
 
 def start_worker(kind: str, servers: dict[str, str], *, faults_seed: int | None = None) -> ChildProcess:
-    """A worker of that kind, in a process of its own. With a seed, a third of its calls to the outside world fail and
-    a third hang. It is not waited for."""
+    """Start a worker of that kind in its own process, without waiting for it.
+
+    With a seed, a third of its calls to the outside world fail and a third hang.
+    """
     faults = None if faults_seed is None else Faults(fail=0.3333, hang=0.3333, seed=faults_seed)
     return ChildProcess(f"{kind} worker", worker_command(kind, faults), servers)
 
 
 class Workers:
-    """So many of each kind. One that ends, however it does, is replaced."""
+    """So many workers of each kind. A worker that ends is replaced."""
 
     def __init__(self, servers: Servers, each: int, faults_seed: int) -> None:
         self._environment = {"TEMPORAL_HOST": servers.temporal_host, "DATABASE_URL": servers.database_url}
@@ -138,7 +140,7 @@ class Workers:
         self.ended_by_themselves: list[str] = []
 
     def kill(self, kind: str, number: int) -> int:
-        """Kill that one, and start another in its place. Returns the process id that it had."""
+        """Kill that worker, start another in its place, and return the process ID that it had."""
         self.look()
         old = self._running[kind, number]
         old.kill()
@@ -146,14 +148,14 @@ class Workers:
         return old.pid
 
     def look(self) -> None:
-        """Note those that ended by themselves, and replace them."""
+        """Note workers that ended by themselves, and replace them."""
         for (kind, number), worker in self._running.items():
             if not worker.alive:
                 self.ended_by_themselves.append(f"a {worker.name} ended by itself: {worker.describe_exit()}")
                 self._running[kind, number] = self._start(kind)
 
     def stop(self) -> None:
-        """All of them, as on a normal day."""
+        """Stop all workers normally."""
         for worker in self._running.values():
             worker.stop()
 

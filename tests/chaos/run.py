@@ -1,5 +1,4 @@
-"""A chaos run: customers who want something of their orders, a world that breaks under them, and what must be true in
-the end whatever happened."""
+"""A chaos run: customers send requests, workers and servers fail, and every order must end correctly."""
 
 from __future__ import annotations
 
@@ -60,7 +59,7 @@ CALM_TIMEOUT = 90.0  # s from the last blow until every order has ended
 
 @dataclass
 class Seen:
-    """What a customer was told."""
+    """The answers that a customer got."""
 
     customer: Customer
     started: bool = False
@@ -76,7 +75,7 @@ class Seen:
 
 @dataclass
 class Outcome:
-    """What was done, what was counted, and what must not be."""
+    """What happened, the counts, and the violations."""
 
     orders: list[Seen]
     blows: Counter[str]
@@ -111,8 +110,7 @@ class Outcome:
 
 
 async def chaos(plan: Plan, folder: Path, tell: Tell, workers: int = 2) -> Outcome:
-    """Let the plan happen, on servers whose files are in `folder`, and look at what is left. `tell` gets the progress,
-    line by line."""
+    """Run the plan on servers with their files in `folder`, and check the result. `tell` gets each line of progress."""
     async with Servers(folder) as servers:
         run = _Run(plan, servers, Workers(servers, workers, plan.seed), tell)
         try:
@@ -165,7 +163,7 @@ class _Run:
 
     @asynccontextmanager
     async def _watched(self) -> AsyncIterator[None]:
-        """Inside, workers that end by themselves are noticed, and somebody who watches sees that it goes on."""
+        """Meanwhile, notice workers that end by themselves, and show progress."""
 
         async def watch() -> None:
             told = time.monotonic()
@@ -187,7 +185,7 @@ class _Run:
     # --- what customers do -------------------------------------------------------------------------------------------
 
     async def _live(self, seen: Seen) -> None:
-        """A customer, from the start of the order until its end is known."""
+        """Act as a customer, from the start of the order until its end is known."""
         await self._sleep_until(seen.customer.begin)
         try:
             async with asyncio.timeout(self._plan.seconds - seen.customer.begin + CALM_TIMEOUT):
@@ -205,7 +203,7 @@ class _Run:
             self._wrong(f"order {seen.id}: its customer got an answer that makes no sense: {error!r}")
 
     async def _start(self, seen: Seen) -> WorkflowHandle[Any, OrderResult]:
-        """Under its own id, so that a start whose answer was lost can be repeated, and finds itself."""
+        """Start the order under its own ID, so that a start whose answer was lost can be repeated."""
         with suppress(WorkflowAlreadyStartedError):
             await self._ask(lambda: start_order(self._client, seen.customer.order, seen.customer.policy))
         seen.started = True
@@ -236,7 +234,7 @@ class _Run:
         self._count("cancel", request, seen.cancel)
 
     async def _move(self, handle: WorkflowHandle[Any, Any], seen: Seen) -> None:
-        """One new address after the other: the answer to the one is there before the next is sent."""
+        """Send one new address after the other, each after the answer to the one before."""
         began = time.monotonic()
         for number, move in enumerate(seen.customer.moves):
             await asyncio.sleep(max(0.0, began + move.after - time.monotonic()))
@@ -255,7 +253,7 @@ class _Run:
             await self._ask(handle.result)
 
     async def _request(self, call: Callable[[], Awaitable[object]]) -> str:
-        """Done, refused, or too late because the order has ended."""
+        """Return "done", "refused", or "too late" because the order has ended."""
         try:
             await self._ask(call)
         except WorkflowUpdateFailedError:
@@ -267,8 +265,11 @@ class _Run:
         return "done"
 
     async def _ask(self, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a call until it has an answer. Every call here can be repeated: a start and an Update have ids, and
-        a signal that arrives twice means what it meant once."""
+        """Repeat a call until it has an answer.
+
+        Every call here can be repeated: a start and an Update have IDs, and a signal that arrives twice has the same
+        effect as one.
+        """
         while True:
             try:
                 return await call()
@@ -303,7 +304,7 @@ class _Run:
         await asyncio.gather(*(self._look_at_history(f"order-{seen.id}", few) for seen in self._outcome.orders))
 
     def _compare_with_customers(self, store: Store) -> None:
-        """What each customer was told, and what it must come to, against the books."""
+        """Compare the answers that each customer got with the database."""
         rows = {row["id"]: row for row in store.rows("orders")}
         payments: dict[str, list[dict[str, Any]]] = {}
         events: dict[str, list[dict[str, Any]]] = {}
@@ -361,7 +362,7 @@ class _Run:
             must(row["address_json"] == written[-1], "its address is not the last one that it was given")
 
     async def _nothing_runs(self) -> None:
-        """No order, and no child that an order left behind."""
+        """Check that no order runs, and no child that an order left behind."""
         still: list[str] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(10):
@@ -373,7 +374,7 @@ class _Run:
         self._wrong(f"still running: {', '.join(still)}")
 
     async def _look_at_history(self, workflow_id: str, few: asyncio.Semaphore) -> None:
-        """Count the attempts of an order and its children, and see that no workflow task failed by our fault."""
+        """Count the attempts of an order and its children, and check that our code failed no workflow task."""
         children = []
         async with few:
             try:
@@ -396,7 +397,7 @@ class _Run:
     # --- the small print ---------------------------------------------------------------------------------------------
 
     async def _sleep_until(self, moment: float) -> None:
-        """Of the run, not of the day: the plan says when."""
+        """Sleep until that second of the run, as the plan says."""
         await asyncio.sleep(max(0.0, self._began + moment - time.monotonic()))
 
     def _wrong(self, what: str) -> None:

@@ -12,7 +12,7 @@ from tests.chaos.run import chaos
 
 
 @pytest.mark.proof
-async def test_a_short_run(tmp_path: Path) -> None:
+async def test_a_short_chaos_run_breaks_no_order(tmp_path: Path) -> None:
     plan = make_plan(seed=1, orders=60, seconds=12, kill_every=2.4, postgres_every=12, temporal_every=12, workers=2)
     outcome = await chaos(plan, tmp_path / "home", print)
     assert outcome.violations == []
@@ -28,8 +28,8 @@ async def test_a_short_run(tmp_path: Path) -> None:
     )
 
 
-def test_the_seed_decides() -> None:
-    """What will happen, and a different seed something else."""
+def test_the_same_seed_gives_the_same_plan() -> None:
+    """A different seed gives a different plan."""
 
     def plan(seed: int) -> Plan:
         return make_plan(

@@ -1,5 +1,7 @@
-"""A worker that freezes between UPDATE and COMMIT locks its order's row. Others go on all the same: PostgreSQL ends its
-transaction, and Temporal gives its tasks to the next worker."""
+"""A worker that freezes between UPDATE and COMMIT locks its order's row, and yet other workers continue.
+
+PostgreSQL ends its transaction, and Temporal gives its tasks to the next worker.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,7 @@ async def test_an_order_that_a_frozen_worker_has_locked_can_be_cancelled(world: 
 
 @pytest.mark.proof
 @pytest.mark.timeout(600)
-async def test_ten_frozen_workers_hold_up_nobody(world: World) -> None:
+async def test_ten_frozen_workers_do_not_stop_other_orders(world: World) -> None:
     freezing = [world.run(f"freezing worker {number}", "tests.chaos.freezing_worker") for number in range(10)]
     world.worker("shipping")
     locked = [await world.start(f"locked-{number}", PATIENT) for number in range(10)]

@@ -1,5 +1,7 @@
-"""A worker that is killed when the database has its work and Temporal does not know of it yet. Temporal gives the step
-to the next worker, which does it a second time: nothing must come of that."""
+"""A worker is killed after the database's commit and before its report to Temporal.
+
+Temporal gives the step to the next worker, which runs it a second time. That must change nothing.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ STEPS = {
 
 
 async def killed_in(world: World, worker: ChildProcess, step: str, workflow_id: str) -> None:
-    """Wait until the worker was killed, and see that it was in the right moment: Temporal still waits for the step."""
+    """Wait until the worker was killed, and check that Temporal still waits for the step."""
     await until(lambda: not worker.alive, what=f"the {worker.name} to be killed in {step}", timeout=20)
     assert worker.status == -signal.SIGKILL, worker.describe_exit()
     about = await world.client.get_workflow_handle(workflow_id).describe()
@@ -42,7 +44,7 @@ async def killed_in(world: World, worker: ChildProcess, step: str, workflow_id: 
 
 
 async def attempts(world: World, workflow_id: str, step: str) -> int:
-    """How often the step was tried until it ended."""
+    """Return the number of attempts of the step."""
     history = await world.client.get_workflow_handle(workflow_id).fetch_history()
     (scheduled,) = (
         event.event_id
@@ -60,7 +62,7 @@ async def attempts(world: World, workflow_id: str, step: str) -> int:
 
 
 @pytest.mark.parametrize("step", everyday("charge_payment", of=STEPS))
-async def test_a_step_of_the_story(world: World, step: str) -> None:
+async def test_a_step_whose_worker_is_killed_after_the_commit_counts_once(world: World, step: str) -> None:
     kind, last_event = STEPS[step]
     order_id = f"killed-{step}"
     other = world.worker("shipping" if kind == "order" else "order")
@@ -79,8 +81,8 @@ async def test_a_step_of_the_story(world: World, step: str) -> None:
     assert other.alive
 
 
-async def test_close_order(world: World) -> None:
-    """The compensation: what was given back is not given back a second time."""
+async def test_a_refund_whose_worker_is_killed_after_the_commit_counts_once(world: World) -> None:
+    """The second attempt must not refund again."""
     dying = world.dying_worker("order", "close_order")
     order = await world.start("killed-close_order")
     await order.signal(OrderWorkflow.approve_order)
@@ -98,8 +100,8 @@ async def test_close_order(world: World) -> None:
 
 
 @pytest.mark.proof
-async def test_change_address(world: World) -> None:
-    """Whoever asked by an Update gets the answer in the end, from the worker that goes on."""
+async def test_an_update_whose_worker_is_killed_after_the_commit_is_answered(world: World) -> None:
+    """The caller of the Update gets the answer from the next worker."""
     dying = world.dying_worker("order", "change_address")
     world.worker("shipping")
     order = await world.start("killed-change_address")
@@ -117,8 +119,8 @@ async def test_change_address(world: World) -> None:
 
 
 @pytest.mark.proof
-async def test_note_event(world: World) -> None:
-    """A note changes nothing, but it must not stand there twice either."""
+async def test_a_note_whose_worker_is_killed_after_the_commit_is_recorded_once(world: World) -> None:
+    """A note does not change the order, but it must not be recorded twice."""
     dying = world.dying_worker("order", "note_event")
     world.run("shipping worker", SHIPPING, "--lifeline", "--always-fail=dispatch_carrier")
     order = await world.start("killed-note_event")

@@ -1,4 +1,4 @@
-"""Two workers of each kind at once share the work, and the orders do not notice."""
+"""Two workers of each kind share the work, and every order is shipped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.chaos.world import World
 @pytest.mark.proof
 @pytest.mark.parametrize("orders_at_once", [40])
 @pytest.mark.timeout(300)
-async def test_two_workers_of_each_kind(orders_at_once: int, world: World) -> None:
+async def test_two_workers_of_each_kind_share_the_orders(orders_at_once: int, world: World) -> None:
     faults = Faults(fail=1 / 3, hang=1 / 3)
     workers = {kind: [world.worker(kind, faults) for _ in range(2)] for kind in ("order", "shipping")}
     for worker in (*workers["order"], *workers["shipping"]):  # none comes when the work is done
@@ -39,7 +39,7 @@ async def test_two_workers_of_each_kind(orders_at_once: int, world: World) -> No
 
 
 async def who_worked(world: World, workflow_id: str) -> set[int]:
-    """The process ids of the workers that did something for that workflow."""
+    """Return the process IDs of the workers that ran an activity of that workflow."""
     history = await world.client.get_workflow_handle(workflow_id).fetch_history()
     return {
         int(event.activity_task_started_event_attributes.identity.partition("@")[0])

@@ -1,4 +1,4 @@
-"""What the tests of this folder work with: orders, and real processes that end with the test."""
+"""Orders, and real processes that end with the test."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.orders import an_order
 
 @dataclass
 class World:
-    """What a test works with."""
+    """The servers, workers and orders of one test."""
 
     client: Client
     engine: Engine
@@ -32,15 +32,15 @@ class World:
         return Store(self.engine)
 
     def run(self, name: str, *arguments: str) -> ChildProcess:
-        """`python -m` so and so, until the end of the test."""
+        """Run `python -m` with these arguments until the end of the test."""
         return self._add(ChildProcess(name, list(arguments), self.environment))
 
     def worker(self, kind: str, faults: Faults | None = None) -> ChildProcess:
-        """A worker as anybody starts it. It is not waited for."""
+        """Start a worker as a user does, without waiting for it."""
         return self.run(f"{kind} worker", *worker_command(kind, faults))
 
     def dying_worker(self, kind: str, step: str) -> ChildProcess:
-        """See dying_worker.py."""
+        """Start a worker that kills itself: see dying_worker.py."""
         return self.run(f"dying {kind} worker", "tests.chaos.dying_worker", kind, step)
 
     async def start(self, order_id: str, policy: Policy = Policy()) -> WorkflowHandle[OrderWorkflow, OrderResult]:

@@ -1,4 +1,4 @@
-"""A shop for each test, as the tests of the workflows have it, but on the real server with its real limits."""
+"""Give each test a shop like that of the workflows' tests, but on the real server with its limits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Thousands of malformed signals, Updates, queries and starts, sent by somebody else's client: whatever comes, an order
-goes on as if nothing had been, and it ends."""
+"""A foreign client sends thousands of malformed signals, Updates, queries and starts: the order continues and ends."""
 
 from __future__ import annotations
 
@@ -61,7 +60,7 @@ class Stranger:
         self._service = client.workflow_service
 
     async def signal(self, workflow_id: str, name: str, *arguments: Payload) -> None:
-        """Our own server refuses what is too large."""
+        """Send a signal. Our own server refuses one that is too large."""
         with suppress_too_large():
             await self._signal(workflow_id, name, *arguments)
 
@@ -77,7 +76,7 @@ class Stranger:
         )
 
     async def update(self, workflow_id: str, name: str, *arguments: Payload) -> str:
-        """Why it is refused, or "accepted"."""
+        """Send an Update, and return why it is refused, or "accepted"."""
         with suppress_too_large():
             return await self._update(workflow_id, name, *arguments)
         return "too large"
@@ -120,7 +119,7 @@ class Stranger:
 
 @pytest.fixture(scope="module")
 def stack(new_stack: Callable[[], AbstractContextManager[Addresses]], cache: int) -> Iterator[Addresses]:
-    """One for each kind of cache: their orders have the same ids."""
+    """Start a stack for each kind of cache, because their orders have the same IDs."""
     with new_stack() as addresses:
         yield addresses
 
@@ -131,7 +130,7 @@ def stranger(shop: Shop) -> Stranger:
 
 
 async def at_once(number: int, calls: Iterable[Awaitable[T]]) -> list[T]:
-    """The answers of all of them, of which so many are under way at a time."""
+    """Make all calls, at most `number` of them at a time, and return their answers."""
     places = asyncio.Semaphore(number)
 
     async def one(call: Awaitable[T]) -> T:
@@ -142,11 +141,12 @@ async def at_once(number: int, calls: Iterable[Awaitable[T]]) -> list[T]:
 
 
 def malformed(names: list[str], seed: int, more: int) -> list[tuple[str, list[Payload]]]:
-    """Names with arguments, none of which makes sense: each name with each piece of garbage, and so many more, with
-    any number of arguments, and with names that nobody has.
+    """Return malformed names and arguments.
 
-    The SDK drops arguments beyond those that a handler has, so an approval with an argument is an approval, and a
-    cancel is one if its first argument is text. Neither is in here."""
+    Each name comes with each piece of garbage. `more` others have any number of arguments, or a name that no handler
+    has. The SDK drops arguments that a handler does not have. So an approval with an argument is valid, and so is a
+    cancel whose first argument is text. Neither is in here.
+    """
     draw = random.Random(seed)
     texts = [of_json(text) for text in TEXTS]
     found: list[tuple[str, list[Payload]]]
@@ -162,13 +162,15 @@ def malformed(names: list[str], seed: int, more: int) -> list[tuple[str, list[Pa
 
 
 def events_of_note(shop: Shop, order_id: str) -> list[str]:
-    """All but the record of signals that came too late, whatever they may have meant."""
+    """Return all events except those of late signals."""
     return [event for event in shop.events(order_id) if event != "late_signal"]
 
 
 async def assert_no_task_failed(handle: WorkflowHandle[Any, Any]) -> None:
-    """A workflow task that fails is tried again for ever: that is what "wedged" means. (Not if it is the server that
-    interrupts one, because too many signals came meanwhile.)"""
+    """Check that no workflow task failed, because Temporal would retry it for ever and the order would be stuck.
+
+    A task that the server interrupts, because too many signals came meanwhile, does not count.
+    """
     failed = [
         event.workflow_task_failed_event_attributes
         for event in (await handle.fetch_history()).events
@@ -182,7 +184,7 @@ async def assert_no_task_failed(handle: WorkflowHandle[Any, Any]) -> None:
 
 
 @pytest.mark.parametrize("wait", everyday("review", of=["review", "dispatch_carrier", "ship_order"]))
-async def test_malformed_signals_and_updates(shop: Shop, stranger: Stranger, wait: str) -> None:
+async def test_malformed_signals_and_updates_do_not_stop_an_order(shop: Shop, stranger: Stranger, wait: str) -> None:
     async with shop.working("order", "shipping"):
         order_id = f"malformed-{wait.replace('_', '-')}"
         order = await shop.start_until(wait, order_id)
@@ -213,7 +215,7 @@ async def test_malformed_signals_and_updates(shop: Shop, stranger: Stranger, wai
 
 
 @pytest.mark.proof
-async def test_malformed_messages_to_the_child(shop: Shop, stranger: Stranger) -> None:
+async def test_malformed_messages_do_not_stop_a_child_workflow(shop: Shop, stranger: Stranger) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("prepare_package", "malformed-child")
         child = "ship-malformed-child-1"
@@ -227,7 +229,7 @@ async def test_malformed_messages_to_the_child(shop: Shop, stranger: Stranger) -
     await assert_no_task_failed(shop.client.get_workflow_handle(child))
 
 
-async def test_malformed_queries(shop: Shop, stranger: Stranger) -> None:
+async def test_malformed_queries_are_refused(shop: Shop, stranger: Stranger) -> None:
     async with shop.working("order", "shipping"):
         order = await shop.start_until("dispatch_carrier", "malformed-query")
         for asked in (order.id, "ship-malformed-query-1"):
@@ -252,8 +254,10 @@ async def test_malformed_queries(shop: Shop, stranger: Stranger) -> None:
     ],
     ids=["by its encoding", "by its mark"],
 )
-async def test_a_signal_that_says_it_is_stored_elsewhere(shop: Shop, stranger: Stranger, reference: Payload) -> None:
-    """Temporal's external storage, which is not configured here."""
+async def test_a_signal_with_an_external_payload_does_not_stop_an_order(
+    shop: Shop, stranger: Stranger, reference: Payload
+) -> None:
+    """The payload refers to Temporal's external storage, which is not configured here."""
     async with shop.working("order", "shipping"):
         order = await shop.start_until("review", f"elsewhere-{len(reference.metadata)}")
         shop.started.clear()  # with that signal in it, a history cannot be replayed by the converter that tests use
@@ -303,8 +307,8 @@ NO_POLICIES: list[dict[str, Any]] = [
 ]
 
 
-async def test_starting_what_is_no_order(shop: Shop, stranger: Stranger) -> None:
-    """Whoever starts the workflow directly, past every check of ours, gets one that has failed, and nothing else."""
+async def test_a_workflow_started_with_a_malformed_order_fails(shop: Shop, stranger: Stranger) -> None:
+    """A client may start the workflow directly, without our checks. That workflow fails and does nothing else."""
     order, policy = of_json(ORDER), of_json(POLICY)
     starts = [
         [],
@@ -338,7 +342,7 @@ REASONS = [*CONTROL, "", "x" * 60_000, "\0" * 10_000, "苹果" * 5_000]
 
 
 @pytest.mark.parametrize("way", everyday("signal", of=WAYS_TO_CANCEL))
-async def test_a_reason_never_keeps_an_order_from_its_end(shop: Shop, stranger: Stranger, way: str) -> None:
+async def test_an_order_can_be_cancelled_for_any_reason(shop: Shop, stranger: Stranger, way: str) -> None:
     async with shop.working("order", "shipping"):
         for number, why in enumerate(REASONS):
             order_id = f"reason-{way}-{number}"
@@ -367,8 +371,10 @@ async def test_a_hostile_reason_is_kept_as_it_is(shop: Shop) -> None:
 
 @pytest.mark.proof
 @pytest.mark.parametrize("why", ["a\0b", "x" * 60_000], ids=["NUL", "very long"])
-async def test_what_is_said_of_a_failed_dispatch(shop: Shop, stranger: Stranger, why: str) -> None:
-    """By somebody who is not the child; and the order really fails afterwards, with that in its memory."""
+async def test_a_hostile_dispatch_failed_signal_does_not_stop_an_order(
+    shop: Shop, stranger: Stranger, why: str
+) -> None:
+    """A client sends it in place of the child workflow. The order remembers it, and later really fails."""
     order_id = f"dispatch-{len(why)}"
     shop.outside.refusals["prepare_package"] = 3
     async with shop.working("order", "shipping"):
@@ -384,7 +390,7 @@ async def test_what_is_said_of_a_failed_dispatch(shop: Shop, stranger: Stranger,
     assert shop.payments(order_id) == [("refunded", "5.00")]
 
 
-async def test_temporals_own_cancellation_with_a_reason(shop: Shop) -> None:
+async def test_a_cancellation_by_temporal_may_have_any_reason(shop: Shop) -> None:
     async with shop.working("order", "shipping"):
         for number, why in enumerate(["a\0b", "x" * 1_000_000]):
             order = await shop.start_until("review", f"by-temporal-{number}")

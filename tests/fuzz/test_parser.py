@@ -1,5 +1,8 @@
-"""Whatever the command line, the environment or `.env` say: a status of 0, 1 or 2, a sentence that names what is wrong,
-no traceback, and nothing written. (What is an order and what is not, field by field: tests/test_domain.py.)"""
+"""Any command line, environment or `.env` gets a status of 0, 1 or 2, and no traceback.
+
+Bad input also gets a sentence that names the mistake, and writes nothing. tests/test_domain.py has the fields of an
+order.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,7 @@ class Answer:
 
 
 def answer(entry: Callable[[], object], *arguments: str) -> Answer:
-    """What an entry point says in this process. Standard output and error are as strict as a terminal's."""
+    """Run an entry point in this process. Standard output and error are as strict as a terminal's."""
     out = io.TextIOWrapper(io.BytesIO(), "utf-8", "strict", write_through=True)
     err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
     before, sys.argv = sys.argv, ["order-lifecycle", *arguments]
@@ -73,7 +76,7 @@ def answer(entry: Callable[[], object], *arguments: str) -> Answer:
 
 
 def refusal(call: Callable[[], object]) -> str | None:
-    """Why it is bad input, or None."""
+    """Return why it is bad input, or None."""
     try:
         call()
     except BadInputError as refused:
@@ -98,7 +101,7 @@ def nothing_is_written(tmp_path: Path) -> Iterator[None]:
 
 @pytest.mark.search
 @given(ANYTHING)
-def test_any_text_as_an_address_an_id_or_a_reason(text: str) -> None:
+def test_any_text_is_valid_or_refused_in_one_line(text: str) -> None:
     for parse in (parse_address, parse_order_id, parse_reason, lambda text: parse_order("a", "b", text, text)):
         refused = refusal(lambda: json.dumps(parse(text), default=str).encode())  # noqa: B023, called at once
         if refused is not None:
@@ -109,7 +112,7 @@ def test_any_text_as_an_address_an_id_or_a_reason(text: str) -> None:
 
 @pytest.mark.search
 @given(ANYTHING)
-def test_any_text_for_the_record(text: str) -> None:
+def test_any_text_can_be_recorded_as_a_reason(text: str) -> None:
     told = clean_reason(text)
     assert parse_reason(told) == told == clean_reason(told)
     assert len(told) == min(len(text), REASON_MAX_LENGTH)
@@ -167,7 +170,7 @@ WRONG: list[tuple[list[str], str]] = [
 
 
 @pytest.mark.parametrize(("arguments", "names"), WRONG, ids=lambda of: ascii(of)[:60])
-def test_a_wrong_command_line(arguments: list[str], names: str) -> None:
+def test_a_wrong_command_line_is_refused_without_a_traceback(arguments: list[str], names: str) -> None:
     told = answer(main, *arguments)
     assert told.status == 2
     assert names.lower() in (told.err + told.out * (not arguments)).lower()
@@ -185,7 +188,7 @@ def test_a_wrong_command_line(arguments: list[str], names: str) -> None:
         max_size=6,
     ),
 )
-def test_any_arguments(name: str, arguments: list[str]) -> None:
+def test_any_arguments_are_answered_without_a_traceback(name: str, arguments: list[str]) -> None:
     told = answer(main, name, *arguments)
     assert told.status in ((0,) if told.out else (1, 2))  # 0 is for --help
     assert "Traceback" not in told.err
@@ -199,14 +202,14 @@ def test_any_arguments(name: str, arguments: list[str]) -> None:
 @pytest.mark.parametrize(
     "arguments", [["--faults-fail", "2"], ["--faults-fail=nan"], ["--faults-hang=-1"], ["--faults-seed", "x"], ["more"]]
 )
-def test_a_wrong_command_line_of_a_worker(arguments: list[str]) -> None:
+def test_a_wrong_command_line_of_a_worker_is_refused(arguments: list[str]) -> None:
     told = answer(lambda: command(ORDER), *arguments)
     assert told.status == 2
     assert arguments[0].partition("=")[0] in told.err
 
 
-def test_bytes_that_are_no_text() -> None:
-    """As a real process gets them."""
+def test_arguments_that_are_not_text_are_refused() -> None:
+    """A real process gets them as bytes."""
     told = subprocess.run(
         [sys.executable, "-m", "order_lifecycle", b"cancel", b"abc-001", b"--reason", b"\xff\xfe"],
         capture_output=True,
@@ -250,7 +253,7 @@ HOSTILE = [(name, value) for name, values in VARIABLES.items() for value in valu
 
 
 @pytest.mark.parametrize(("name", "value"), HOSTILE, ids=lambda of: ascii(of)[:40])
-def test_a_variable_that_makes_no_sense(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_malformed_variable_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     for entry, arguments in ((main, ["status", "abc-001"]), (lambda: command(ORDER), [])):
         told = answer(entry, *arguments)
@@ -269,7 +272,7 @@ def test_a_variable_that_makes_no_sense(name: str, value: str, monkeypatch: pyte
         ("LOG_JSON", "maybe", 'got "maybe"; wanted: a valid boolean'),
     ],
 )
-def test_a_variable_says_what_was_got_and_what_is_wanted(
+def test_a_refused_variable_is_named_with_its_value(
     name: str, value: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -277,14 +280,14 @@ def test_a_variable_says_what_was_got_and_what_is_wanted(
 
 
 def can_be_a_variable(value: str) -> bool:
-    """Bytes that are no UTF-8 can; a NUL and any other half of a surrogate pair cannot."""
+    """Return True if a variable can hold it: bytes that are not UTF-8 can be, a NUL or another surrogate cannot."""
     return "\0" not in value and not any("\ud800" <= c < "\udc80" or "\udcff" < c <= "\udfff" for c in value)
 
 
 @pytest.mark.search
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(sorted(VARIABLES)), ANYTHING.filter(can_be_a_variable))
-def test_any_variable(name: str, value: str) -> None:
+def test_any_variable_is_accepted_or_refused_without_a_traceback(name: str, value: str) -> None:
     before = dict(os.environ)
     try:
         os.environ[name] = value
@@ -298,7 +301,7 @@ def test_any_variable(name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize("content", [bytes(range(256)), b"\xff" * 1000, b"TEMPORAL_HOST=\xff"])
-def test_a_file_of_settings_that_is_no_text(content: bytes, tmp_path: Path) -> None:
+def test_a_dotenv_that_is_not_text_is_refused(content: bytes, tmp_path: Path) -> None:
     with ExitStack() as clean_up:
         Path(".env").write_bytes(content)
         clean_up.callback(Path(".env").unlink)
@@ -307,8 +310,8 @@ def test_a_file_of_settings_that_is_no_text(content: bytes, tmp_path: Path) -> N
     assert told.err == ".env: it is not a text file in UTF-8\n"
 
 
-def test_a_file_of_settings_that_cannot_be_read() -> None:
-    """As one that belongs to somebody else; root may read all but this one."""
+def test_a_dotenv_that_cannot_be_read_is_refused() -> None:
+    """It is like a file of another user. Root could read that, but not this one."""
     with ExitStack() as clean_up:
         Path(".env").symlink_to("/proc/self/mem")
         clean_up.callback(Path(".env").unlink)
@@ -320,7 +323,7 @@ def test_a_file_of_settings_that_cannot_be_read() -> None:
         assert each.err.count("\n") == 1
 
 
-def test_a_folder_called_env_is_somebodys_virtual_environment() -> None:
+def test_a_folder_called_env_is_not_read_as_settings() -> None:
     with ExitStack() as clean_up:
         Path(".env").mkdir()
         clean_up.callback(Path(".env").rmdir)
@@ -333,7 +336,7 @@ def test_a_folder_called_env_is_somebodys_virtual_environment() -> None:
 
 
 @pytest.mark.parametrize("namespace", ["no-such", "a b/c", "x" * 2000, "'; DROP TABLE orders; --"])
-def test_a_namespace_that_is_not_there(namespace: str, stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_namespace_is_named(namespace: str, stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEMPORAL_HOST", stack.temporal_host)
     monkeypatch.setenv("DATABASE_URL", stack.database_url)
     monkeypatch.setenv("TEMPORAL_NAMESPACE", namespace)
@@ -349,7 +352,7 @@ def test_a_namespace_that_is_not_there(namespace: str, stack: Addresses, monkeyp
     assert "Temporal says no: " in told.out
 
 
-def test_tables_shows_hostile_text_as_it_is(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tables_show_hostile_text_unchanged(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", database_url)
     monkeypatch.setenv("COLUMNS", "1000")
     engine = connect(database_url)

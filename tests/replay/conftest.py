@@ -1,4 +1,4 @@
-"""What the tests of this folder share: workflows with a change in them, and the shop of the workflows' own tests."""
+"""Workflows with a change in them, and the shop of the workflows' own tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Changed = Callable[[ModuleType, str, str], type]
 
 @pytest.fixture
 def changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Changed:
-    """The workflow of that module, with that change made in a copy of the source, as a developer would make it."""
+    """Return the workflow of that module, changed in a copy of the source as a developer would change it."""
 
     def make(module: ModuleType, old: str, new: str) -> type:
         source = inspect.getsource(module)

@@ -1,10 +1,9 @@
 """Record the histories that test_replay.py replays: `make histories`, or some of them only,
 `make histories HISTORIES_ARGS='shipped late_signals'`. Each order runs on real servers, with real workers.
 
-When: there is a new kind of order, or nobody can have an order running any more that the old history stands for.
-When not: because a replay fails. That says that orders which are running now could not go on with the new code; to
-record anew would hide it. Keep the old way open to them instead, with `workflow.patched`, and the old history with it:
-record what the new code does as a kind of its own.
+Record if there is a new kind of order, or if no running order can have the old history any more.
+Do not record because a replay fails: running orders could not continue with the new code, and a new history would hide
+that. Use `workflow.patched` to keep the old path, and keep its history. Record the new path as a kind of its own.
 """
 
 from __future__ import annotations
@@ -48,7 +47,7 @@ KINDS: dict[str, tuple[Drive, tuple[str, ...]]] = {}
 
 
 def kind(*workers: str) -> Callable[[Drive], Drive]:
-    """What is done to an order of that kind, while these workers run. It is then waited for."""
+    """Register what happens to an order of that kind while these workers run, until the order ends."""
 
     def add(drive: Drive) -> Drive:
         KINDS[drive.__name__] = drive, workers or ("order", "shipping")
@@ -106,7 +105,7 @@ async def approved_at_the_start(shop: Shop, name: str) -> Handle:
 
 @kind()
 async def address_changed(shop: Shop, name: str) -> Handle:
-    """Before the order is received, in its review, and while it is being shipped."""
+    """Change the address before the order is received, in its review, and while it is being shipped."""
     shop.outside.hold("dispatch_carrier")
     order = await shop.start_until("receive_order", name)
     await order.signal(OrderWorkflow.update_address, ELSEWHERE)
@@ -149,7 +148,7 @@ async def dispatch_failed_and_recovered(shop: Shop, name: str) -> Handle:
 
 @kind()
 async def carrier_quicker_than_cancel(shop: Shop, name: str) -> Handle:
-    """And quicker than a change of address: the database says so, before the workflow knows."""
+    """The carrier is also quicker than a change of address: the database knows before the workflow does."""
     order = await shop.start_until("dispatch_carrier", name)
     shop.outside.hold("close_order")
     await order.signal(OrderWorkflow.cancel_order, WHY)
@@ -188,7 +187,7 @@ async def cancelled_in_review(shop: Shop, name: str) -> Handle:
 
 @kind()
 async def approved_too_late(shop: Shop, name: str) -> Handle:
-    """While its cancel is being carried out."""
+    """Approve the order while it is being cancelled."""
     shop.outside.hold("close_order")
     order = await cancelled_in("review", shop, name)
     await until(lambda: shop.outside.reached("close_order"))
@@ -211,7 +210,7 @@ async def cancelled_while_approving(shop: Shop, name: str) -> Handle:
 
 @kind()
 async def cancelled_while_charging(shop: Shop, name: str) -> Handle:
-    """The charge is quicker, and is refunded."""
+    """The charge is quicker than the cancel, and is refunded."""
     shop.outside.hold("close_order")
     order = await cancelled_in("charge_payment", shop, name)
     await until(lambda: shop.outside.reached("close_order"))
@@ -223,7 +222,7 @@ async def cancelled_while_charging(shop: Shop, name: str) -> Handle:
 
 @kind("order activities", "shipping")
 async def cancelled_as_the_charge_ends(shop: Shop, name: str) -> Handle:
-    """Both in one workflow task: the workflows' worker was away meanwhile."""
+    """The workflow learns of both in one workflow task, because its worker was away."""
     async with shop.working("order workflows"):
         order = await shop.start_until("charge_payment", name)
     await order.signal(OrderWorkflow.cancel_order, WHY)
@@ -235,7 +234,7 @@ async def cancelled_as_the_charge_ends(shop: Shop, name: str) -> Handle:
 
 
 async def ended(step: str, order: Handle) -> bool:
-    """Whether the server knows that this step is done."""
+    """Return True if the server knows that this step is done."""
     pending = (await order.describe()).raw_description.pending_activities
     return step not in [activity.activity_type.name for activity in pending]
 
@@ -260,7 +259,7 @@ async def cancelled_while_dispatching(shop: Shop, name: str) -> Handle:
 
 @kind()
 async def cancelled_between_tries(shop: Shop, name: str) -> Handle:
-    """While the failure of the first is being noted."""
+    """Cancel the order while the failure of the first try is being recorded."""
     shop.outside.refusals["dispatch_carrier"] = 1
     order = await shop.start_until("dispatch_carrier", name)
     with shop.place_taken("dispatch_failed#1", name):
@@ -286,7 +285,7 @@ async def cancelled_by_update(shop: Shop, name: str) -> Handle:
 
 @kind()
 async def cancelled_by_temporal(shop: Shop, name: str) -> Handle:
-    """A second time while the refund is under way."""
+    """Cancel a second time while the refund runs."""
     order = await shop.start_until("prepare_package", name)
     shop.outside.hold("close_order")
     await order.cancel()
@@ -332,7 +331,7 @@ async def another_runs_order(shop: Shop, name: str) -> Handle:
 
 
 async def record(kinds: list[str], addresses: Addresses) -> None:
-    """Write the histories of these kinds; none, if one has not the end that it must have."""
+    """Write the histories of these kinds. If one ends in a wrong way, write none."""
     client = await Client.connect(addresses.temporal_host, data_converter=pydantic_data_converter, identity="recorder")
     engine = connect(addresses.database_url, pool_size=20)
     texts: dict[str, str] = {}
@@ -359,7 +358,7 @@ async def record(kinds: list[str], addresses: Addresses) -> None:
 
 
 async def run(shop: Shop, name: str) -> dict[str, WorkflowHistory]:
-    """Until it has ended: its history and those of its children, by the names of their files."""
+    """Run an order to its end, and return its history and those of its children by file name."""
     drive, workers = KINDS[name]
     async with shop.working(*workers):
         order = await drive(shop, name)
@@ -383,7 +382,7 @@ DROPPED = {
 
 
 def scrubbed(value: Any) -> Any:
-    """That JSON value without them, wherever they stand."""
+    """Return the JSON value without these fields, at any depth."""
     if isinstance(value, list):
         return [scrubbed(item) for item in value]
     if not isinstance(value, dict):

@@ -1,8 +1,9 @@
-"""Histories of orders that have ended, one of every kind, as Temporal kept them. The workflows' code must still be able
-to run through each: an order that is under way when a worker is replaced goes on from a history like these.
+"""Recorded histories of orders, one of every kind, which the workflows' code must still replay.
 
-histories/<kind>.json is the order's, histories/<kind>.ship-<n>.json that of its n-th try to ship, in the format of
-`temporal workflow show --output json`, an event a line. record.py writes them."""
+An order that runs while its worker is replaced continues from a history like these. histories/<kind>.json is the
+order's, and histories/<kind>.ship-<n>.json that of its n-th try to ship. record.py writes them in the format of
+`temporal workflow show --output json`, one event a line.
+"""
 
 from __future__ import annotations
 
@@ -67,12 +68,12 @@ def name_of(event: HistoryEvent) -> str:
 
 
 def decoded(payloads: Payloads) -> list[Any]:
-    """As plain JSON values."""
+    """Return the payloads as plain JSON values."""
     return [json.loads(payload.data) if payload.data else None for payload in payloads.payloads]
 
 
 def end_of(history: WorkflowHistory) -> str:
-    """How it closed, and with what result: as in ENDS."""
+    """Return how the workflow closed and with which result, written as in ENDS."""
     last = history.events[-1]
     how = name_of(last).removeprefix("WORKFLOW_EXECUTION_").lower()
     if how == "completed":

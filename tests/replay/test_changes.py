@@ -1,5 +1,7 @@
-"""A change of a workflow that orders on their way could not go on with is found by a replay, and no other change is.
-And if a worker with such a change is started all the same, no order ends by it."""
+"""A replay finds each change of a workflow with which running orders could not continue, and no other change.
+
+If a worker with such a change starts anyway, no order ends because of it.
+"""
 
 from __future__ import annotations
 
@@ -76,21 +78,21 @@ async def replay(workflow: type, history: str) -> None:
 
 
 @pytest.mark.parametrize("change", BREAKING)
-async def test_a_change_that_breaks_running_orders(changed: Callable[..., type], change: str) -> None:
+async def test_a_replay_finds_a_breaking_change(changed: Callable[..., type], change: str) -> None:
     module, history, old, new = BREAKING[change]
     with pytest.raises(NondeterminismError):
         await replay(changed(module, old, new), history)
 
 
 @pytest.mark.parametrize("change", HARMLESS)
-async def test_a_change_that_breaks_nothing(changed: Callable[..., type], change: str) -> None:
+async def test_a_replay_accepts_a_harmless_change(changed: Callable[..., type], change: str) -> None:
     module, history, old, new = HARMLESS[change]
     await replay(changed(module, old, new), history)
 
 
 @pytest.fixture
 async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
-    """On a dev server, with workers that remember nothing."""
+    """Open a shop on a dev server, with workers that have no cache."""
     engine = connect(database_url, pool_size=20)
     client = await connect_to_temporal(settings)
     yield Shop(WorkflowEnvironment.from_client(client), Store(engine), cache=0)
@@ -99,12 +101,12 @@ async def shop(settings: Settings, database_url: str) -> AsyncIterator[Shop]:
 
 
 def worker(shop: Shop, workflow: type) -> Worker:
-    """For that workflow instead of the order's own."""
+    """Start a worker for that workflow in place of the order's own."""
     return Worker(shop.client, task_queue=order.ORDER_QUEUE, workflows=[workflow], max_cached_workflows=0)
 
 
-async def test_no_order_ends_by_such_a_change(changed: Callable[..., type], shop: Shop) -> None:
-    """It waits, with its money, for a worker that knows how to go on."""
+async def test_a_breaking_change_does_not_end_a_running_order(changed: Callable[..., type], shop: Shop) -> None:
+    """The order waits, still charged, for a worker that can continue it."""
     module, _, old, new = BREAKING["two steps are swapped"]
     async with shop.working("order activities", "shipping"):
         async with shop.working("order workflows"):
@@ -126,8 +128,8 @@ async def test_no_order_ends_by_such_a_change(changed: Callable[..., type], shop
     assert shop.payments("crosses") == [("refunded", "5.00")]
 
 
-async def test_an_order_ends_by_a_bug(changed: Callable[..., type], shop: Shop) -> None:
-    """And does not keep the money. Without failure_exception_types, its task would be retried for ever."""
+async def test_a_bug_in_the_workflow_fails_and_refunds_the_order(changed: Callable[..., type], shop: Shop) -> None:
+    """The order is refunded. Without failure_exception_types, Temporal would retry its task for ever."""
     stumbles = changed(order, SHIP, "            self._progress.errors[number]\n" + SHIP)
     async with shop.working("order activities", "shipping"), worker(shop, stumbles):
         running = await shop.start("stumbles")

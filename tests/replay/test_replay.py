@@ -1,4 +1,4 @@
-"""Today's code runs through every recorded history as the code did that made it."""
+"""Today's code replays every recorded history."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ async def test_replay(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ENDS)
-def test_end(kind: str) -> None:
+def test_each_history_ends_as_its_kind_should(kind: str) -> None:
     assert end_of(load(HISTORIES / f"{kind}.json")) == ENDS[kind]
 
 
-def test_nothing_is_missing() -> None:
-    """A file for every kind and for every child that one of them started, and no other."""
+def test_each_kind_and_each_child_has_one_history() -> None:
+    """There is a file for every kind and for every child that one of them started, and no other."""
     wanted = set()
     for kind in ENDS:
         wanted.add(kind)
@@ -60,12 +60,12 @@ def test_nothing_is_missing() -> None:
     assert {path.stem for path in FILES} == wanted
 
 
-def test_every_event_of_the_audit_trail_is_there() -> None:
+def test_the_histories_write_every_type_of_event() -> None:
     assert {event for path in FILES for event in written(load(path))} == set(EventType)
 
 
 def written(history: WorkflowHistory) -> Iterator[EventType]:
-    """What the steps that were completed have written in the database."""
+    """Return the events that the completed steps wrote to the database."""
     scheduled = {event.event_id: event.activity_task_scheduled_event_attributes for event in history.events}
     charged = False
     for event in history.events:
@@ -84,8 +84,8 @@ def written(history: WorkflowHistory) -> Iterator[EventType]:
                 yield EventType.PAYMENT_REFUNDED
 
 
-def test_every_way_in_and_out_is_there() -> None:
-    """Each signal and each Update of the two workflows, and each way to close."""
+def test_the_histories_use_every_handler_and_every_end() -> None:
+    """They have each signal and each Update of the two workflows, and each way to close."""
     histories = [load(path) for path in FILES]
     events = [event for history in histories for event in history.events]
 
@@ -110,7 +110,7 @@ def test_every_way_in_and_out_is_there() -> None:
 
 
 @every_file
-def test_nothing_tells_of_the_machine_that_recorded_it(path: Path) -> None:
+def test_no_history_names_the_machine_that_recorded_it(path: Path) -> None:
     text = path.read_text()
     payloads = [base64.b64decode(data).decode() for data in re.findall(r'"data": "([^"]*)"', text)]
     for told in [text, *payloads]:

@@ -1,4 +1,4 @@
-"""Somebody who uses Temporal Cloud as well, and has set what that needs."""
+"""Set what a user of Temporal Cloud has set."""
 
 from __future__ import annotations
 

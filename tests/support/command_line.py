@@ -1,4 +1,4 @@
-"""What a command answers, as a process (which is how it is used, and takes a second) or in this process (quick)."""
+"""Run a command as a process, as users do (takes a second), or in this process (quick)."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ class Answer:
         return json.loads(self.out)
 
     def says(self, words: str) -> bool:
-        """Whether it went well and said that."""
+        """Check that the command succeeded, and return True if it said these words."""
         assert self.status == 0, self.err
         return words in self.out
 
     def refuses(self, words: str, status: int = 1) -> bool:
-        """Whether it said no, with that, in one line on standard error."""
+        """Check that it refused in one line on standard error, and return True if that has these words."""
         assert (self.status, self.out, self.err.count("\n")) == (status, "", 1), self
         return words in self.err
 
 
 def command(*arguments: str, **options: Any) -> Answer:
-    """In a process of its own. `options`: as for subprocess.run."""
+    """Run a command in its own process. `options`: as for subprocess.run."""
     done = subprocess.run(
         [sys.executable, "-m", "order_lifecycle", *arguments],
         capture_output=True,
@@ -52,7 +52,7 @@ def command(*arguments: str, **options: Any) -> Answer:
 
 
 def variables(stack: Addresses) -> dict[str, str]:
-    """The environment in which commands find that stack."""
+    """Return the variables by which commands find that stack."""
     return {
         "TEMPORAL_HOST": stack.temporal_host,
         "TEMPORAL_UI_URL": stack.ui_url or "",
@@ -62,7 +62,7 @@ def variables(stack: Addresses) -> dict[str, str]:
 
 @contextmanager
 def workers(environment: dict[str, str], folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """`order-lifecycle worker all`, and the file that it logs to, as soon as both workers poll. Ctrl-C at the end."""
+    """Run `order-lifecycle worker all`, and yield it and its log once both workers poll. Press Ctrl-C at the end."""
     said = folder / "workers.log"
     with said.open("wb") as log:
         both = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What a user may have set for other programs, or left in a folder, and what would harm ours."""
+"""Variables and files that a user may have for other programs, and that would harm ours."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ SHADOWS = ("random", "json", "logging", "secrets", "queue", "tempfile", "socket"
 
 
 def shadow_the_standard_library(folder: Path) -> None:
-    """Put files there that are called as modules of the standard library are."""
+    """Write files there that are named like modules of the standard library."""
     for name in SHADOWS:
         (folder / f"{name}.py").write_text(f"print('this is not the {name} that you look for')\n1 / 0\n")
 

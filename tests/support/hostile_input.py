@@ -1,4 +1,4 @@
-"""What somebody might send who means no good, or whose program is broken."""
+"""Input that an attacker or a broken program might send."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a customer may write, or a foreign client call its workflow, to be taken for markup."""
+"""Texts and workflow IDs that might be mistaken for markup."""
 
 PAYLOADS = [
     "<img src=x onerror=\"window.ran='img'\">",

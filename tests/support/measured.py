@@ -25,7 +25,7 @@ NOT_MEASURED = [TOP / name for name in REPEAT]
 
 
 class Measured:
-    """Pauses the measuring, in this process and in those that it starts."""
+    """Pause the measuring, in this process and in those that it starts."""
 
     def __init__(self) -> None:
         self.start = os.environ[START]

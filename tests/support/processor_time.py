@@ -31,7 +31,7 @@ def dearest_first(seconds: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 class ProcessorTime:
-    """Measures in the process that runs the tests, and writes in the one that collects their reports."""
+    """Measure in the process that runs the tests, and write in the one that collects their reports."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -1,5 +1,4 @@
-"""What the tests of the workflows work with: the real workflows and activities, and an outside world that does what
-the test says."""
+"""A shop for the workflows' tests: the real workflows and activities, and an outside world that the test controls."""
 
 from __future__ import annotations
 
@@ -51,8 +50,7 @@ ENDS = {"order_shipped": "shipped", "order_cancelled": "cancelled", "order_faile
 
 
 class Outside(Faults):
-    """The outside world: a call for a step can be held, which then hangs until it is let go, and so many of them can
-    fail or be refused."""
+    """The outside world. The test can hold a call, which then hangs, or make a number of calls fail or be refused."""
 
     def __init__(self, **faults: Any) -> None:
         super().__init__(**faults)
@@ -62,21 +60,21 @@ class Outside(Faults):
         self._held: dict[str, tuple[int, threading.Event, threading.Event]] = {}
 
     def hold(self, step: str, number: int = 1) -> None:
-        """The `number`-th call for that step."""
+        """Let the `number`-th call of that step hang."""
         self._held[step] = number, threading.Event(), threading.Event()
 
     def hold_next(self, step: str) -> None:
         self.hold(step, self._calls[step] + 1)
 
     def hanging(self) -> list[str]:
-        """The steps that hang now."""
+        """Return the steps that hang now."""
         return [step for step, (_, reached, go_on) in self._held.items() if reached.is_set() and not go_on.is_set()]
 
     def reached(self, step: str) -> bool:
         return self._held[step][1].is_set()
 
     def let_go(self, *steps: str) -> None:
-        """Let these steps go on; all of them, if none is named."""
+        """Release these steps, or all of them if none is named."""
         for step in steps or self._held:
             self._held[step][2].set()
 
@@ -95,7 +93,7 @@ class Outside(Faults):
 
 
 class Shop:
-    """What a test works with."""
+    """The servers, workers, database and orders of one test."""
 
     policy = Policy(attempt_timeout=Policy().budget)  # so that a step that is held is not tried again
 
@@ -115,7 +113,7 @@ class Shop:
 
     @asynccontextmanager
     async def working(self, *kinds: str) -> AsyncIterator[None]:
-        """With these workers: "order" and "shipping", or one half of a worker, as "order workflows"."""
+        """Run these workers: "order" and "shipping", or one half of a worker, such as "order workflows"."""
         halves: dict[str, tuple[str, list[type], type[OrderActivities] | type[ShippingActivities] | None]] = {
             "order workflows": (ORDER_QUEUE, [OrderWorkflow], None),
             "order activities": (ORDER_QUEUE, [], self.order_activities),
@@ -147,7 +145,7 @@ class Shop:
         return handle
 
     async def start_until(self, wait: str, order_id: str = "abc-001") -> Handle:
-        """An order that waits in that step of its story."""
+        """Return an order that waits in that step of its story."""
         if wait != "review":
             self.outside.hold(wait)
         order = await self.start(order_id)
@@ -161,9 +159,11 @@ class Shop:
         return order
 
     async def status(self, order: Handle) -> OrderStatus:
-        """What the order answers. It is not asked while a worker is at it: of two things that come meanwhile, one
-        without a cache drops one ("There were leftover buffered tasks when evicting run"). Who asked would wait in
-        vain; a task that is dropped, the server hands out again after 10 s."""
+        """Query the order's status while no worker has a task of it.
+
+        If two tasks come at once, a worker without a cache drops one ("There were leftover buffered tasks when evicting
+        run"). The query would then get no answer. The server repeats a dropped workflow task after 10 s.
+        """
         await until(lambda: self.nobody_is_at(order))
         return await order.query(OrderWorkflow.status)
 
@@ -172,7 +172,7 @@ class Shop:
         return await self._last_of_its_tasks(order) not in (None, *at_work)
 
     async def task_waits(self, order: Handle) -> bool:
-        """Whether the order has a task that no worker has been given."""
+        """Return True if the order has a task that no worker has."""
         return await self._last_of_its_tasks(order) == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED
 
     async def _last_of_its_tasks(self, order: Handle) -> EventType.ValueType | None:
@@ -183,7 +183,7 @@ class Shop:
         return [row["type"] for row in self.store.rows("events", order_id)]
 
     def told(self, event: str, order_id: str = "abc-001") -> list[Any]:
-        """The payloads of all events of that type."""
+        """Return the payloads of all events of that type."""
         return [row["payload_json"] for row in self.store.rows("events", order_id) if row["type"] == event]
 
     def payments(self, order_id: str = "abc-001") -> list[tuple[str, str]]:
@@ -195,8 +195,10 @@ class Shop:
 
     @contextmanager
     def place_taken(self, step: str, order_id: str = "abc-001") -> Iterator[None]:
-        """Meanwhile somebody else holds the place of that event, so that its writer waits. `late_signal#2` is the
-        event `late_signal` with the second key that the order's run makes."""
+        """Hold the place of that event in another transaction meanwhile, so that its writer waits.
+
+        `late_signal#2` is the event `late_signal` with the second key that the order's run makes.
+        """
         if "#" in step:
             event, _, number = step.partition("#")
             (run_id,) = {order.first_execution_run_id for order in self.started if order.id == f"order-{order_id}"}
@@ -208,7 +210,7 @@ class Shop:
             somebody_else.rollback()
 
     def somebody_waits(self) -> bool:
-        """Whether a statement waits for what another transaction holds."""
+        """Return True if a statement waits for a lock of another transaction."""
         with self.store.engine.connect() as tx:
             waiting = (
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -221,7 +223,7 @@ class Shop:
 
 @asynccontextmanager
 async def open_shop_on_dev_server(settings: Settings, database_url: str, cache: int = 1000) -> AsyncIterator[Shop]:
-    """Open a shop on the real server, with its real limits and no time that is skipped."""
+    """Open a shop on the real server, which has its real limits and does not skip time."""
     env = WorkflowEnvironment.from_client(await connect_to_temporal(settings))
     async with open_shop(env, database_url, cache) as shop:
         yield shop
@@ -229,8 +231,10 @@ async def open_shop_on_dev_server(settings: Settings, database_url: str, cache: 
 
 @asynccontextmanager
 async def open_shop(env: WorkflowEnvironment, database_url: str, cache: int = 1000) -> AsyncIterator[Shop]:
-    """For one test. After it, what every order must fulfil is looked at, and every history is replayed. `cache`: how
-    many workflows its workers keep in memory (the SDK's default is 1000)."""
+    """Open a shop for one test. After it, audit every order and replay every history.
+
+    `cache`: how many workflows its workers keep in memory (the SDK's default is 1000).
+    """
     engine = connect(database_url, pool_size=20)
     shop = Shop(env, Store(engine), cache)
     try:
@@ -245,7 +249,7 @@ async def open_shop(env: WorkflowEnvironment, database_url: str, cache: int = 10
 
 
 async def assert_temporal_agrees(shop: Shop) -> None:
-    """A closed workflow and the order's row tell the same end."""
+    """Check that a closed workflow and the order's row have the same end."""
     ends = {"COMPLETED": {"shipped", "cancelled"}, "CANCELED": {"cancelled"}, "FAILED": {"failed"}}
     for handle in shop.started:
         order_id = handle.id.removeprefix("order-")
@@ -261,8 +265,7 @@ async def assert_temporal_agrees(shop: Shop) -> None:
 
 
 async def replay_everything(shop: Shop) -> None:
-    """Run the workflows' code against every history, ended or not: what a worker with an empty cache would do must be
-    what was done."""
+    """Replay every history, ended or not, as a worker with an empty cache would."""
     replayer = Replayer(workflows=[OrderWorkflow, ShippingWorkflow], data_converter=pydantic_data_converter)
     for handle in shop.started:
         history = await handle.fetch_history()

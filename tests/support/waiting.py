@@ -36,7 +36,7 @@ async def until(
 def wait_until(
     look: Callable[[], T], true: Callable[[T], object] = bool, *, what: str = "", timeout: float = TIMEOUT
 ) -> T:
-    """Do the same where nothing else runs in this thread meanwhile."""
+    """Do the same, but block the thread."""
     give_up = time.monotonic() + timeout
     while not true(seen := look()):
         assert time.monotonic() < give_up, too_late(timeout, what, seen)

@@ -31,7 +31,7 @@ class WorkerProcess:
         assert words in self.said()
 
     def end(self) -> int:
-        """Ask it to end, unless it has; its exit status."""
+        """Ask the worker to end, unless it has, and return its exit status."""
         self.process.terminate()
         assert self.process.stdin
         self.process.stdin.close()
