@@ -303,7 +303,7 @@ INSERT = "INSERT INTO points VALUES (:order_id, :points)"
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_a_step_that_is_safe_to_repeat(
+def test_a_step_that_is_safe_to_repeat_passes_and_each_mistake_is_named(
     lab_servers: LabServers, give_points: Callable[[str, int], object], says: str
 ) -> None:
     said = lab.check_safe_to_repeat(give_points).text
