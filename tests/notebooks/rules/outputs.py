@@ -1,4 +1,4 @@
-"""A saved notebook shows no error, no warning, no picture without alt text, and nothing of one machine."""
+"""A saved notebook shows no error, no warning, no picture without alt text, and no path of a machine."""
 
 from __future__ import annotations
 
