@@ -311,7 +311,7 @@ def test_the_top_level_has_only_known_files() -> None:
 
 def test_the_build_machine_runs_make_test_and_then_make_proof() -> None:
     assert os.access(TOP / ".ci/run", os.X_OK)
-    assert text(".ci/run").rstrip().endswith("\nmake test\nmake proof")
+    assert text(".ci/run").rstrip().endswith("\nmake test COVERAGE=yes\nmake proof")
     steps = yaml.safe_load(text(".github/workflows/ci.yml"))["jobs"]["test"]["steps"]
     assert steps[-1] == {"run": ".ci/run"}
 
