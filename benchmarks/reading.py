@@ -11,7 +11,7 @@ from benchmarks.orders import an_order
 from benchmarks.quantiles import quantile
 from benchmarks.report import Report
 from benchmarks.servers import start_servers
-from order_lifecycle.cli.report import list_orders, look_at
+from order_lifecycle.cli.report import fetch_report, list_orders
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import OrderState, Policy
 from order_lifecycle.waiting import wait_until
@@ -42,7 +42,7 @@ async def measure_status_and_list(report: Report, orders: int, asks: int) -> Non
 
         spread = max(orders // asks, 1)  # ask all over the orders, because a worker's cache does not hold all of them
         took = {
-            "status": await seconds(lambda n: look_at(client, f"open-{n * spread % orders}")),
+            "status": await seconds(lambda n: fetch_report(client, f"open-{n * spread % orders}")),
             "list": await seconds(lambda n: list_orders(client, OrderState.AWAITING_REVIEW, 50)),
         }
     for name, taken in took.items():

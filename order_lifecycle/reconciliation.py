@@ -30,7 +30,7 @@ STUCK_AFTER = 5
 CLOSED_BY_FORCE = {WorkflowExecutionStatus.TERMINATED, WorkflowExecutionStatus.TIMED_OUT}
 
 
-def way_out(order_id: str) -> str:
+def repair_hint(order_id: str) -> str:
     """What to do about an order that its workflow does not bring to its right end."""
     return f"`order-lifecycle repair {order_id}` cancels and refunds it, or ships it if it must"
 
@@ -56,7 +56,7 @@ ENDS = {
 }
 PAID = {OrderState.CHARGED, OrderState.PACKED, OrderState.DISPATCHED}
 # A workflow closes a moment after its last step has changed the row.
-SETTLE_WITHIN = timedelta(seconds=5)
+SETTLE_TIMEOUT = timedelta(seconds=5)
 
 
 async def compare_with_temporal(
@@ -74,12 +74,12 @@ async def compare_with_temporal(
         if _differ(rows.get(order_id), seen.get(order_id), forgets) or _is_paid(rows.get(order_id))
     ]
     found: dict[str, str] = {}
-    deadline = datetime.now(UTC) + SETTLE_WITHIN
+    deadline = datetime.now(UTC) + SETTLE_TIMEOUT
     while suspects:
         rows = order_states()
         looks = {
             order_id: _differ(
-                rows.get(order_id), await description_of(client, workflow_id(order_id)), forgets
+                rows.get(order_id), await describe_or_none(client, workflow_id(order_id)), forgets
             )
             for order_id in suspects
         }
@@ -101,7 +101,7 @@ async def _retention(client: Client) -> timedelta:
     return namespace.config.workflow_execution_retention_ttl.ToTimedelta()
 
 
-async def description_of(client: Client, workflow: str) -> WorkflowExecutionDescription | None:
+async def describe_or_none(client: Client, workflow: str) -> WorkflowExecutionDescription | None:
     try:
         return await client.get_workflow_handle(workflow).describe()
     except RPCError as error:
@@ -121,7 +121,7 @@ async def difference(
     """Return in what an order's row and its workflow differ, or None."""
     forgets = datetime.now(UTC) - await _retention(client)
     row = order_states().get(order_id)
-    return _differ(row, await description_of(client, workflow_id(order_id)), forgets)
+    return _differ(row, await describe_or_none(client, workflow_id(order_id)), forgets)
 
 
 def _differ(
@@ -149,10 +149,10 @@ def _differ(
         agrees = status in ENDS.get(state, {WorkflowExecutionStatus.RUNNING})
     if not agrees:
         differ = f"the row is {state}, the workflow {status.name.lower()}"
-        return differ if row is None else f"{differ}: {way_out(order_id_of(execution.id))}"
+        return differ if row is None else f"{differ}: {repair_hint(order_id_of(execution.id))}"
     trouble = trouble_of(execution)
     if _is_paid(row) and trouble:
-        return f"the row is {state}, and {trouble}: {way_out(order_id_of(execution.id))}"
+        return f"the row is {state}, and {trouble}: {repair_hint(order_id_of(execution.id))}"
     if state in ENDS and ended_as != state:
         return f"the row is {state}, the workflow ended as {ended_as}"
     return None

@@ -39,11 +39,11 @@ class _Output(io.TextIOWrapper):
     """Standard output, whose errors can be told from those of any other file."""
 
     def write(self, text: str) -> int:
-        with _errors_of_its_own():
+        with _unwritable_errors():
             return super().write(text)
 
     def flush(self) -> None:
-        with _errors_of_its_own():
+        with _unwritable_errors():
             super().flush()
 
 
@@ -57,7 +57,7 @@ class _Closed(io.TextIOBase):
 
 
 @contextmanager
-def _errors_of_its_own() -> Iterator[None]:
+def _unwritable_errors() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -115,7 +115,7 @@ def _write(text: str) -> None:
     print(text, flush=True)
 
 
-def let_go() -> None:
+def discard_output() -> None:
     """Give up standard output, so that Python does not try to write the rest as it ends."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

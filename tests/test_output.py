@@ -162,5 +162,5 @@ def test_json_keeps_any_text(text: str) -> None:
 
 
 def test_our_longest_id_fits_into_its_column() -> None:
-    assert parse_order_id("x" * text_table.LONGEST)
-    assert f"max_length={text_table.LONGEST}" in repr(Id)
+    assert parse_order_id("x" * text_table.LONGEST_ID)
+    assert f"max_length={text_table.LONGEST_ID}" in repr(Id)

@@ -10,7 +10,9 @@ from order_lifecycle.cli import text_table
 from order_lifecycle.cli.errors import AnswerNotWrittenError
 
 
-def tell(answer: Any, as_json: bool, text: str | Callable[[], object], *, done: str = "") -> None:
+def write_answer(
+    answer: Any, as_json: bool, text: str | Callable[[], object], *, done: str = ""
+) -> None:
     """Write the answer. `done`: what has changed the order, even if nobody can read the answer.
 
     Raises AnswerNotWrittenError if standard output does not take it.
@@ -25,7 +27,9 @@ def tell(answer: Any, as_json: bool, text: str | Callable[[], object], *, done: 
     except streams.UnwritableError as error:
         if not done:
             raise
-        raise AnswerNotWrittenError(f"{done} was done ({text}), but {unwritten(error)}") from None
+        raise AnswerNotWrittenError(
+            f"{done} was done ({text}), but {describe_write_error(error)}"
+        ) from None
 
 
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -33,6 +37,6 @@ def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
     streams.write(text_table.table(title, rows, streams.width()) + "\n")
 
 
-def unwritten(error: streams.UnwritableError) -> str:
+def describe_write_error(error: streams.UnwritableError) -> str:
     """Say why standard output does not take an answer."""
     return f"standard output cannot be written: {error.strerror or error}"

@@ -13,7 +13,7 @@ from contextlib import suppress
 import typer
 
 from order_lifecycle import streams
-from order_lifecycle.cli.answers import unwritten
+from order_lifecycle.cli.answers import describe_write_error
 from order_lifecycle.cli.commands import all_orders, one_order, processes
 from order_lifecycle.cli.errors import (
     AnswerNotWrittenError,
@@ -71,17 +71,17 @@ def _status() -> int:
         except CommandInterruptedError as error:
             status = _say(error, 130)
         except AnswerNotWrittenError as error:
-            streams.let_go()
+            streams.discard_output()
             status = _say(error, 1)
         except (CommandError, NoServerError) as error:
             status = _say(error, 1)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has read enough, as `head` has
-        streams.let_go()
+        streams.discard_output()
         return 1
     except streams.UnwritableError as error:
-        streams.let_go()
-        return _say(unwritten(error), 1)
+        streams.discard_output()
+        return _say(describe_write_error(error), 1)
     return status
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-ANSWER_WITHIN = timedelta(seconds=10)
+ANSWER_TIMEOUT = timedelta(seconds=10)
 
 
 def run(command: Coroutine[Any, Any, None]) -> None:
@@ -53,7 +53,7 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
         f"What was asked may still be done: `order-lifecycle status {order_id}` shows it"
     )
     try:
-        async with asyncio.timeout(ANSWER_WITHIN.total_seconds()):
+        async with asyncio.timeout(ANSWER_TIMEOUT.total_seconds()):
             return await call
     except WorkflowUpdateFailedError as error:
         if getattr(error.cause, "type", None) == "AcceptedUpdateCompletedWorkflow":
@@ -67,7 +67,7 @@ async def answer_from(call: Coroutine[Any, Any, T], order_id: str) -> T:
                 f"interrupted while order {order_id} was to answer. {may_still_happen}"
             ) from None
         raise CommandError(
-            f"order {order_id} did not answer within {ANSWER_WITHIN.total_seconds():g} s: "
+            f"order {order_id} did not answer within {ANSWER_TIMEOUT.total_seconds():g} s: "
             f"is a worker running? `order-lifecycle worker all` starts both. {may_still_happen}"
         ) from None
     except RPCError as error:
@@ -83,7 +83,7 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
     from temporalio.service import RPCError, RPCStatusCode
 
     from order_lifecycle.client import connect, workflow_id
-    from order_lifecycle.reconciliation import trouble_of, way_out
+    from order_lifecycle.reconciliation import repair_hint, trouble_of
 
     # A namespace that is not there is NOT_FOUND too, and says so. (The workflow is named as well,
     # and an order may be called anything.)
@@ -112,7 +112,7 @@ async def _said_no(error: RPCError, order_id: str) -> Exception:
     if description.close_time is not None:
         trouble = trouble_of(description)
         return (
-            CommandError(f"too late: {trouble}; {way_out(order_id)}")
+            CommandError(f"too late: {trouble}; {repair_hint(order_id)}")
             if trouble
             else _too_late(order_id)
         )

@@ -17,16 +17,16 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from order_lifecycle.cli.report import look_at
+from order_lifecycle.cli.report import fetch_report
 from order_lifecycle.client import workflow_id
 from order_lifecycle.db.store import Store
 from order_lifecycle.domain import OrderResult
 from order_lifecycle.reconciliation import difference
 from order_lifecycle.workflows.order import OrderWorkflow
 
-ENDS_WITHIN = timedelta(seconds=10)
+CANCEL_TIMEOUT = timedelta(seconds=10)
 # What was sent to the order after its first task, the flood included.
-LEFT_OUT = [
+NOT_REAPPLIED = [
     ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL,
     ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE,
     ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_CANCEL_REQUEST,
@@ -49,7 +49,7 @@ async def repair(client: Client, store: Store, order_id: str) -> OrderResult | N
     first_task = None
     try:
         if wrong is None:
-            report = await look_at(client, order_id)
+            report = await fetch_report(client, order_id)
             raise NotRepairedError(
                 f"nothing to repair: order {order_id} is {report.state or 'not received'}, "
                 f"its workflow is {report.workflow}, and they agree"
@@ -78,7 +78,7 @@ async def repair(client: Client, store: Store, order_id: str) -> OrderResult | N
             workflow_task_finish_event_id=first_task,
             request_id=str(uuid.uuid4()),
             reason="order-lifecycle repair",
-            reset_reapply_exclude_types=LEFT_OUT,
+            reset_reapply_exclude_types=NOT_REAPPLIED,
         )
     )
     order: WorkflowHandle[OrderWorkflow, OrderResult] = client.get_workflow_handle_for(
@@ -86,7 +86,7 @@ async def repair(client: Client, store: Store, order_id: str) -> OrderResult | N
     )
     await order.signal(OrderWorkflow.cancel_order, f"repaired: {wrong.partition(':')[0]}")
     try:
-        async with asyncio.timeout(ENDS_WITHIN.total_seconds()):
+        async with asyncio.timeout(CANCEL_TIMEOUT.total_seconds()):
             return await order.result()
     except TimeoutError:
         return None

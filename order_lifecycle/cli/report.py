@@ -22,7 +22,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from order_lifecycle.client import order_id_of, workflow_id
 from order_lifecycle.domain import OrderState, OrderStatus
-from order_lifecycle.reconciliation import description_of, trouble_of, way_out
+from order_lifecycle.reconciliation import describe_or_none, repair_hint, trouble_of
 from order_lifecycle.visible import visible
 from order_lifecycle.workflows.order import OrderWorkflow
 from order_lifecycle.workflows.progress import ORDER_STATE, ORDER_TOTAL
@@ -32,10 +32,10 @@ U = TypeVar("U")
 
 LONGEST_FAILURE = 300  # characters, of what is shown of it
 # How long a worker has to answer a query before we say that none does.
-QUERY_WITHIN = timedelta(seconds=5)
+QUERY_TIMEOUT = timedelta(seconds=5)
 
 
-class Pending(BaseModel):
+class PendingActivity(BaseModel):
     """An activity that is scheduled or under way, as the server knows it."""
 
     step: str
@@ -50,7 +50,7 @@ class Report(BaseModel):
     state: str | None
     status: OrderStatus | None
     unanswered: str | None = None  # why there is no status, if a worker is there to answer
-    pending: list[Pending]
+    pending: list[PendingActivity]
     trouble: str | None = None  # why its workflow will not bring it to its right end
     events: list[str] = []
 
@@ -80,7 +80,7 @@ class Report(BaseModel):
             yield f"  waits for  {status.waiting_for}" + self._deadline(status)
         yield f"  workflow   {self.workflow}"
         if self.trouble:
-            yield f"  trouble    {self.trouble}: {way_out(self.order_id)}"
+            yield f"  trouble    {self.trouble}: {repair_hint(self.order_id)}"
         for pending in self.pending:
             failure = f", last failure: {pending.last_failure}" if pending.last_failure else ""
             yield f"  attempt    {pending.step}, number {pending.attempt}{failure}"
@@ -104,16 +104,16 @@ class Report(BaseModel):
         return f", until {status.deadline:%Y-%m-%d %H:%M} UTC ({str(left).split('.')[0]} left)"
 
 
-async def look_at(client: Client, order_id: str) -> Report:
+async def fetch_report(client: Client, order_id: str) -> Report:
     """The order as the server knows it, and, if a worker answers, as it sees itself. Raises
     RPCError (NOT_FOUND) if there is no such order."""
     handle = client.get_workflow_handle(workflow_id(order_id))
     description, (status, unanswered) = await _both(
-        handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_WITHIN))
+        handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_TIMEOUT))
     )
     pending = list(description.raw_description.pending_activities)
     for child in description.raw_description.pending_children:
-        shipping = await description_of(client, child.workflow_id)
+        shipping = await describe_or_none(client, child.workflow_id)
         if shipping is not None:  # it is only being started
             pending += shipping.raw_description.pending_activities
     return Report(
@@ -143,7 +143,7 @@ async def _ask(query: Awaitable[OrderStatus]) -> tuple[OrderStatus | None, str |
     try:
         return await query, None
     except RPCError as error:
-        if nobody_answers(error):
+        if no_worker_answered(error):
             return None, None
         if error.status is RPCStatusCode.FAILED_PRECONDITION:
             return None, error.message
@@ -152,7 +152,7 @@ async def _ask(query: Awaitable[OrderStatus]) -> tuple[OrderStatus | None, str |
         return None, str(error)
 
 
-def nobody_answers(error: RPCError) -> bool:
+def no_worker_answered(error: RPCError) -> bool:
     """Whether a query has failed because no worker is there: it gets no answer in time, or, after
     a while, the server says at once that nobody polls."""
     return error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED) or (
@@ -165,17 +165,17 @@ def _workflow_status(description: WorkflowExecutionDescription) -> str:
     return status.name.lower()
 
 
-def is_running(activity: PendingActivityInfo) -> bool:
+def is_attempt_running(activity: PendingActivityInfo) -> bool:
     """Whether a worker has an attempt of it. (`last_started_time` does not say so: while an attempt
     waits for its turn, it is that of the one before.)"""
     return activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 
 
-def _pending(activity: PendingActivityInfo) -> Pending:
-    return Pending(
+def _pending(activity: PendingActivityInfo) -> PendingActivity:
+    return PendingActivity(
         step=activity.activity_type.name,
         attempt=activity.attempt,
-        running=is_running(activity),
+        running=is_attempt_running(activity),
         last_failure=_innermost(activity.last_failure),
     )
 
@@ -199,7 +199,7 @@ def _short(line: str) -> str:
     return line if len(line) <= LONGEST_FAILURE else f"{line[: LONGEST_FAILURE - 1]}…"
 
 
-class Listed(BaseModel):
+class ListedOrder(BaseModel):
     order_id: str
     state: str | None
     total: str | None
@@ -207,7 +207,7 @@ class Listed(BaseModel):
     started: datetime
 
 
-async def list_orders(client: Client, state: OrderState | None, limit: int) -> list[Listed]:
+async def list_orders(client: Client, state: OrderState | None, limit: int) -> list[ListedOrder]:
     """At most `limit` orders, as Temporal's visibility store has them (which lags a little behind):
     first those that run, then those that ended last, as that store sorts them."""
     query = "WorkflowType = 'OrderWorkflow'"
@@ -217,7 +217,7 @@ async def list_orders(client: Client, state: OrderState | None, limit: int) -> l
         attributes = execution.typed_search_attributes
         total = attributes.get(ORDER_TOTAL)
         found.append(
-            Listed(
+            ListedOrder(
                 order_id=order_id_of(execution.id),
                 state=attributes.get(ORDER_STATE),
                 total=None if total is None else f"{total:.2f}",

@@ -10,7 +10,7 @@ from pathlib import Path
 from order_lifecycle.domain import BadInputError
 
 STANDARD_INPUT = "-"
-LARGEST = 1_000_000  # bytes; the largest order has some 50,000
+MAX_BYTES = 1_000_000  # bytes; the largest order has some 50,000
 
 
 def read_text_option(option: str, text: str) -> str:
@@ -36,7 +36,7 @@ def _file(option: str, name: str) -> bytes:
         )
     try:
         with Path(name).open("rb") as file:
-            return file.read(LARGEST + 1)
+            return file.read(MAX_BYTES + 1)
     except IsADirectoryError:
         why = "it is a folder"
     except ValueError:
@@ -50,7 +50,7 @@ def _standard_input(option: str) -> bytes:
     try:
         if sys.stdin is None:
             raise OSError("it is closed")
-        return sys.stdin.buffer.read(LARGEST + 1)
+        return sys.stdin.buffer.read(MAX_BYTES + 1)
     except OSError as error:
         why = error.strerror or str(error)
     raise BadInputError(f"{option}: standard input cannot be read: {why}")
@@ -58,8 +58,10 @@ def _standard_input(option: str) -> bytes:
 
 def _decoded(option: str, where: str, content: bytes) -> str:
     name = where if where == "standard input" else f"the file {where!a}"
-    if len(content) > LARGEST:
-        raise BadInputError(f"{option}: {name} has more than {LARGEST} bytes, which no order needs")
+    if len(content) > MAX_BYTES:
+        raise BadInputError(
+            f"{option}: {name} has more than {MAX_BYTES} bytes, which no order needs"
+        )
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadInputError(f"{option}: {name} is in UTF-16: save it in UTF-8")
     try:

@@ -28,7 +28,7 @@ LEAVING = ("updated_at", "id of the event", "created_at", "started", "ts", "orde
 MONEY = ("amount", "total")
 # No id of ours is longer. In a terminal a longer one, of a foreign client, is shortened: it must
 # not push the other columns out.
-LONGEST, SHORTENED = 64, 32
+LONGEST_ID, SHORTENED = 64, 32
 GAP = 2
 
 Cells = dict[str, list[str]]  # the columns, each with its cells
@@ -83,7 +83,9 @@ def cell(value: Any) -> str:
 def _shortened(text: str) -> str:
     from rich.cells import cell_len, set_cell_size
 
-    return text if cell_len(text) <= LONGEST else set_cell_size(text, SHORTENED - 1).rstrip() + "…"
+    return (
+        text if cell_len(text) <= LONGEST_ID else set_cell_size(text, SHORTENED - 1).rstrip() + "…"
+    )
 
 
 def _times_of_day(column: str, rows: Sequence[dict[str, Any]]) -> list[str]:

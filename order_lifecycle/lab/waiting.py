@@ -17,7 +17,7 @@ from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 
 from order_lifecycle import waiting
-from order_lifecycle.cli.report import nobody_answers
+from order_lifecycle.cli.report import no_worker_answered
 from order_lifecycle.domain import TERMINAL, OrderState, OrderStatus
 from order_lifecycle.visible import visible, visible_lines
 from order_lifecycle.waiting import WaitError
@@ -119,7 +119,7 @@ async def wait_for_state(
         try:
             status = cast(OrderStatus, await handle.query(OrderWorkflow.status))
         except RPCError as error:
-            if nobody_answers(error):
+            if no_worker_answered(error):
                 status = None
                 return None
             raise

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from temporalio.client import WorkflowHandle
 
-from order_lifecycle.cli.report import is_running
+from order_lifecycle.cli.report import is_attempt_running
 from order_lifecycle.lab.process import LabProcess
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ async def pending(*handles: WorkflowHandle[Any, Any]) -> pd.DataFrame:
     rows = []
     for handle in handles:
         for step in (await handle.describe()).raw_description.pending_activities:
-            now = "a worker has it" if is_running(step) else "waits for a worker"
+            now = "a worker has it" if is_attempt_running(step) else "waits for a worker"
             last = step.last_failure.message if step.HasField("last_failure") else ""
             rows.append([handle.id, step.activity_type.name, step.attempt, now, last])
     return pd.DataFrame(rows, columns=["workflow", "step", "attempt", "now", "last failure"])

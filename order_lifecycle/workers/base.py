@@ -184,7 +184,7 @@ def command(spec: WorkerSpec) -> None:
     try:
         typer.run(main)
     except streams.UnwritableError as error:
-        streams.let_go()
+        streams.discard_output()
         raise SystemExit(_unwritten(error)) from None
 
 

@@ -80,7 +80,7 @@ async def test_status_names_a_database_that_refuses_connections(
 
 
 def test_a_report_shows_invisible_characters_as_escapes() -> None:
-    pending = report.Pending(step="charge", attempt=2, running=False, last_failure="no\u202e\x1b[2J")
+    pending = report.PendingActivity(step="charge", attempt=2, running=False, last_failure="no\u202e\x1b[2J")
     shown = report.Report(
         order_id="abc-001",
         workflow="running",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from order_lifecycle.cli.text_options import LARGEST, read_text_option
+from order_lifecycle.cli.text_options import MAX_BYTES, read_text_option
 from order_lifecycle.domain import BadInputError
 from tests.support.command_line import Answer
 
@@ -57,7 +57,7 @@ def test_a_file_that_cannot_be_read_is_named(inside: Command, monkeypatch: pytes
     Path("folder").mkdir()
     Path("utf-16.json").write_text(ITEMS, "utf-16")
     Path("latin-1.json").write_text("é", "latin-1")
-    Path("large.json").write_text(" " * (LARGEST + 1))
+    Path("large.json").write_text(" " * (MAX_BYTES + 1))
     Path("empty.json").write_text("")
     for name, says in {
         "@no-such.json": "the file 'no-such.json' cannot be read: No such file or directory",
@@ -66,7 +66,7 @@ def test_a_file_that_cannot_be_read_is_named(inside: Command, monkeypatch: pytes
         "@a\0b": "no file can have that name",
         "@utf-16.json": "is in UTF-16: save it in UTF-8",
         "@latin-1.json": "is not text in UTF-8 (byte 1): save it in UTF-8",
-        "@large.json": f"has more than {LARGEST} bytes",
+        "@large.json": f"has more than {MAX_BYTES} bytes",
         "@empty.json": "not JSON: it is empty",
         "no-such.json": "to read a file, write an @ before its name",
     }.items():

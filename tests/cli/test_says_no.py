@@ -113,11 +113,11 @@ def test_every_command_has_help(inside: Command, name: str | None) -> None:
 
 @pytest.mark.usefixtures("servers")
 def test_commands_without_a_worker_say_so(inside: Command, stack: Addresses, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "QUERY_WITHIN", timedelta(seconds=1))
+    monkeypatch.setattr(report, "QUERY_TIMEOUT", timedelta(seconds=1))
     order = "start", "alone", "p-alone", "--items", GOOD["items"], "--address", GOOD["address"]
     assert inside(*order).says("started order alone")
     with monkeypatch.context() as impatient:
-        impatient.setattr(calls, "ANSWER_WITHIN", timedelta(seconds=3))
+        impatient.setattr(calls, "ANSWER_TIMEOUT", timedelta(seconds=3))
         assert inside("approve", "alone").refuses("is a worker running? `order-lifecycle worker all` starts both")
     assert inside("status", "alone").says("no worker answered")
     asyncio.run(terminate(stack, "alone"))

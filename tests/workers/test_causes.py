@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import NullPool, create_engine, make_url, text
 
-from order_lifecycle.cli.report import look_at
+from order_lifecycle.cli.report import fetch_report
 from order_lifecycle.client import connect, pollers, start_order
 from order_lifecycle.domain import Policy
 from order_lifecycle.settings import Settings
@@ -86,7 +86,7 @@ async def test_the_status_of_an_order_names_the_cause(
     handle = await start_order(client, order, Policy())
 
     async def last_failures() -> list[str]:
-        return [pending.last_failure or "" for pending in (await look_at(client, order.id)).pending]
+        return [pending.last_failure or "" for pending in (await fetch_report(client, order.id)).pending]
 
     try:
         failures = await until(last_failures, lambda them: any(cause in each for each in them), timeout=60)

@@ -14,7 +14,7 @@ from temporalio.api.enums.v1 import TimeoutType
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Worker
 
-from order_lifecycle.cli.report import Report, look_at
+from order_lifecycle.cli.report import Report, fetch_report
 from order_lifecycle.client import connect, start_order
 from order_lifecycle.domain import LONGEST_RETRY_INTERVAL, Order, OrderState, Policy
 from order_lifecycle.settings import Settings
@@ -36,7 +36,7 @@ async def test_status_shows_that_an_attempt_timed_out(
     worker.process.send_signal(signal.SIGSTOP)
     try:
         await until_attempt(order, 2)
-        report = await look_at(client, ORDER.id)
+        report = await fetch_report(client, ORDER.id)
     finally:
         worker.process.send_signal(signal.SIGCONT)
     said(report)
@@ -73,7 +73,7 @@ async def test_a_step_between_two_attempts_is_not_shown_as_running(
     client = await connect(settings)
     order = await start_order(client, another("pauses"), Policy(retry_interval=LONGEST_RETRY_INTERVAL))
     await until_attempt(order, 2)
-    (pending,) = (await look_at(client, "pauses")).pending
+    (pending,) = (await fetch_report(client, "pauses")).pending
     assert (pending.step, pending.attempt, pending.running) == ("receive_order", 2, False)
     worker.end()
 
@@ -99,12 +99,12 @@ async def test_status_says_that_a_worker_cannot_continue_the_order(settings: Set
         assert report.status is None
         assert "order broken: not received yet\n  no answer (Unable to query workflow due to " in report.as_text()
         await order.terminate()
-    assert "order broken: never received" in (await look_at(client, "broken")).as_text()
+    assert "order broken: never received" in (await fetch_report(client, "broken")).as_text()
 
 
 async def until_it_says_why(client: Client, order_id: str) -> Report:
     """Ask until the report says why. The server holds the first queries until they time out, and refuses later ones."""
-    report: Report = await until(lambda: look_at(client, order_id), lambda report: report.unanswered)
+    report: Report = await until(lambda: fetch_report(client, order_id), lambda report: report.unanswered)
     return report
 
 

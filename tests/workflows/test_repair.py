@@ -10,7 +10,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from order_lifecycle.cli.repair import NotRepairedError, repair
-from order_lifecycle.cli.report import look_at
+from order_lifecycle.cli.report import fetch_report
 from order_lifecycle.domain import Order, OrderResult, OrderState, Policy
 from order_lifecycle.reconciliation import compare_with_temporal
 from order_lifecycle.workflows.order import ORDER_QUEUE, OrderWorkflow
@@ -50,7 +50,7 @@ async def test_a_terminated_order_is_named_and_repaired(shop: Shop, name: str) -
         await order.terminate("by hand")
         way_out = f"`order-lifecycle repair {name}` cancels and refunds it, or ships it if it must"
         assert await violations(shop, name) == [f"the row is charged, the workflow terminated: {way_out}"]
-        assert f"trouble    its workflow is terminated: {way_out}" in (await look_at(shop.client, name)).as_text()
+        assert f"trouble    its workflow is terminated: {way_out}" in (await fetch_report(shop.client, name)).as_text()
         end = await repaired(shop, name)
     assert (end.state, end.reason) == (OrderState.CANCELLED, "repaired: the row is charged, the workflow terminated")
     assert shop.payments(name) == [("refunded", "5.00")]

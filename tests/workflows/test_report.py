@@ -9,7 +9,7 @@ import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowFailureError
 
-from order_lifecycle.cli.report import Report, look_at
+from order_lifecycle.cli.report import Report, fetch_report
 from order_lifecycle.workflows.order import OrderWorkflow
 from tests.support.shop import Handle, Shop
 from tests.support.waiting import until
@@ -21,7 +21,7 @@ async def seen(shop: Shop, number: int) -> Report:
     def true(report: Report) -> bool:
         return any(it.attempt >= number and (it.last_failure or number == 1) for it in report.pending)
 
-    report: Report = await until(lambda: look_at(shop.client, "abc-001"), true)
+    report: Report = await until(lambda: fetch_report(shop.client, "abc-001"), true)
     return report
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from order_lifecycle.cli.answers import show_table, tell
+from order_lifecycle.cli.answers import show_table, write_answer
 from order_lifecycle.cli.calls import run
 from order_lifecycle.cli.database import store_for_reading
 from order_lifecycle.cli.errors import CommandError
@@ -46,7 +46,7 @@ def list_orders(
         title = "orders" + (f" that are {state}" if state else "")
         rows = [row.model_dump() for row in found]
         as_data = [row.model_dump(mode="json") for row in found]
-        tell(as_data, as_json, lambda: show_table(title, rows))
+        write_answer(as_data, as_json, lambda: show_table(title, rows))
 
     run(main())
 
@@ -76,7 +76,7 @@ def tables(
         for name, rows in found.items():
             show_table(name, rows)
 
-    tell(found, as_json, show)
+    write_answer(found, as_json, show)
 
 
 def audit(as_json: AsJson = False) -> None:
@@ -121,7 +121,7 @@ def audit(as_json: AsJson = False) -> None:
             "violations": [asdict(violation) for violation in violations],
             "not_asked": not_asked,
         }
-        tell(answer, as_json, "\n".join(lines))
+        write_answer(answer, as_json, "\n".join(lines))
         if 7 in not_asked:
             raise CommandError(f"7, {INVARIANTS[7]}, could not be asked: {not_asked[7]}")
         if violations:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from order_lifecycle.cli.answers import tell
+from order_lifecycle.cli.answers import write_answer
 from order_lifecycle.cli.calls import answer_from, run
 from order_lifecycle.cli.database import recent_events, store_for_reading
 from order_lifecycle.cli.errors import CommandError
@@ -73,14 +73,14 @@ def start(
         answer = {"order_id": order_id, "workflow_id": handle.id, "ui": link if ui else None}
         done = "started and approved" if approve else "started"
         text = f"{done} order {order_id}" + (f": {link}" if ui else "")
-        tell(answer, as_json, text, done="the start")
+        write_answer(answer, as_json, text, done="the start")
 
     run(main())
 
 
 def approve(order_id: OrderId, signal: AsSignal = False, as_json: AsJson = False) -> None:
     """Approve an order that waits for its review."""
-    say_to(order_id, "approve", "approve_order", [], signal, as_json)
+    send_request(order_id, "approve", "approve_order", [], signal, as_json)
 
 
 def update_address(
@@ -89,7 +89,7 @@ def update_address(
     """Send an order elsewhere. Refused once the carrier has it."""
     parse_order_id(order_id)  # before standard input is waited for
     goes_to = parse_address(read_text_option("address", address))
-    say_to(order_id, "change_address", "update_address", [goes_to], signal, as_json)
+    send_request(order_id, "change_address", "update_address", [goes_to], signal, as_json)
 
 
 def cancel(
@@ -99,7 +99,7 @@ def cancel(
     as_json: AsJson = False,
 ) -> None:
     """Cancel an order, and give back what was charged. Refused once the carrier has it."""
-    say_to(order_id, "cancel", "cancel_order", [parse_reason(reason)], signal, as_json)
+    send_request(order_id, "cancel", "cancel_order", [parse_reason(reason)], signal, as_json)
 
 
 def status(
@@ -113,7 +113,7 @@ def status(
     parse_order_id(order_id)
 
     async def main() -> None:
-        from order_lifecycle.cli.report import look_at
+        from order_lifecycle.cli.report import fetch_report
         from order_lifecycle.client import connect
 
         client = await connect()
@@ -123,10 +123,10 @@ def status(
             with suppress(CommandError):  # `status` works without
                 store = to_close.enter_context(store_for_reading())
             while True:
-                report = await answer_from(look_at(client, order_id), order_id)
+                report = await answer_from(fetch_report(client, order_id), order_id)
                 report.events = recent_events(store, order_id) if store else []
                 if report != before:
-                    tell(report.model_dump(mode="json"), as_json, report.as_text())
+                    write_answer(report.model_dump(mode="json"), as_json, report.as_text())
                     before = report
                 if not watch or report.ended:
                     return
@@ -160,12 +160,14 @@ def repair(order_id: OrderId, as_json: AsJson = False) -> None:
                 "`order-lifecycle worker all` starts both, and "
                 f"`order-lifecycle status {order_id}` shows how it goes on"
             )
-        tell(end.model_dump(mode="json"), as_json, f"repaired order {order_id}: it is {end.state}")
+        write_answer(
+            end.model_dump(mode="json"), as_json, f"repaired order {order_id}: it is {end.state}"
+        )
 
     run(main())
 
 
-def say_to(
+def send_request(
     order_id: str, update: str, signal_name: str, arguments: list[Any], signal: bool, as_json: bool
 ) -> None:
     """Send an Update and tell its answer, or send the signal of the same meaning."""
@@ -179,12 +181,12 @@ def say_to(
         if signal:
             await answer_from(handle.signal(signal_name, args=arguments), order_id)
             sent = {"order_id": order_id, "signal": signal_name}
-            tell(sent, as_json, f"sent {signal_name} to order {order_id}", done=done)
+            write_answer(sent, as_json, f"sent {signal_name} to order {order_id}", done=done)
             return
         result = await answer_from(
             handle.execute_update(update, args=arguments, result_type=UpdateResult), order_id
         )
         text = f"order {order_id}: {result.message}"
-        tell(result.model_dump(mode="json"), as_json, text, done=done)
+        write_answer(result.model_dump(mode="json"), as_json, text, done=done)
 
     run(main())

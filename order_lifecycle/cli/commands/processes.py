@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from order_lifecycle import isolated
-from order_lifecycle.cli.answers import show_table, tell
+from order_lifecycle.cli.answers import show_table, write_answer
 from order_lifecycle.cli.calls import run
 from order_lifecycle.cli.errors import CommandError
 from order_lifecycle.cli.options import AsJson
@@ -137,7 +137,7 @@ def doctor(as_json: AsJson = False) -> None:
 
     async def main() -> None:
         found = await examine()
-        tell(
+        write_answer(
             [finding.model_dump() for finding in found],
             as_json,
             "\n".join(map(str, found)),

@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
-from order_lifecycle.cli.report import is_running
+from order_lifecycle.cli.report import is_attempt_running
 from order_lifecycle.temporal_compat import client_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ async def _spans(
                 )
                 timeouts[event.event_id] = data.start_to_close_timeout.ToTimedelta().total_seconds()
                 if now := pending.get(data.activity_id):
-                    running = is_running(now)
+                    running = is_attempt_running(now)
                     start = _seconds(now.last_started_time if running else _now(), began)
                     span = replace(
                         span,
