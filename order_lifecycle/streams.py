@@ -1,4 +1,4 @@
-"""The standard streams: write any text to any terminal, pipe or file, and end well without it."""
+"""Write any text to standard output, whatever its encoding, and report when that fails."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from typing import Any
 
 from order_lifecycle.visible import visible_json, visible_lines
 
-# What our own texts have that is not ASCII, for a terminal that cannot show it.
+# Our own messages use these signs. A terminal that knows only ASCII gets the replacements.
 _IN_ASCII = str.maketrans(
     {"…": "...", "→": "->", "×": "x", "–": "-", "—": "-", "✓": "+", "✗": "x", "─": "-", "·": "*"}
 )
 
 
 def _in_ascii(error: UnicodeError) -> tuple[str, int]:
-    r"""Replace what an encoding cannot say: our own signs by similar ones, the rest by `\u5343`."""
+    r"""Replace characters that an encoding does not have.
+
+    Our own signs become similar ones in ASCII. Other characters become escapes such as `\u5343`.
+    """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     replaced = error.object[error.start : error.end].translate(_IN_ASCII)
@@ -32,11 +35,11 @@ codecs.register_error("order_lifecycle", _in_ascii)
 
 
 class UnwritableError(OSError):
-    """Standard output does not take what is written to it. (A broken pipe stays one.)"""
+    """A write to standard output failed. A broken pipe stays a BrokenPipeError."""
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output, whose errors can be told from those of any other file."""
+    """Standard output that raises UnwritableError in place of another OSError."""
 
     def write(self, text: str) -> int:
         with _unwritable_errors():
@@ -48,7 +51,7 @@ class _Output(io.TextIOWrapper):
 
 
 class _Closed(io.TextIOBase):
-    """Standard output that was closed before this process began."""
+    """Standard output that was closed before this process started."""
 
     encoding = "utf-8"
 
@@ -67,11 +70,15 @@ def _unwritable_errors() -> Iterator[None]:
 
 
 def prepare() -> None:
-    """Let standard output and standard error take any text, whatever their encoding."""
+    """Make standard output and standard error accept any text.
+
+    Call it before the first write. A write to a standard output that is closed then raises
+    UnwritableError, and what goes to a closed standard error is lost.
+    """
     for stream in (0, 1, 2):
         try:
             os.fstat(stream)
-        except OSError:  # nothing that is opened later may get its number
+        except OSError:  # the next file that is opened would get its number
             os.open(os.devnull, os.O_RDWR)
     if sys.stdout is None:
         sys.stdout = _Closed()
@@ -80,31 +87,36 @@ def prepare() -> None:
         options = before.encoding, "order_lifecycle", None, before.line_buffering
         sys.stdout = _Output(before.detach(), *options)
     if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, it stays open
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, it must stay open
     for text in (sys.stdout, sys.stderr):
         if isinstance(text, io.TextIOWrapper):
             text.reconfigure(errors="order_lifecycle")
 
 
 def width() -> int | None:
-    """Return the width of the terminal that standard output is, or None if it is none."""
+    """Return the terminal's width in characters, or None if standard output is no terminal."""
     if not sys.stdout.isatty():
         return None
-    # COLUMNS wins. Without it, shutil asks the first standard output, which `prepare` replaced.
-    its_own = os.get_terminal_size(sys.stdout.fileno()).columns or 80
-    return shutil.get_terminal_size((its_own, 24)).columns
+    # The variable COLUMNS wins. Without it, shutil asks the original standard output, which
+    # `prepare` has detached, and falls back on this width.
+    terminal_width = os.get_terminal_size(sys.stdout.fileno()).columns or 80
+    return shutil.get_terminal_size((terminal_width, 24)).columns
 
 
 def write(text: str) -> None:
-    """Write lines of ours, in which nothing of an order acts on the terminal. Raises
-    UnwritableError.
+    """Write lines of text, with hidden characters escaped, so that no text controls the terminal.
+
+    Raises:
+        UnwritableError: If standard output does not accept the text.
     """
     _write(visible_lines(text))
 
 
 def write_json(answer: Any) -> None:
-    """Write one line of JSON; in ASCII where the stream cannot take more. Raises
-    UnwritableError.
+    """Write one line of JSON. It has only ASCII unless standard output is UTF-8.
+
+    Raises:
+        UnwritableError: If standard output does not accept the text.
     """
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     ascii_only = codecs.lookup(encoding).name != "utf-8"
@@ -116,6 +128,6 @@ def _write(text: str) -> None:
 
 
 def discard_output() -> None:
-    """Give up standard output, so that Python does not try to write the rest as it ends."""
+    """Send the rest of the output to /dev/null, so that Python does not write it when it exits."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
