@@ -98,7 +98,7 @@ async def compare_with_temporal(
             )
             for order_id in suspects
         }
-        found = {order_id: said for order_id, said in differences.items() if said}
+        found = {order_id: text for order_id, text in differences.items() if text}
         suspects = list(found)
         if datetime.now(UTC) > deadline:
             break

@@ -1,1 +1,1 @@
-"""The command line: `order-lifecycle …`, from `app.py`. Importing this package loads nothing."""
+"""The command line, `order-lifecycle …`. It starts in `app.py`; this file imports nothing."""

@@ -1,4 +1,4 @@
-"""How a command gives its answer: as text, as a table, or in JSON."""
+"""Write the answer of a command: as text, as a table or in JSON."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from order_lifecycle.cli.errors import AnswerNotWrittenError
 def write_answer(
     answer: Any, as_json: bool, text: str | Callable[[], object], *, done: str = ""
 ) -> None:
-    """Write the answer. `done`: what has changed the order, even if nobody can read the answer.
+    """Write the answer of a command to standard output.
 
-    Raises AnswerNotWrittenError if standard output does not take it.
+    Args:
+        answer: What `--json` prints.
+        as_json: Write `answer` in JSON, and not `text`.
+        text: The answer for a reader, or a function that writes it.
+        done: The change that the command has made to an order, such as "the cancel".
+
+    Raises:
+        AnswerNotWrittenError: If standard output does not accept it, and `done` names a change.
+        UnwritableError: If standard output does not accept it, and the command changed nothing.
     """
     try:
         if as_json:
@@ -33,10 +41,14 @@ def write_answer(
 
 
 def show_table(title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Show rows to a reader. Raises streams.UnwritableError."""
+    """Write rows as a table that fits the terminal.
+
+    Raises:
+        UnwritableError: If standard output does not accept it.
+    """
     streams.write(text_table.table(title, rows, streams.width()) + "\n")
 
 
 def describe_write_error(error: streams.UnwritableError) -> str:
-    """Say why standard output does not take an answer."""
+    """Say in one line that standard output cannot be written, and why."""
     return f"standard output cannot be written: {error.strerror or error}"

@@ -1,7 +1,11 @@
 """The command line: `order-lifecycle …` and `python -m order_lifecycle …`.
 
-Exit status: 0; 1 when the system says no (an unknown order, too late, no server) or when standard
-output cannot be written; 2 for bad input; 130 after Ctrl-C.
+Exit status:
+- 0: the command did what you asked.
+- 1: the system refused (an unknown order, too late, no server), or standard output cannot be
+  written.
+- 2: the input was not valid.
+- 130: you pressed Ctrl-C.
 """
 
 from __future__ import annotations
@@ -28,10 +32,10 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="A real order on a real Temporal server: "
-    "start it, approve it, change its address, cancel it, look at it.",
-    epilog="Begin with `order-lifecycle demo`, or with `order-lifecycle up` and, in a second "
-    "terminal, `order-lifecycle worker all`.",
+    help="Start an order on a real Temporal server, approve it, change its address, cancel it, "
+    "and look at it.",
+    epilog="Start with `order-lifecycle demo`. Or run `order-lifecycle up`, and "
+    "`order-lifecycle worker all` in a second terminal.",
 )
 
 COMMANDS: dict[str, Callable[..., None]] = {
@@ -54,13 +58,16 @@ for name, command in COMMANDS.items():
 
 
 def main() -> None:
-    """The entry point. No traceback for what a user can mend."""
+    """Run the command line, and exit with its status.
+
+    An error that the user can fix prints one line, without a traceback.
+    """
     streams.prepare()
     sys.exit(_status())
 
 
 def _status() -> int:
-    """Run the command and return the exit status."""
+    """Run the command, print its error if it has one, and return the exit status."""
     try:
         try:
             app()
@@ -76,7 +83,7 @@ def _status() -> int:
         except (CommandError, NoServerError) as error:
             status = _say(error, 1)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever reads has read enough, as `head` has
+    except BrokenPipeError:  # the reader of the pipe has ended, as `head` does
         streams.discard_output()
         return 1
     except streams.UnwritableError as error:
@@ -87,6 +94,6 @@ def _status() -> int:
 
 def _say(what: object, status: int) -> int:
     """Write one line to standard error, and return `status`."""
-    with suppress(OSError):  # it is the last place where something can be said
+    with suppress(OSError):  # if standard error fails too, only the status is left
         print(visible_lines(str(what)), file=sys.stderr, flush=True)
     return status

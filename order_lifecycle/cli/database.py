@@ -1,4 +1,4 @@
-"""The rows of orders, as a command reads them."""
+"""Read the rows of orders for a command."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def store_for_reading() -> Iterator[Store]:
-    """The store that the settings name. Raises CommandError if they name none, or if it cannot be
-    read."""
+    """Open the database that the settings name, and close it at the end of the block.
+
+    Raises:
+        CommandError: If the settings name no database, or if it cannot be read.
+    """
     from sqlalchemy.exc import OperationalError, ProgrammingError
 
     from order_lifecycle.db.errors import describe
@@ -36,7 +39,7 @@ def store_for_reading() -> Iterator[Store]:
 
 
 def recent_events(store: Store, order_id: str, count: int = 5) -> list[str]:
-    """The order's latest events; none where the database cannot be read."""
+    """Return the order's latest events, a line each. It is empty if the database cannot be read."""
     from sqlalchemy.exc import DBAPIError
 
     try:

@@ -1,4 +1,4 @@
-"""`order-lifecycle demo`: one order, from nothing to shipped, while you watch."""
+"""The command `order-lifecycle demo`: start servers and workers, and ship one order."""
 
 from __future__ import annotations
 
@@ -25,15 +25,21 @@ ADDRESS = '{"address": "575 Lake Dr.", "city": "Columbus", "state": "OH", "zipco
 
 
 async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> None:
-    """Start servers and workers for this one order, tell each of its events as it happens, and show
-    the tables. The servers are its own, whatever the settings name: an order in somebody's database
-    would be there the next time."""
-    began = time.monotonic()
+    """Start servers and workers, run one order, print its events as they happen, and show its rows.
+
+    The demo uses servers of its own, even if the settings name others. In a database that stays,
+    the order would exist already in the next demo.
+
+    Raises:
+        TimeoutError: If the order is not shipped within 60 s.
+        StackError, WaitError: If a server or a worker does not start.
+    """
+    started = time.monotonic()
 
     def say(text: str) -> None:
-        streams.write(f"{time.monotonic() - began:6.2f} s  {text}")
+        streams.write(f"{time.monotonic() - started:6.2f} s  {text}")
 
-    say("starting a Temporal server and a PostgreSQL, both empty")
+    say("starting an empty Temporal server and an empty PostgreSQL")
     with separate_stack() as addresses:
         say(f"Temporal is at {addresses.temporal_host}, its Web UI at {addresses.ui_url}")
         workers = [_worker("order"), _worker("shipping")]
@@ -41,7 +47,7 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
             wait_until_ready(worker)
         say("two workers poll their task queues: order-tq and shipping-tq")
         try:
-            await _one_order(addresses, say, show_table)
+            await _run_one_order(addresses, say, show_table)
         finally:
             for worker in workers:
                 worker.stop()
@@ -49,12 +55,12 @@ async def demo(show_table: Callable[[str, Sequence[dict[str, Any]]], None]) -> N
 
 
 def _worker(kind: str) -> ChildProcess:
-    # It is the application, and owns no tables.
+    # A worker is the application: it must not get the role that owns the tables.
     environment = {"DATABASE_OWNER_URL": ""}
     return ChildProcess(f"{kind} worker", worker_command(kind, Faults()), environment)
 
 
-async def _one_order(
+async def _run_one_order(
     addresses: Addresses,
     say: Callable[[str], None],
     show_table: Callable[[str, Sequence[dict[str, Any]]], None],
@@ -63,21 +69,21 @@ async def _one_order(
     order = parse_order("abc-001", "123", ITEMS, ADDRESS)
     handle = await start_order(await connect(Settings()), order, Policy())
     say(f"started the workflow {handle.id}")
-    told = 0
+    shown = 0
     approved = False
     async with asyncio.timeout(60):
         while True:
             events = store.rows("events", order.id)
-            for event in events[told:]:
+            for event in events[shown:]:
                 say(f"  {event['type']:<20} {cell(event['payload_json'])}".rstrip())
-            told = len(events)
+            shown = len(events)
             if events and events[-1]["type"] == "review_requested" and not approved:
                 say("the order waits for a person: sending the signal approve_order")
                 await handle.signal(OrderWorkflow.approve_order)
                 approved = True
             if events and events[-1]["type"] == "order_shipped":
                 break
-            await asyncio.sleep(0.02)  # between two looks
+            await asyncio.sleep(0.02)  # s until it reads the events again
     say(f"the workflow has ended: {(await handle.result()).state}")
     for name in ("orders", "payments", "events"):
         show_table(name, store.rows(name))

@@ -1,4 +1,4 @@
-"""`order-lifecycle doctor`: what is here, what is missing, and what to do about it."""
+"""The command `order-lifecycle doctor`: say what is missing, and what to do about it."""
 
 from __future__ import annotations
 
@@ -42,17 +42,22 @@ PACKAGES = (
 
 
 class Finding(BaseModel):
-    what: str
+    """The result of one check. Its text is one line."""
+
+    what: str  # what was checked
     ok: bool
-    says: str
+    says: str  # a version or an address; if it is missing, what is wrong and the next step
 
     def __str__(self) -> str:
         return f"{'ok     ' if self.ok else 'MISSING'}  {self.what}: {self.says}"
 
 
 async def examine() -> list[Finding]:
-    """Look at Python, the packages, both servers, the schema, the search attributes (which are told
-    of if one is missing) and the workers, in this order. One look that fails costs no other."""
+    """Check Python, the packages, PostgreSQL and its schema, Temporal, and both workers.
+
+    It checks the search attributes as well, but reports them only if one is missing. A failed check
+    does not stop the others, but those of workers and search attributes need a Temporal server.
+    """
     python = f"{sys.version.split()[0]} (3.11 or newer)"
     found = [Finding(what="Python", ok=sys.version_info >= (3, 11), says=python)]
     found += [_package(name) for name in PACKAGES]
@@ -62,26 +67,26 @@ async def examine() -> list[Finding]:
         client = await connect(settings)
     except (NoServerError, BadInputError) as error:
         return [*found, Finding(what="Temporal", ok=False, says=str(error))]
-    found.append(await _asked("Temporal", client, _server(client, settings)))
-    attributes = await _asked("search attributes", client, _search_attributes(client))
+    found.append(await _finding("Temporal", client, _server(client, settings)))
+    attributes = await _finding("search attributes", client, _search_attributes(client))
     if not attributes.ok:
         found.append(attributes)
     for queue, kind in ((ORDER_QUEUE, "order"), (SHIPPING_QUEUE, "shipping")):
         found.append(
-            await _asked(f"{kind} worker", client, _workers(client, queue, kind, settings))
+            await _finding(f"{kind} worker", client, _workers(client, queue, kind, settings))
         )
     return found
 
 
-async def _asked(what: str, client: Client, look: Awaitable[tuple[bool, str]]) -> Finding:
-    """Whether that is well, and what it says; or that Temporal says no."""
+async def _finding(what: str, client: Client, check: Awaitable[tuple[bool, str]]) -> Finding:
+    """Return the result of a check that calls Temporal. A refusal is a result as well."""
     try:
-        ok, says = await look
+        ok, says = await check
     except RPCError as error:
         ok = False
         says = (
-            f"Temporal says no: {error.message.rstrip('.')}. "
-            f"Is TEMPORAL_NAMESPACE ({client.namespace}) the right one, and may you look there?"
+            f"Temporal refused: {error.message.rstrip('.')}. "
+            f"Is TEMPORAL_NAMESPACE ({client.namespace}) right, and are you allowed to use it?"
         )
     return Finding(what=what, ok=ok, says=says)
 
@@ -113,7 +118,7 @@ def _database(settings: Settings) -> Finding:
         return finding(False, f"{where} {explain(error)}")
     finally:
         engine.dispose()
-    if not schema:  # everything was downgraded
+    if not schema:  # the last `alembic downgrade` left no version
         return finding(False, f"{where} {NO_TABLES}")
     if wrong := unknown_schema(schema) or outdated_schema(schema):
         return finding(False, f"{where} {wrong}")
@@ -131,8 +136,9 @@ async def _server(client: Client, settings: Settings) -> tuple[bool, str]:
 async def _search_attributes(client: Client) -> tuple[bool, str]:
     missing = await missing_search_attributes(client)
     return not missing, (
-        f"no {' and no '.join(missing)}, without which no order is received. A worker that may "
-        f"adds them when it starts; else run {search_attribute_commands(missing, client.namespace)}"
+        f"no {' and no '.join(missing)}, so an order cannot leave its first step. A worker with "
+        "permission adds them when it starts. Or run "
+        f"{search_attribute_commands(missing, client.namespace)}"
     )
 
 
@@ -140,15 +146,15 @@ async def _workers(client: Client, queue: str, kind: str, settings: Settings) ->
     url = settings.database_url
     ours = database_name(url.get_secret_value()) if url else None
     polled = [database_of_worker(identity) for identity in await pollers(client, queue)]
-    strangers = sorted({name for name in polled if name is not None and name != ours})
-    own = sum(name not in strangers for name in polled)
+    other_databases = sorted({name for name in polled if name is not None and name != ours})
+    own = sum(name not in other_databases for name in polled)
     start = f"start one with `order-lifecycle worker {kind}`"
-    if strangers and ours:
+    if other_databases and ours:
         works = f"{own} polled {queue} in the last minutes" if own else f"none is ours: {start}"
         return False, (
             f"{works}; {len(polled) - own} polled {queue} for another database "
-            f"({', '.join(strangers)}, not {ours}), and an order that such a worker takes goes "
-            "there. Stop it, or give each database a TEMPORAL_NAMESPACE of its own"
+            f"({', '.join(other_databases)}, not {ours}), so some orders are written there. "
+            "Stop those workers, or give each database a TEMPORAL_NAMESPACE of its own"
         )
     if polled:
         return True, f"{len(polled)} polled {queue} in the last minutes"

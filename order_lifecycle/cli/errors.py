@@ -1,13 +1,13 @@
-"""What a command raises to end with a message instead of an answer."""
+"""Exceptions that end a command with a message instead of an answer."""
 
 
 class CommandError(Exception):
-    """The system says no. The message is what the user reads."""
+    """The system refused. The command prints the message and exits."""
 
 
 class CommandInterruptedError(CommandError):
-    """Ctrl-C came while an answer was awaited."""
+    """The user pressed Ctrl-C while the command waited for an answer."""
 
 
 class AnswerNotWrittenError(CommandError):
-    """Standard output does not take the answer. The message says what was done all the same."""
+    """Standard output does not accept the answer. The message says what the command has changed."""

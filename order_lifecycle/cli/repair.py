@@ -1,8 +1,8 @@
-"""Bring an order to its right end whose workflow was closed by force or cannot go on.
+"""Repair an order whose workflow was closed by force or cannot go on.
 
-The workflow is reset to its first task, without what was sent to it since, and cancelled. What it
-did before, the database knows: steps that are done are not done again, a charge is refunded, and an
-order whose parcel the carrier has is shipped.
+This resets the workflow to its first task, drops the messages that it received since, and cancels
+it. The database still has every completed step, so no step takes effect twice. The workflow refunds
+a charge. If the carrier has the parcel, it ships the order instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from order_lifecycle.reconciliation import difference
 from order_lifecycle.workflows.order import OrderWorkflow
 
 CANCEL_TIMEOUT = timedelta(seconds=10)
-# What was sent to the order after its first task, the flood included.
+# The reset drops these messages. A flood of signals may be what stopped the workflow.
 NOT_REAPPLIED = [
     ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_SIGNAL,
     ResetReapplyExcludeType.RESET_REAPPLY_EXCLUDE_TYPE_UPDATE,
@@ -34,15 +34,18 @@ NOT_REAPPLIED = [
 
 
 class NotRepairedError(Exception):
-    """The order is well, or cannot be repaired like this. The message says which, and what now."""
+    """The order needs no repair, or cannot be reset. The message says which, and the next step."""
 
 
 async def repair(client: Client, store: Store, order_id: str) -> OrderResult | None:
-    """Reset an order and cancel it. Return its end, or None if no worker has ended it in time.
+    """Reset an order and cancel it.
+
+    Returns:
+        The order's result, or None if no worker has ended the order within CANCEL_TIMEOUT.
 
     Raises:
-        NotRepairedError: The order is well, or there is nothing left to reset.
-        RPCError: Temporal refuses.
+        NotRepairedError: If the order needs no repair, or if Temporal has no history to reset.
+        RPCError: If Temporal refuses.
     """
     handle = client.get_workflow_handle(workflow_id(order_id))
     wrong = await difference(client, order_id, store.order_states)
@@ -63,13 +66,13 @@ async def repair(client: Client, store: Store, order_id: str) -> OrderResult | N
             raise
         if wrong is None:
             raise NotRepairedError(
-                f"there is no order {order_id}: `order-lifecycle list` shows those that there are"
+                f"there is no order {order_id}: `order-lifecycle list` shows the orders that exist"
             ) from None
     if first_task is None:
         raise NotRepairedError(
             f"order {order_id} cannot be reset, because Temporal has no history of it: {wrong}. "
-            f"`order-lifecycle tables {order_id}` shows its charge, which has to be refunded "
-            "by hand, at the payment provider"
+            f"`order-lifecycle tables {order_id}` shows its charge. Refund it by hand, at the "
+            "payment provider"
         )
     reset = await client.workflow_service.reset_workflow_execution(
         ResetWorkflowExecutionRequest(

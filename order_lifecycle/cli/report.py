@@ -1,5 +1,8 @@
-"""What can be known of an order from outside: from itself, by its query, and from the server, which
-also sees the attempts that are under way."""
+"""Report the status of an order, and list orders.
+
+A report combines the order's own answer to a query with the server's description of its workflow.
+The description has the pending activities, and is there without a worker.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,13 @@ from order_lifecycle.workflows.progress import ORDER_STATE, ORDER_TOTAL
 T = TypeVar("T")
 U = TypeVar("U")
 
-LONGEST_FAILURE = 300  # characters, of what is shown of it
-# How long a worker has to answer a query before we say that none does.
+LONGEST_FAILURE = 300  # characters of a failure's message that a report shows
+# After this time, a report says that no worker answered the query.
 QUERY_TIMEOUT = timedelta(seconds=5)
 
 
 class PendingActivity(BaseModel):
-    """An activity that is scheduled or under way, as the server knows it."""
+    """An activity that is scheduled or running, as the server describes it."""
 
     step: str
     attempt: int
@@ -45,20 +48,24 @@ class PendingActivity(BaseModel):
 
 
 class Report(BaseModel):
+    """What `order-lifecycle status` shows of an order."""
+
     order_id: str
     workflow: str
     state: str | None
     status: OrderStatus | None
-    unanswered: str | None = None  # why there is no status, if a worker is there to answer
+    unanswered: str | None = None  # why a worker could not answer the query
     pending: list[PendingActivity]
-    trouble: str | None = None  # why its workflow will not bring it to its right end
+    trouble: str | None = None  # why the workflow was closed by force or cannot go on
     events: list[str] = []
 
     @property
     def ended(self) -> bool:
+        """True if the workflow has ended."""
         return self.workflow != "running"
 
     def as_text(self) -> str:
+        """Return the report as lines of text, with hidden characters escaped."""
         first = f"order {self.order_id}: {self.state or self._not_received}"
         return "\n".join(map(visible, [first, *self._lines()]))
 
@@ -105,8 +112,11 @@ class Report(BaseModel):
 
 
 async def fetch_report(client: Client, order_id: str) -> Report:
-    """The order as the server knows it, and, if a worker answers, as it sees itself. Raises
-    RPCError (NOT_FOUND) if there is no such order."""
+    """Return a report on the order. It has no `status` if no worker answers the query.
+
+    Raises:
+        RPCError: If Temporal refuses. The status is NOT_FOUND if there is no such order.
+    """
     handle = client.get_workflow_handle(workflow_id(order_id))
     description, (status, unanswered) = await _both(
         handle.describe(), _ask(handle.query(OrderWorkflow.status, rpc_timeout=QUERY_TIMEOUT))
@@ -114,7 +124,7 @@ async def fetch_report(client: Client, order_id: str) -> Report:
     pending = list(description.raw_description.pending_activities)
     for child in description.raw_description.pending_children:
         shipping = await describe_or_none(client, child.workflow_id)
-        if shipping is not None:  # it is only being started
+        if shipping is not None:  # None while the server still starts the child workflow
             pending += shipping.raw_description.pending_activities
     return Report(
         order_id=order_id,
@@ -128,8 +138,11 @@ async def fetch_report(client: Client, order_id: str) -> Report:
 
 
 async def _both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
-    """Their answers, at the same time. If one fails, the other is waited for all the same: a call
-    that is answered after the event loop has been closed ends in a traceback."""
+    """Await both at the same time, and return both answers.
+
+    If one fails, this still waits for the other. Otherwise a late answer would meet a closed event
+    loop, and print a traceback.
+    """
     one, two = await asyncio.gather(first, second, return_exceptions=True)
     if isinstance(one, BaseException):
         raise one
@@ -139,7 +152,10 @@ async def _both(first: Awaitable[T], second: Awaitable[U]) -> tuple[T, U]:
 
 
 async def _ask(query: Awaitable[OrderStatus]) -> tuple[OrderStatus | None, str | None]:
-    """The answer; or why there is none, unless that is for want of a worker."""
+    """Return the answer to the query, or the reason why a worker could not answer.
+
+    If no worker answered, both are None.
+    """
     try:
         return await query, None
     except RPCError as error:
@@ -153,8 +169,11 @@ async def _ask(query: Awaitable[OrderStatus]) -> tuple[OrderStatus | None, str |
 
 
 def no_worker_answered(error: RPCError) -> bool:
-    """Whether a query has failed because no worker is there: it gets no answer in time, or, after
-    a while, the server says at once that nobody polls."""
+    """Return True if a query failed because no worker runs.
+
+    Then the query times out. Once the task queue has had no poller for a while, the server refuses
+    queries at once.
+    """
     return error.status in (RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED) or (
         error.status is RPCStatusCode.FAILED_PRECONDITION and "poller" in error.message
     )
@@ -166,8 +185,10 @@ def _workflow_status(description: WorkflowExecutionDescription) -> str:
 
 
 def is_attempt_running(activity: PendingActivityInfo) -> bool:
-    """Whether a worker has an attempt of it. (`last_started_time` does not say so: while an attempt
-    waits for its turn, it is that of the one before.)"""
+    """Return True if a worker runs an attempt at this activity now.
+
+    `last_started_time` does not say this, because it is still set between two attempts.
+    """
     return activity.state == PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 
 
@@ -183,15 +204,14 @@ def _pending(activity: PendingActivityInfo) -> PendingActivity:
 def _innermost(failure: Failure) -> str | None:
     """Return the first line of the innermost cause that has a message.
 
-    The outer ones say what Temporal makes of it: "Activity task failed", or that the failure was
-    too large to be kept.
+    The outer messages are Temporal's own, such as "Activity task failed", and do not name a cause.
     """
-    said = None
+    message = None
     while True:
         lines = failure.message.strip().splitlines()
-        said = lines[0] if lines else said
+        message = lines[0] if lines else message
         if not failure.HasField("cause"):
-            return said and _short(said)
+            return message and _short(message)
         failure = failure.cause
 
 
@@ -200,6 +220,8 @@ def _short(line: str) -> str:
 
 
 class ListedOrder(BaseModel):
+    """An order as `order-lifecycle list` shows it."""
+
     order_id: str
     state: str | None
     total: str | None
@@ -208,8 +230,13 @@ class ListedOrder(BaseModel):
 
 
 async def list_orders(client: Client, state: OrderState | None, limit: int) -> list[ListedOrder]:
-    """At most `limit` orders, as Temporal's visibility store has them (which lags a little behind):
-    first those that run, then those that ended last, as that store sorts them."""
+    """Return at most `limit` orders: the running ones first, then those that ended last.
+
+    They come in the order of Temporal's visibility store, which lags behind a little.
+
+    Raises:
+        RPCError: If Temporal refuses.
+    """
     query = "WorkflowType = 'OrderWorkflow'"
     query += f" AND OrderState = '{state.value}'" if state else ""
     found = []

@@ -1,4 +1,4 @@
-"""Read the text of an option: it stands there, in a file (`@items.json`), or in standard input."""
+"""Read the text of an option: from the option, a file (`@items.json`) or standard input (`-`)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ from pathlib import Path
 from order_lifecycle.domain import BadInputError
 
 STANDARD_INPUT = "-"
-MAX_BYTES = 1_000_000  # bytes; the largest order has some 50,000
+MAX_BYTES = 1_000_000  # the largest valid order has about 50,000
 
 
 def read_text_option(option: str, text: str) -> str:
-    """Return the text that the option names. Raises BadInputError if it cannot be read."""
+    """Return the text of an option, from the file or standard input if it names one.
+
+    Args:
+        option: The option's name, for the error message.
+        text: What the user wrote: the text itself, `@` and a file name, or `-`.
+
+    Raises:
+        BadInputError: If it cannot be read, is too large, or is not UTF-8.
+    """
     if text == STANDARD_INPUT:
         return _decoded(option, "standard input", _standard_input(option))
     if text.startswith("@"):
@@ -23,7 +31,7 @@ def read_text_option(option: str, text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        # Where the locale is ASCII, Python leaves everything else undecoded.
+        # If the locale is ASCII, Python does not decode the other bytes of an argument.
         with suppress(UnicodeError):
             return os.fsencode(text).decode()
     return text
@@ -32,7 +40,7 @@ def read_text_option(option: str, text: str) -> str:
 def _file(option: str, name: str) -> bytes:
     if not name:
         raise BadInputError(
-            f"{option}: after the @ there is no name of a file, as in @{option}.json"
+            f"{option}: there is no file name after the @. Write for example @{option}.json"
         )
     try:
         with Path(name).open("rb") as file:
@@ -60,7 +68,7 @@ def _decoded(option: str, where: str, content: bytes) -> str:
     name = where if where == "standard input" else f"the file {where!a}"
     if len(content) > MAX_BYTES:
         raise BadInputError(
-            f"{option}: {name} has more than {MAX_BYTES} bytes, which no order needs"
+            f"{option}: {name} has more than {MAX_BYTES} bytes: no valid order is so large"
         )
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise BadInputError(f"{option}: {name} is in UTF-16: save it in UTF-8")

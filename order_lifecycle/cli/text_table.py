@@ -1,13 +1,14 @@
-"""Rows as a table of text, for any width, without losing a character.
+"""Write rows as a table of text that fits any width.
 
-A table gives way to a narrow terminal in this order. Nothing in it is cut without the mark "…".
+If the table is too wide for the terminal, it becomes narrower in these steps, one after the other:
 
-1. Times lose their date.
-2. Long columns (`WRAPPED`) take several lines, down to `NARROWEST` characters.
-3. The columns of `LEAVING` go, the first one first; a line below the table names them.
-4. If ids, states and money still do not fit, each row becomes a block with a line for each field.
+1. Times are shown without their date.
+2. Long columns (`WRAPPED`) take several lines, down to `MIN_WRAPPED_WIDTH` characters.
+3. The columns of `DROPPED_IN_ORDER` are left out, one by one. A line below the table names them.
+4. If IDs, states and money still do not fit, each row becomes a block with a line for each field.
 
-A pipe or a file has no width: it gets one line a row, and every cell whole, whatever COLUMNS says.
+The mark "…" shows where a text is cut. A pipe or a file has no width: it gets one line a row, and
+complete cells, whatever COLUMNS says.
 """
 
 from __future__ import annotations
@@ -23,23 +24,36 @@ from order_lifecycle.domain import Address
 from order_lifecycle.visible import visible
 
 WRAPPED = ("items", "address_json", "payload_json")
-NARROWEST = 20
-LEAVING = ("updated_at", "id of the event", "created_at", "started", "ts", "order_id of one order")
+MIN_WRAPPED_WIDTH = 20
+DROPPED_IN_ORDER = (
+    "updated_at",
+    "id of the event",
+    "created_at",
+    "started",
+    "ts",
+    "order_id of one order",
+)
 MONEY = ("amount", "total")
-# No id of ours is longer. In a terminal a longer one, of a foreign client, is shortened: it must
-# not push the other columns out.
-LONGEST_ID, SHORTENED = 64, 32
-GAP = 2
+# Our own IDs have at most 64 characters. Another client may have started an order with a longer ID:
+# a terminal shows 32 characters of it, so that the other columns still fit.
+LONGEST_ID, SHORTENED_WIDTH = 64, 32
+GAP = 2  # characters between two columns
 
-Cells = dict[str, list[str]]  # the columns, each with its cells
+Cells = dict[str, list[str]]  # the cells of each column
 
 
 def table(title: str, rows: Sequence[dict[str, Any]], width: int | None = None) -> str:
-    """Return the rows as a table for `width` characters, or with everything if that is None."""
+    """Return the rows as a table.
+
+    Args:
+        title: The heading. The number of rows follows it.
+        rows: The rows, all with the same keys.
+        width: The terminal's width in characters, or None to leave nothing out.
+    """
     heading = f"{visible(title)} ({len(rows)})"
     if not rows:
         return heading
-    # An event's `step` is its type with a number, so it says nothing new to a reader.
+    # Leave out an event's `step`: it is the event's type with a number.
     columns = [column for column in rows[0] if column != "step"]
     cells = {column: [visible(cell(row[column])) for row in rows] for column in columns}
     if width is None:
@@ -49,27 +63,27 @@ def table(title: str, rows: Sequence[dict[str, Any]], width: int | None = None) 
         for column in columns
         if column not in WRAPPED
     }
-    if _wanted(cells) > width:
+    if _full_width(cells) > width:
         cells |= {column: texts for column in columns if (texts := _times_of_day(column, rows))}
-    gone = []
-    for column in _leaving(cells):
-        if _needed(cells) <= width:
+    dropped = []
+    for column in _droppable(cells):
+        if _least_width(cells) <= width:
             break
         del cells[column]
-        gone.append(column)
-    if _needed(cells) > width:
+        dropped.append(column)
+    if _least_width(cells) > width:
         return f"{heading}\n{_blocks(rows, columns)}"
     shown = f"{heading}\n{_lines(cells, width)}"
-    if gone:
-        left_out = f"(too narrow for {', '.join(gone)}: a pipe and --json have everything)"
+    if dropped:
+        left_out = f"(too narrow for {', '.join(dropped)}: a pipe and --json have everything)"
         shown += "\n" + textwrap.fill(left_out, width)
     return shown
 
 
 def cell(value: Any) -> str:
-    """Return a value of a row as text, whole."""
+    """Return the complete value of a row's field as text."""
     if isinstance(value, dict):
-        # JSONB keeps no order of the keys; an address reads better in its own.
+        # JSONB does not keep the order of keys. Show an address in the order of its fields.
         fields = list(Address.model_fields)
         keys = sorted(value, key=lambda key: fields.index(key) if key in fields else -1)
         return ", ".join(cell(value[key]) for key in keys if key != "run_id")
@@ -83,9 +97,9 @@ def cell(value: Any) -> str:
 def _shortened(text: str) -> str:
     from rich.cells import cell_len, set_cell_size
 
-    return (
-        text if cell_len(text) <= LONGEST_ID else set_cell_size(text, SHORTENED - 1).rstrip() + "…"
-    )
+    if cell_len(text) <= LONGEST_ID:
+        return text
+    return set_cell_size(text, SHORTENED_WIDTH - 1).rstrip() + "…"
 
 
 def _times_of_day(column: str, rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -95,16 +109,16 @@ def _times_of_day(column: str, rows: Sequence[dict[str, Any]]) -> list[str]:
     return [f"{value:%H:%M:%S}" for value in values]
 
 
-def _leaving(cells: Cells) -> list[str]:
-    """Return the columns of this table that may go, the first one first."""
+def _droppable(cells: Cells) -> list[str]:
+    """Return the columns that may be left out, the first to leave out first."""
     special = {
         "id of the event": "id" if "payload_json" in cells else "",
         "order_id of one order": "order_id" if len(set(cells.get("order_id", []))) == 1 else "",
     }
-    if len(cells.keys() & {"payment_id", "payload_json"}) == 0:  # there it is the row's own name
+    if len(cells.keys() & {"payment_id", "payload_json"}) == 0:  # `order_id` is the row's own ID
         special["order_id of one order"] = ""
-    leaving = [special.get(column, column) for column in LEAVING]
-    return [column for column in leaving if column in cells]
+    droppable = [special.get(column, column) for column in DROPPED_IN_ORDER]
+    return [column for column in droppable if column in cells]
 
 
 def _width(column: str, texts: list[str]) -> int:
@@ -113,15 +127,15 @@ def _width(column: str, texts: list[str]) -> int:
     return max(cell_len(text) for text in [column, *texts])
 
 
-def _wanted(cells: Cells) -> int:
-    """Return the width of a table in which no cell takes a second line."""
+def _full_width(cells: Cells) -> int:
+    """Return the table's width if each cell is on one line."""
     return sum(_width(*column) + GAP for column in cells.items()) - GAP
 
 
-def _needed(cells: Cells) -> int:
-    """Return the width of a table whose long columns take as many lines as they can."""
+def _least_width(cells: Cells) -> int:
+    """Return the table's width if the long columns are as narrow as possible."""
     narrow = (
-        min(_width(*column), NARROWEST if column[0] in WRAPPED else sys.maxsize)
+        min(_width(*column), MIN_WRAPPED_WIDTH if column[0] in WRAPPED else sys.maxsize)
         for column in cells.items()
     )
     return sum(each + GAP for each in narrow) - GAP
@@ -137,7 +151,7 @@ def _lines(cells: Cells, width: int | None = None) -> str:
     for column in reversed(WRAPPED):
         if column in widths and width is not None:
             too_much = sum(each + GAP for each in widths.values()) - GAP - width
-            least = min(widths[column], NARROWEST)
+            least = min(widths[column], MIN_WRAPPED_WIDTH)
             widths[column] = max(widths[column] - max(too_much, 0), least)
     drawn = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column in cells:
@@ -149,7 +163,7 @@ def _lines(cells: Cells, width: int | None = None) -> str:
             justify="right" if column in MONEY else "left",
         )
     for row in zip(*cells.values(), strict=True):
-        # As Text, in which [brackets] and :colons: are what they are.
+        # Text shows [brackets] and :colons: as they are. In a str, rich reads them as markup.
         drawn.add_row(*map(Text, row))
     total = sum(each + GAP for each in widths.values())
     console = Console(file=io.StringIO(), width=total, color_system=None, force_jupyter=False)
@@ -159,7 +173,10 @@ def _lines(cells: Cells, width: int | None = None) -> str:
 
 
 def _blocks(rows: Sequence[dict[str, Any]], columns: list[str]) -> str:
-    """Return a line for each field. A terminal breaks a long one itself, and copies it whole."""
+    """Return a line for each field of each row.
+
+    No line is broken here: the terminal does that itself, and then copies a long line correctly.
+    """
     names = max(map(len, columns))
     return "\n\n".join(
         "\n".join(f"{column:<{names}}  {visible(cell(row[column]))}".rstrip() for column in columns)

@@ -62,7 +62,7 @@ def test_a_file_that_cannot_be_read_is_named(inside: Command, monkeypatch: pytes
     for name, says in {
         "@no-such.json": "the file 'no-such.json' cannot be read: No such file or directory",
         "@folder": "the file 'folder' cannot be read: it is a folder",
-        "@": "after the @ there is no name of a file, as in @items.json",
+        "@": "there is no file name after the @. Write for example @items.json",
         "@a\0b": "no file can have that name",
         "@utf-16.json": "is in UTF-16: save it in UTF-8",
         "@latin-1.json": "is not text in UTF-8 (byte 1): save it in UTF-8",

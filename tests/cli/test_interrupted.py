@@ -58,7 +58,7 @@ def test_after_ctrl_c_a_command_says_that_its_request_may_still_run(inside: Comm
     assert err.startswith("interrupted")
     assert err.count("\n") == 1
     if arguments[0] != "status":
-        assert f"What was asked may still be done: `order-lifecycle status {name}` shows it" in err
+        assert f"The order may still carry out the request: `order-lifecycle status {name}` shows it" in err
 
 
 def until_it_is_connected(running: subprocess.Popen[str]) -> None:

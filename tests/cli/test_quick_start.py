@@ -204,7 +204,7 @@ def test_repair_cancels_a_terminated_order(inside: Command, shop: Addresses) -> 
     asyncio.run(terminate(shop, "torn-1"))
     way_out = "`order-lifecycle repair torn-1` cancels and refunds it, or ships it if it must"
     assert f"its workflow is terminated: {way_out}" in " ".join(inside("status", "torn-1").out.split())
-    assert inside("cancel", "torn-1").refuses(f"too late: its workflow is terminated; {way_out}")
+    assert inside("cancel", "torn-1").refuses(f"too late for order torn-1: its workflow is terminated; {way_out}")
     assert f"the row is awaiting_review, the workflow terminated: {way_out}" in inside("audit").out
     assert inside("repair", "torn-1").says("repaired order torn-1: it is cancelled")
     assert inside("repair", "torn-1").refuses("nothing to repair: order torn-1 is cancelled")

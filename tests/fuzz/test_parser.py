@@ -344,12 +344,12 @@ def test_an_unknown_namespace_is_named(namespace: str, stack: Addresses, monkeyp
         told = answer(main, *arguments)
         assert told.status == 1, told
         assert "Traceback" not in told.err
-        assert told.err.startswith("7, " if arguments == ["audit"] else "Temporal says no: ")
+        assert told.err.startswith("invariant 7 " if arguments == ["audit"] else "Temporal refused: ")
         assert told.err.count("\n") == 1
     told = answer(main, "doctor")
     assert (told.status, told.err) == (1, "")
     assert told.out.count("MISSING ") == 3  # the search attributes and both workers
-    assert "Temporal says no: " in told.out
+    assert "Temporal refused: " in told.out
 
 
 def test_tables_show_hostile_text_unchanged(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

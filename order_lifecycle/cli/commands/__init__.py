@@ -1,1 +1,1 @@
-"""The commands, a function each. `order_lifecycle.cli.app` lists them."""
+"""The commands, one function each. `order_lifecycle.cli.app` lists them."""

@@ -1,4 +1,4 @@
-"""The commands for all orders: list them, show their rows, check them."""
+"""The commands for all orders: list, tables, audit."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from order_lifecycle.cli.options import AsJson
 from order_lifecycle.domain import BadInputError, OrderState, parse_order_id
 from order_lifecycle.settings import NoServerError
 
-# What an order only passes on the way, in the database: Temporal is told of where it comes to rest.
+# Only the database has these states. The workflow does not report them to Temporal, because an
+# order leaves them soon.
 NEVER_LISTED = {
-    OrderState.VALIDATED: f"one that is valid is {OrderState.AWAITING_REVIEW} at once",
-    OrderState.PACKED: f"one that is being shipped is listed as {OrderState.CHARGED} "
-    "until the carrier has it",
+    OrderState.VALIDATED: f"a valid order is {OrderState.AWAITING_REVIEW} at once",
+    OrderState.PACKED: f"an order is listed as {OrderState.CHARGED} until the carrier has it",
 }
 
 
@@ -29,12 +29,12 @@ def list_orders(
     limit: Annotated[
         int,
         typer.Option(
-            min=1, help="At most so many: first those that run, then those that ended last."
+            min=1, help="At most this many. Running orders come first, then those that ended last."
         ),
     ] = 50,
     as_json: AsJson = False,
 ) -> None:
-    """List the orders, as Temporal knows them."""
+    """List the orders that Temporal has."""
     if state in NEVER_LISTED:
         raise BadInputError(f"--state: no order is listed as {state}; {NEVER_LISTED[state]}")
 
@@ -52,6 +52,8 @@ def list_orders(
 
 
 class Table(StrEnum):
+    """A table that `tables` can show."""
+
     ORDERS = "orders"
     PAYMENTS = "payments"
     EVENTS = "events"
@@ -80,9 +82,9 @@ def tables(
 
 
 def audit(as_json: AsJson = False) -> None:
-    """Check every order in the database against the invariants.
+    """Check every order against the invariants.
 
-    Exit status 1 if one is violated.
+    The exit status is 1 if an order violates one, or if Temporal does not answer.
     """
     from sqlalchemy.exc import OperationalError
     from temporalio.service import RPCError
@@ -94,7 +96,7 @@ def audit(as_json: AsJson = False) -> None:
     from order_lifecycle.reconciliation import compare_with_temporal
 
     async def main() -> None:
-        not_asked: dict[int, str] = {}  # and why not
+        not_asked: dict[int, str] = {}  # invariants that were not checked, and why
         with store_for_reading() as store:
             counts = count_by_state(store.engine)
             violations: list[Violation] = audit_database(store.engine)
@@ -104,11 +106,11 @@ def audit(as_json: AsJson = False) -> None:
                 not_asked[7] = str(error)
             except OperationalError as error:
                 not_asked[7] = describe(error)
-        of = {n: sum(violation.invariant == n for violation in violations) for n in INVARIANTS}
+        counted = {n: sum(violation.invariant == n for violation in violations) for n in INVARIANTS}
         by_state = ", ".join(f"{n} {state}" for state, n in counts.items())
         lines = [f"{sum(counts.values())} orders: {by_state}"]
         lines += [
-            f"{of[n]:>6} violations of {n}: {meaning}"
+            f"{counted[n]:>6} violations of {n}: {meaning}"
             for n, meaning in INVARIANTS.items()
             if n not in not_asked
         ]
@@ -123,7 +125,9 @@ def audit(as_json: AsJson = False) -> None:
         }
         write_answer(answer, as_json, "\n".join(lines))
         if 7 in not_asked:
-            raise CommandError(f"7, {INVARIANTS[7]}, could not be asked: {not_asked[7]}")
+            raise CommandError(
+                f"invariant 7 ({INVARIANTS[7]}) could not be checked: {not_asked[7]}"
+            )
         if violations:
             raise typer.Exit(1)
 

@@ -1,4 +1,4 @@
-"""The commands for one order: start it, approve, redirect or cancel it, look at it."""
+"""The commands for one order: start, approve, update-address, cancel, status, repair."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from order_lifecycle.settings import Settings
 def start(
     order_id: OrderId,
     payment_id: Annotated[
-        str, typer.Argument(help="The idempotency key of its payment.", show_default=False)
+        str, typer.Argument(help="The idempotency key of the payment.", show_default=False)
     ],
     items: Annotated[
         str,
         typer.Option(
-            help='JSON: [{"name": …, "qty": …, "price": …}, …]. Or a file, @items.json, or - for '
-            "standard input.",
+            help='JSON: [{"name": …, "qty": …, "price": …}, …]. Or @items.json for a file, or - '
+            "for standard input.",
             show_default=False,
         ),
     ],
     address: AddressJson,
     approve: Annotated[
-        bool, typer.Option("--approve", help="Approve it, too, in the same round trip.")
+        bool, typer.Option("--approve", help="Approve the order too, in the same request.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Start an order. It then waits for `approve`."""
+    """Start an order, which then waits until you approve it."""
     if items == address == STANDARD_INPUT:
         raise BadInputError(
             "--items - and --address -: standard input can be read only once. "
-            "Write one of them into a file, and name it: --address @address.json"
+            "Put one of them in a file, for example --address @address.json"
         )
     order = parse_order(
         order_id, payment_id, read_text_option("items", items), read_text_option("address", address)
@@ -66,7 +66,7 @@ def start(
             handle = await answer_from(started, order_id)
         except WorkflowAlreadyStartedError:
             raise CommandError(
-                f"order {order_id} exists already: `order-lifecycle status {order_id}`"
+                f"order {order_id} exists already: `order-lifecycle status {order_id}` shows it"
             ) from None
         ui = settings.temporal_ui_url
         link = f"{ui}/namespaces/{client.namespace}/workflows/{handle.id}"
@@ -79,37 +79,39 @@ def start(
 
 
 def approve(order_id: OrderId, signal: AsSignal = False, as_json: AsJson = False) -> None:
-    """Approve an order that waits for its review."""
+    """Approve an order that waits for a review."""
     send_request(order_id, "approve", "approve_order", [], signal, as_json)
 
 
 def update_address(
     order_id: OrderId, address: AddressJson, signal: AsSignal = False, as_json: AsJson = False
 ) -> None:
-    """Send an order elsewhere. Refused once the carrier has it."""
-    parse_order_id(order_id)  # before standard input is waited for
-    goes_to = parse_address(read_text_option("address", address))
-    send_request(order_id, "change_address", "update_address", [goes_to], signal, as_json)
+    """Change the address of an order, until the carrier has the parcel."""
+    parse_order_id(order_id)  # before reading standard input, which may take long
+    new_address = parse_address(read_text_option("address", address))
+    send_request(order_id, "change_address", "update_address", [new_address], signal, as_json)
 
 
 def cancel(
     order_id: OrderId,
-    reason: Annotated[str, typer.Option(help="Why, for the record.")] = "cancelled by the customer",
+    reason: Annotated[
+        str, typer.Option(help="Why. The order's events record it.")
+    ] = "cancelled by the customer",
     signal: AsSignal = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cancel an order, and give back what was charged. Refused once the carrier has it."""
+    """Cancel an order and refund its charge, until the carrier has the parcel."""
     send_request(order_id, "cancel", "cancel_order", [parse_reason(reason)], signal, as_json)
 
 
 def status(
     order_id: OrderId,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Follow the order until it has ended.")
+        bool, typer.Option("--watch", help="Show each change until the order has ended.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show where an order is, what it waits for, what failed last, and its latest events."""
+    """Show an order's state, what it waits for, its last failures and its latest events."""
     parse_order_id(order_id)
 
     async def main() -> None:
@@ -120,7 +122,7 @@ def status(
         before = None
         with ExitStack() as to_close:
             store = None
-            with suppress(CommandError):  # `status` works without
+            with suppress(CommandError):  # `status` works without a database
                 store = to_close.enter_context(store_for_reading())
             while True:
                 report = await answer_from(fetch_report(client, order_id), order_id)
@@ -130,7 +132,7 @@ def status(
                     before = report
                 if not watch or report.ended:
                     return
-                await asyncio.sleep(0.3)  # between two looks
+                await asyncio.sleep(0.3)  # s until the next report
 
     run(main())
 
@@ -138,8 +140,9 @@ def status(
 def repair(order_id: OrderId, as_json: AsJson = False) -> None:
     """Cancel and refund an order whose workflow was closed by force or cannot go on.
 
-    `audit` and `status` say of which orders that is true. The workflow is reset to its first task.
-    An order whose parcel the carrier has is shipped instead.
+    `audit` and `status` name such orders.
+    This resets the workflow to its first task, and cancels it.
+    If the carrier has the parcel, the workflow ships the order instead.
     """
     parse_order_id(order_id)
 
@@ -151,18 +154,17 @@ def repair(order_id: OrderId, as_json: AsJson = False) -> None:
         client = await connect()
         with store_for_reading() as store:
             try:
-                end = await reset_and_cancel(client, store, order_id)
+                result = await reset_and_cancel(client, store, order_id)
             except NotRepairedError as error:
                 raise CommandError(str(error)) from None
-        if end is None:
+        if result is None:
             raise CommandError(
-                f"order {order_id} is reset and asked to cancel, but no worker has ended it yet: "
-                "`order-lifecycle worker all` starts both, and "
-                f"`order-lifecycle status {order_id}` shows how it goes on"
+                f"order {order_id} was reset and told to cancel, but no worker has ended it yet: "
+                "is a worker running? `order-lifecycle worker all` starts both, and "
+                f"`order-lifecycle status {order_id}` shows the progress"
             )
-        write_answer(
-            end.model_dump(mode="json"), as_json, f"repaired order {order_id}: it is {end.state}"
-        )
+        text = f"repaired order {order_id}: it is {result.state}"
+        write_answer(result.model_dump(mode="json"), as_json, text)
 
     run(main())
 
@@ -170,7 +172,16 @@ def repair(order_id: OrderId, as_json: AsJson = False) -> None:
 def send_request(
     order_id: str, update: str, signal_name: str, arguments: list[Any], signal: bool, as_json: bool
 ) -> None:
-    """Send an Update and tell its answer, or send the signal of the same meaning."""
+    """Send an Update and write its answer, or send the signal that asks for the same.
+
+    Args:
+        order_id: The order's ID.
+        update: The name of the Update.
+        signal_name: The name of the signal.
+        arguments: The arguments of either.
+        signal: Send the signal.
+        as_json: Write the answer in JSON.
+    """
     parse_order_id(order_id)
 
     async def main() -> None:

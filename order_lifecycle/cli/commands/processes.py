@@ -1,4 +1,4 @@
-"""The commands that start servers and workers, or look whether they are there."""
+"""The commands that start servers and workers, or check them: up, worker, demo, doctor."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ PORT: dict[str, Any] = {"min": 1, "max": 65535}
 
 def up(
     home: Annotated[
-        Path | None, typer.Option(help="Where the data is kept.  [default: .order-lifecycle]")
+        Path | None, typer.Option(help="The folder for the data (default: .order-lifecycle).")
     ] = None,
-    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep nothing.")] = False,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Keep no data.")] = False,
     port: Annotated[
-        int | None, typer.Option(**PORT, help="Temporal's port.  [default: 7233, or a free one]")
+        int | None, typer.Option(**PORT, help="Temporal's port (default: 7233, or a free one).")
     ] = None,
     ui_port: Annotated[
-        int | None, typer.Option(**PORT, help="The Web UI's port.  [default: 8233, or a free one]")
+        int | None, typer.Option(**PORT, help="The Web UI's port (default: 8233, or a free one).")
     ] = None,
     ui_path: Annotated[
         str | None,
         typer.Option(
-            help="The path under which a proxy shows the Web UI; {port} stands for its port."
+            help="The path of the Web UI behind a proxy. {port} stands for the Web UI's port."
         ),
     ] = None,
     as_json: Annotated[
@@ -46,9 +46,9 @@ def up(
         bool, typer.Option("--lifeline", help="Stop when standard input ends.")
     ] = False,
 ) -> None:
-    """Start Temporal and PostgreSQL; Ctrl-C stops them.
+    """Start Temporal and PostgreSQL, and stop them after Ctrl-C.
 
-    What TEMPORAL_HOST or DATABASE_URL names is not started.
+    If TEMPORAL_HOST or DATABASE_URL names a server of yours, `up` does not start that one.
     """
     from order_lifecycle.stack.supervisor import up
 
@@ -74,15 +74,17 @@ def up(
 
 
 class WorkerName(StrEnum):
+    """What `worker` can start."""
+
     ORDER = "order"
     SHIPPING = "shipping"
     ALL = "all"
 
 
 def worker(
-    name: Annotated[WorkerName, typer.Argument(help="Which one.", show_default=False)],
+    name: Annotated[WorkerName, typer.Argument(help="The worker to run.", show_default=False)],
 ) -> None:
-    """Run a worker until Ctrl-C; `all` runs both, each in a process of its own."""
+    """Run a worker until Ctrl-C. `all` runs both, each in its own process."""
     import subprocess
 
     if name is WorkerName.ALL and Settings().metrics_address:
@@ -101,7 +103,7 @@ def worker(
         for kind in kinds
     ]
 
-    async def until_asked() -> None:
+    async def wait_for_stop() -> None:
         stop = process.stop_requests()
         while not stop.is_set() and all(child.poll() is None for child in children):
             try:
@@ -109,16 +111,16 @@ def worker(
             except TimeoutError:
                 continue
 
-    asyncio.run(until_asked())
+    asyncio.run(wait_for_stop())
     for child in children:
         child.terminate()
-    # One that this reached before it could listen has ended by it, and nothing is wrong.
+    # SIGTERM ends a worker that has not yet installed its signal handlers. That is not an error.
     statuses = [0 if (status := child.wait()) == -signal.SIGTERM else status for child in children]
     raise typer.Exit(max(1 if status < 0 else status for status in statuses))
 
 
 def demo() -> None:
-    """Run one order in the terminal, from nothing to shipped, and show what it left behind."""
+    """Start servers and workers, ship one order, and show its rows."""
     from order_lifecycle.cli.demo import demo
     from order_lifecycle.stack.errors import StackError
     from order_lifecycle.waiting import WaitError
@@ -126,13 +128,15 @@ def demo() -> None:
     try:
         run(demo(show_table))
     except TimeoutError:
-        raise CommandError("the order was not shipped in time: is this machine busy?") from None
-    except (StackError, WaitError) as error:  # with the last words of what did not start
+        raise CommandError(
+            "the order was not shipped within 60 s: is this machine busy? Try again later"
+        ) from None
+    except (StackError, WaitError) as error:  # the message has the last lines of its output
         raise CommandError(str(error)) from None
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Look at everything that is needed, and say what to do about what is missing."""
+    """Check packages, servers and workers, and say what to do about what is missing."""
     from order_lifecycle.cli.doctor import examine
 
     async def main() -> None:
