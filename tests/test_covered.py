@@ -52,7 +52,7 @@ def test_too_little_coverage_fails_after_a_whole_make_test(project: Path) -> Non
     status, said = covered(project, "figure")
     assert status == 1
     # 3 of 5 lines and 1 of 2 branches
-    assert "57.1 %. The least is 97 %" in said
+    assert "57.1 %. The least is 90 %" in said
     assert "nobody_imports_it.py" in said
     assert "half.py" in said
 
@@ -76,7 +76,7 @@ def test_measurements_are_discarded_when_a_line_has_changed(project: Path) -> No
     run(project)
     covered(project, "passed")
     covered(project, "continue")
-    assert "The least is 97 %" in covered(project, "figure")[1]
+    assert "The least is 90 %" in covered(project, "figure")[1]
     (project / "order_lifecycle/half.py").write_text(HALF + "\n")
     covered(project, "continue")
     assert covered(project, "figure") == (0, "Coverage: nothing was measured.\n")

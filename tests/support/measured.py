@@ -19,7 +19,7 @@ TOP = Path(__file__).parents[2]
 LIVES = "tests/stack/test_many_lives.py", "tests/stack/test_many_lives_in_a_container.py"
 # Each adds fewer than ten lines or branches to those of the other tests, and takes 17 s or more of processor time.
 WORKERS = [f"tests/workers/test_{name}.py" for name in ("burst", "stopped", "worker_life")]
-WORKFLOWS = [f"tests/workflows/test_{name}.py" for name in ("races", "signals")]
+WORKFLOWS = [f"tests/workflows/test_{name}.py" for name in ("flood", "races", "signals")]
 REPEAT = (*WORKERS, *WORKFLOWS, "tests/browser", "tests/chaos", "tests/notebooks", "tests/test_make.py", *LIVES)
 NOT_MEASURED = [TOP / name for name in REPEAT]
 
