@@ -84,8 +84,8 @@ async def repair(client: Client, store: Store, order_id: str) -> OrderResult | N
             reset_reapply_exclude_types=NOT_REAPPLIED,
         )
     )
-    order: WorkflowHandle[OrderWorkflow, OrderResult] = client.get_workflow_handle_for(
-        OrderWorkflow.run, handle.id, run_id=reset.run_id
+    order: WorkflowHandle[OrderWorkflow, OrderResult] = client.get_workflow_handle(
+        handle.id, run_id=reset.run_id, result_type=OrderResult
     )
     await order.signal(OrderWorkflow.cancel_order, f"repaired: {wrong.partition(':')[0]}")
     try:
